@@ -36,7 +36,7 @@ extern "C" {
 /* Visible outside the shared object; everything else is hidden. */
 #define WEIR_API __attribute__((visibility("default")))
 /* Ignoring the return value is a compile-time warning. */
-#define WEIR_MUST_CHECK __attribute__((warn_unused_result))
+#define WEIR_MUST_CHECK	       __attribute__((warn_unused_result))
 #define WEIR_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
 #define WEIR_API

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * weir/pool.h - Memory the weights land in: huge pages, one arena per NUMA node.
+ *
+ * A pool reserves its whole capacity once, backs it with the largest pages the
+ * machine gives (1 GiB hugetlb, 2 MiB hugetlb, transparent huge pages, 4 KiB, in
+ * this order, each step down reported with its reason), touches it from threads
+ * of its node, and never gives it back while it is open. Blocks are cut from it
+ * by a buddy allocator that returns the tail of a rounded-up block, so that a
+ * span occupies exactly its size in units of the smallest block. The metadata
+ * lies outside the managed memory: nothing the caller writes can corrupt it.
+ *
+ * Why huge pages and touching first: a direct read into 4 KiB pages costs the
+ * kernel one segment per page, and fresh pages on a virtual machine arrive more
+ * slowly than the disk reads (docs/measuring.md).
+ */
+#ifndef WEIR_POOL_H
+#define WEIR_POOL_H
+
+#include <stdbool.h>
+
+#include <weir/base.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct weir_pool;
+
+/* Kinds of page, smallest first. As a mask: 1u << kind. */
+enum weir_page_kind {
+	WEIR_PAGE_4K = 0,  /* ordinary pages */
+	WEIR_PAGE_THP = 1, /* ordinary memory the kernel backs with 2 MiB pages */
+	WEIR_PAGE_2M = 2,  /* 2 MiB hugetlb pages */
+	WEIR_PAGE_1G = 3,  /* 1 GiB hugetlb pages */
+	WEIR_PAGE_KINDS = 4,
+};
+
+/* Do not touch the pages at open; the first user pays for each. */
+#define WEIR_POOL_LAZY (1u << 0)
+/* Fail with -ENOMEM where a node cannot give its share, instead of using others. */
+#define WEIR_POOL_STRICT_NODE (1u << 1)
+
+/**
+ * struct weir_pool_opts - How to open a pool. Zero means the default.
+ * @size:              sizeof(struct weir_pool_opts).
+ * @capacity_bytes:    Bytes to manage, summed over all nodes; rounded down to the
+ *                     page size obtained (at most 2 MiB are lost that way, or
+ *                     1 GiB pages are not used). No default: 0 is -EINVAL.
+ * @node_mask:         Bit n set: use NUMA node n. Default: all nodes with memory
+ *                     that this process may use. The capacity is split evenly.
+ * @page_kinds:        Mask of 1u << enum weir_page_kind that may be used.
+ *                     Default: all. WEIR_PAGE_4K alone also switches THP off.
+ * @flags:             WEIR_POOL_*.
+ * @block_bytes:       Smallest block, a power of two from 256 to 2 MiB.
+ *                     Default 4096.
+ * @prefault_threads:  Threads that touch the memory, per node. Default: as many
+ *                     as the node has cores, at most 8.
+ * @progress:          Called from the opening thread while pages are touched, at
+ *                     most ten times a second, with bytes done and in all.
+ *                     Must not call weir. NULL: not called.
+ * @progress_arg:      Handed to @progress.
+ */
+struct weir_pool_opts {
+	size_t size;
+	size_t capacity_bytes;
+	uint64_t node_mask;
+	uint32_t page_kinds;
+	uint32_t flags;
+	size_t block_bytes;
+	size_t prefault_threads;
+	void (*progress)(void *arg, size_t done_bytes, size_t total_bytes);
+	void *progress_arg;
+};
+
+/**
+ * struct weir_span - A piece of pool memory.
+ * @base:       First byte; aligned to the smallest block, and to 4 KiB for spans of
+ *              4 KiB and more.
+ * @bytes:      Usable size: what was asked for, rounded up to the smallest block.
+ * @id:         Names the allocation inside the pool; opaque.
+ * @generation: Tells this allocation from earlier ones at the same place.
+ * @node:       NUMA node the span lies on, -1 when the machine has no such notion.
+ *
+ * A plain value: copies are the same span. All zero is "no span".
+ */
+struct weir_span {
+	void *base;
+	size_t bytes;
+	uint64_t id;
+	uint32_t generation;
+	int32_t node;
+};
+
+/**
+ * struct weir_pool_region - One mapping of a pool, for registration with devices.
+ * @base:      First byte, aligned to @page_bytes.
+ * @bytes:     Size, a multiple of @page_bytes.
+ * @page_bytes: 4096, 2 MiB or 1 GiB. For WEIR_PAGE_THP this is 2 MiB.
+ * @page_kind: enum weir_page_kind.
+ * @node:      NUMA node, -1 when unknown.
+ */
+struct weir_pool_region {
+	void *base;
+	size_t bytes;
+	size_t page_bytes;
+	uint32_t page_kind;
+	int32_t node;
+};
+
+/**
+ * struct weir_pool_stats - What a pool holds at one instant.
+ * @capacity_bytes:     Managed bytes; @free_bytes + @used_bytes equals it always.
+ * @free_bytes:         In no span.
+ * @used_bytes:         In spans, rounding to the smallest block included.
+ * @requested_bytes:    What the callers of the live spans asked for.
+ * @peak_used_bytes:    Largest @used_bytes so far.
+ * @largest_free_bytes: Largest span that an allocation could return now.
+ * @nr_live:            Live spans.
+ * @nr_allocs:          Successful allocations so far.
+ * @nr_frees:           Frees so far.
+ * @nr_failed:          Allocations refused with -ENOSPC so far.
+ * @metadata_bytes:     Memory the pool uses beside @capacity_bytes.
+ * @populate_ns:        Time spent touching pages at open.
+ * @thp_bytes:          Bytes of THP regions that the kernel really backed with huge
+ *                      pages when last looked at (open), else 0.
+ */
+struct weir_pool_stats {
+	uint64_t capacity_bytes;
+	uint64_t free_bytes;
+	uint64_t used_bytes;
+	uint64_t requested_bytes;
+	uint64_t peak_used_bytes;
+	uint64_t largest_free_bytes;
+	uint64_t nr_live;
+	uint64_t nr_allocs;
+	uint64_t nr_frees;
+	uint64_t nr_failed;
+	uint64_t metadata_bytes;
+	uint64_t populate_ns;
+	uint64_t thp_bytes;
+};
+
+/**
+ * weir_pool_open() - Reserve, back and touch memory.
+ * @opts: Options; @opts->capacity_bytes must be set.
+ * @ret:  The pool; untouched on failure.
+ * @err:  On failure: what failed and what to do. May be NULL.
+ *
+ * Takes as long as the machine needs to give the pages (0.3 to 20 GB/s; see
+ * struct weir_pool_stats.populate_ns), unless WEIR_POOL_LAZY is set.
+ *
+ * Context: Any thread. May block. Starts threads and joins them.
+ * Owner:   The caller, until weir_pool_close().
+ * Return:  0, -EINVAL (an option is out of range), -E2BIG (newer options than this
+ *          library knows), -ENOMEM (the system does not give the memory),
+ *          -ENODEV (a node in node_mask does not exist), -EOPNOTSUPP (none of the
+ *          page kinds allowed is to be had here).
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_pool_open(const struct weir_pool_opts *opts,
+					    struct weir_pool **ret, struct weir_error *err);
+
+/**
+ * weir_pool_close() - Give all memory back to the system.
+ * @pool: The pool, or NULL. Spans still live become invalid; that is the caller's
+ *        mistake and is reported through the log as a leak with count and bytes.
+ *
+ * Context: Any thread, once, when no other thread uses the pool. May block.
+ * Since:   0.1
+ */
+WEIR_API void weir_pool_close(struct weir_pool *pool);
+
+/**
+ * weir_pool_alloc() - Take a span from the pool.
+ * @pool:  Pool to take from.
+ * @bytes: Size wanted, 1 to the size of a node's arena; rounded up to the smallest
+ *         block. The tail of the buddy block goes back to the pool.
+ * @node:  NUMA node, or WEIR_NODE_ANY: the caller's node first, then by distance. A
+ *         given node is never replaced by another.
+ * @ret:   The span; untouched on failure. Contents undefined.
+ *
+ * Context: Any thread. Takes POOL_ZONE. Does not block.
+ * Owner:   The caller, until weir_pool_free().
+ * Cost:    O(log of the arena's blocks), no system call.
+ * Return:  0, -EINVAL (bytes is 0 or above what an arena can ever hold), -ENOSPC
+ *          (no room now: free something and retry), -ENODEV (no such node),
+ *          -ENOMEM (no memory for metadata).
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_pool_alloc(struct weir_pool *pool, size_t bytes, int node,
+					     struct weir_span *ret);
+
+/**
+ * weir_pool_free() - Give a span back.
+ * @pool: Pool the span came from.
+ * @span: The span, by value; a zero span is ignored.
+ *
+ * A span that is not live (freed twice, of another pool, changed) is detected by its
+ * id and generation: nothing is changed and the code says so.
+ *
+ * Context: Any thread. Takes POOL_ZONE. Does not block.
+ * Return:  0, -EINVAL (not a live span of this pool), -ESTALE (was freed before).
+ * Since:   0.1
+ */
+WEIR_API int weir_pool_free(struct weir_pool *pool, struct weir_span span);
+
+/**
+ * weir_pool_nr_regions() - How many mappings a pool consists of.
+ * @pool: The pool.
+ *
+ * Context: Any thread. Takes no lock; constant while the pool is open.
+ * Return:  The number, at least 1.
+ * Since:   0.1
+ */
+WEIR_API size_t weir_pool_nr_regions(const struct weir_pool *pool);
+
+/**
+ * weir_pool_region() - Describe one mapping.
+ * @pool:  The pool.
+ * @index: 0 to weir_pool_nr_regions() - 1.
+ * @ret:   The region; untouched on failure. Valid until weir_pool_close().
+ *
+ * Context: Any thread. Takes no lock.
+ * Return:  0, -EINVAL (no such index).
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_pool_region(const struct weir_pool *pool, size_t index,
+					      struct weir_pool_region *ret);
+
+/**
+ * weir_pool_page_kind() - The smallest page kind that backs any part of the pool.
+ * @pool: The pool.
+ *
+ * Context: Any thread. Takes no lock.
+ * Return:  enum weir_page_kind.
+ * Since:   0.1
+ */
+WEIR_API int weir_pool_page_kind(const struct weir_pool *pool);
+
+/**
+ * weir_pool_page_reason() - Why the pool has the pages it has.
+ * @pool: The pool.
+ *
+ * One sentence a line for every step down the ladder, for example
+ * "no 1 GiB pages: 0 free on node 0 (nr_hugepages is 0)".
+ *
+ * Context: Any thread. Takes no lock.
+ * Return:  Text owned by the pool, valid until weir_pool_close(); never NULL.
+ * Since:   0.1
+ */
+WEIR_API const char *weir_pool_page_reason(const struct weir_pool *pool);
+
+/**
+ * weir_page_kind_name() - A page kind as text.
+ * @kind: enum weir_page_kind.
+ *
+ * Context: Any thread. Takes no lock.
+ * Return:  "4k", "thp", "2m", "1g", or "unknown"; static storage.
+ * Since:   0.1
+ */
+WEIR_API const char *weir_page_kind_name(int kind);
+
+/**
+ * weir_pool_stats() - Read the statistics.
+ * @pool: The pool.
+ * @ret:  Filled; the sums hold within one snapshot.
+ *
+ * Context: Any thread. Takes POOL_ZONE of each node in turn. Does not block.
+ * Since:   0.1
+ */
+WEIR_API void weir_pool_stats(struct weir_pool *pool, struct weir_pool_stats *ret);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* WEIR_POOL_H */
