@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: MIT
+# The whole build: one file, read once, no configure step. `make help` lists the targets.
+#
+#   V=1                     show the commands
+#   O=dir                   build there instead of build/
+#   SAN=address,undefined   sanitizers; each set builds in its own folder, $(O)/san-address-undefined
+#   CC=clang                any C11 compiler of the gcc or clang family
+#   CFLAGS= LDFLAGS=        yours, added to what the build needs; changing any of these rebuilds
+#   WERROR=1                warnings stop the build
+#   NO_<FEATURE>=1          treat an optional feature as absent (tools/build/feature/)
+#   DESTDIR= prefix=        where install puts things
+#   T=selftests/io/x_test   run only these test programs (`make test`)
+#   NO_INSTALL=1            `make deps` prints the apt line and installs nothing
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: build
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+O ?= build
+CFLAGS ?= -O2 -g
+prefix ?= /usr/local
+bindir ?= $(prefix)/bin
+libdir ?= $(prefix)/lib
+includedir ?= $(prefix)/include
+mandir ?= $(prefix)/share/man
+FUZZ_SECONDS ?= 60
+TEST_JOBS ?= 1
+TEST_TIMEOUT ?= 300
+
+comma := ,
+empty :=
+space := $(empty) $(empty)
+B := $(O)$(if $(SAN),/san-$(subst $(comma),-,$(SAN)))
+Q := $(if $(V),,@)
+say = $(if $(V),@:,@printf '  %-7s %s\n' '$(1)' '$(patsubst $(B)/%,%,$(2))')
+abspath_B := $(abspath $(B))
+# make's own idea of the top folder, so that -C and O= outside the tree both work
+TOP := $(CURDIR)
+# The selftest harness is fetched once and serves every flavour and every O=.
+KSELFTEST_DIR ?= $(TOP)/build/kselftest
+
+# ---- version: header, symbol map and change notes must agree -------------------------------
+
+VERSION := $(shell sed -n 's/^.define WEIR_VERSION_[A-Z]* \([0-9]*\)$$/\1/p' include/weir/base.h | paste -sd.)
+VERSION_MAJOR := $(word 1,$(subst ., ,$(VERSION)))
+MAP_VERSION := $(shell sed -n 's/^WEIR_\([0-9.]*\) {.*/\1/p' lib/weir.map | sort -V | tail -n 1)
+NOTES_VERSION := $(shell sed -n 's/^## \([0-9][0-9.]*\).*/\1/p' docs/changes.md | head -n 1)
+ifneq ($(VERSION),$(NOTES_VERSION))
+$(error include/weir/base.h is version '$(VERSION)', docs/changes.md begins with '$(NOTES_VERSION)')
+endif
+ifneq ($(basename $(VERSION)),$(MAP_VERSION))
+$(error include/weir/base.h is version '$(VERSION)', lib/weir.map ends with '$(MAP_VERSION)')
+endif
+
+# ---- sources -------------------------------------------------------------------------------
+
+include lib/deps.mk
+
+FEATURE_SRC := $(sort $(wildcard tools/build/feature/*.c))
+FEATURES := $(shell echo $(basename $(notdir $(FEATURE_SRC))) | tr a-z A-Z)
+OFF := $(strip $(foreach f,$(FEATURES),$(if $(filter-out 0,$(NO_$(f))),$(f))))
+unknown_off := $(strip $(foreach v,$(filter-out NO_INSTALL $(addprefix NO_,$(FEATURES)),$(filter NO_%,$(.VARIABLES))),$(if $(findstring command line,$(origin $v)),$v)))
+ifneq ($(unknown_off),)
+$(error $(unknown_off): no such feature; there are $(FEATURES))
+endif
+
+PUBLIC_HEADERS := $(sort $(wildcard include/weir/*.h))
+MAN_PAGES := $(sort $(wildcard docs/man/*.1))
+
+# ---- configuration: probed once, kept in $(B)/config.mk and $(B)/config.h --------------------
+
+# Goals that need neither libraries nor compiler.
+BARE_GOALS := deps demo clean format help check-arrows-list uninstall fuzz interop check-size check-format
+NEEDS_CONFIG := $(if $(MAKECMDGOALS),$(filter-out $(BARE_GOALS),$(MAKECMDGOALS)),all)
+
+WARN := -Wall -Wextra -Wshadow -Wundef -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
+	-Wpointer-arith -Wcast-qual
+WARN += $(if $(WERROR),-Werror)
+
+FUZZER := $(filter fuzzer,$(SAN))
+SANFLAGS := $(if $(SAN),-fsanitize=$(if $(FUZZER),fuzzer-no-link$(comma)address$(comma)undefined,$(SAN)) \
+	-fno-omit-frame-pointer $(if $(or $(FUZZER),$(findstring undefined,$(SAN))),-fno-sanitize-recover=undefined))
+
+ifneq ($(NEEDS_CONFIG),)
+CC_ID := $(shell $(CC) --version 2>/dev/null | head -n 1)
+ifeq ($(CC_ID),)
+$(error the compiler '$(CC)' does not run: `make deps` installs one)
+endif
+CC_IS_CLANG := $(findstring clang,$(CC_ID))
+WARN += $(if $(CC_IS_CLANG),-Wthread-safety)
+
+# What every object depends on: the record is rewritten only when it differs.
+FLAGS := $(CC_ID) | $(CC) | $(CFLAGS) | $(CPPFLAGS) | $(LDFLAGS) | $(WARN) | $(SANFLAGS) | off: $(OFF)
+define record
+$(if $(and $(wildcard $(1)),$(filter $(subst $(space),^,$(2)),$(subst $(space),^,$(file <$(1))))),,$(shell mkdir -p $(dir $(1)))$(file >$(1),$(2)))
+endef
+$(call record,$(B)/flags,$(strip $(FLAGS)))
+
+$(B)/config.mk: $(B)/flags $(FEATURE_SRC) tools/build/probe
+	$(call say,PROBE,$@)
+	$(Q)CC='$(CC)' CFLAGS='$(CFLAGS) $(SANFLAGS)' LDFLAGS='$(LDFLAGS)' OFF='$(OFF)' \
+		tools/build/probe $(B) $(FEATURE_SRC)
+
+include $(B)/config.mk
+endif
+
+# A file named *_avx2.c or *_avx512.c is compiled for that instruction set and left out where the
+# compiler or the machine type does not have it; config.h says which.
+sources = $(filter-out $(if $(filter 1,$(HAVE_AVX2)),,%_avx2.c) $(if $(filter 1,$(HAVE_AVX512)),,%_avx512.c),$(sort $(wildcard $(1))))
+isa_flags = $(if $(filter %_avx2.c,$(1)),$(FLAGS_AVX2))$(if $(filter %_avx512.c,$(1)),$(FLAGS_AVX512))
+
+LIB_SRC := $(call sources,lib/*/*.c)
+TOOL_SRC := $(call sources,tools/weir/*.c)
+TEST_SRC := $(sort $(wildcard selftests/*/*_test.c))
+TEST_SH := $(sort $(wildcard selftests/*/*_test.sh))
+FUZZ_SRC := $(sort $(wildcard selftests/fuzz/*_fuzz.c))
+# Everything else in selftests helps the tests: one archive, so a name is used once in the tree.
+HELP_SRC := $(filter-out $(TEST_SRC) $(FUZZ_SRC),$(sort $(wildcard selftests/*/*.c)))
+
+obj = $(patsubst %.c,$(B)/$(1)/%.o,$(2))
+LIB_OBJ := $(call obj,obj,$(LIB_SRC))
+TOOL_OBJ := $(call obj,obj,$(TOOL_SRC))
+DEBUG_LIB_OBJ := $(call obj,debug,$(LIB_SRC))
+DEBUG_TOOL_OBJ := $(call obj,debug,$(TOOL_SRC))
+TEST_OBJ := $(call obj,debug,$(TEST_SRC))
+HELP_OBJ := $(call obj,debug,$(HELP_SRC))
+FUZZ_OBJ := $(call obj,debug,$(FUZZ_SRC))
+TESTS := $(patsubst %.c,$(B)/%,$(TEST_SRC))
+FUZZERS := $(patsubst %.c,$(B)/%,$(FUZZ_SRC))
+
+ifneq ($(NEEDS_CONFIG),)
+# Removing a source must drop it from the archives.
+$(call record,$(B)/sources,$(LIB_SRC) $(TOOL_SRC) $(HELP_SRC))
+endif
+
+SO := libweir.so.$(VERSION)
+SONAME := libweir.so.$(VERSION_MAJOR)
+LIBRARIES := $(if $(LIB_SRC),$(B)/libweir.a $(B)/$(SO) $(B)/$(SONAME) $(B)/libweir.so $(B)/weir.pc)
+BINARY := $(if $(and $(LIB_SRC),$(TOOL_SRC)),$(B)/weir)
+
+# ---- compiling -------------------------------------------------------------------------------
+
+CPP_ALL = -D_GNU_SOURCE -include $(B)/config.h -I$(B) -Iinclude -Ilib $(CPPFLAGS)
+C_ALL = -std=c11 $(WARN) -pthread -fvisibility=hidden $(CONFIG_CFLAGS) $(SANFLAGS)
+LD_ALL = -pthread $(SANFLAGS) $(LDFLAGS)
+LIBS = $(CONFIG_LIBS) -ldl -lm
+DEBUG_FLAGS := -O1 -g -DWR_DEBUG=1
+# The harness is not ours: its own warnings are not either.
+TEST_FLAGS = -isystem $(KSELFTEST_DIR) -Iselftests -Itools/weir -Wno-unused-parameter -Wno-missing-prototypes \
+	-DWR_TEST_SRCDIR='"$(TOP)"' -DWR_TEST_WEIR='"$(abspath_B)/weir"' -DWR_TEST_BUILD='"$(abspath_B)"'
+CONFIG_DEPS := $(B)/flags $(B)/config.h
+
+$(B)/config.h: $(B)/config.mk
+
+$(B)/obj/%.o: %.c $(CONFIG_DEPS)
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPP_ALL) -DWR_DEBUG=0 $(C_ALL) -fPIC $(CFLAGS) $(call isa_flags,$<) -MMD -MP -c -o $@ $<
+
+$(B)/debug/lib/%.o: lib/%.c $(CONFIG_DEPS)
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPP_ALL) $(C_ALL) $(CFLAGS) $(DEBUG_FLAGS) $(call isa_flags,$<) -MMD -MP -c -o $@ $<
+
+$(B)/debug/tools/%.o: tools/%.c $(CONFIG_DEPS)
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPP_ALL) $(C_ALL) $(CFLAGS) $(DEBUG_FLAGS) $(call isa_flags,$<) -MMD -MP -c -o $@ $<
+
+$(B)/debug/selftests/%.o: selftests/%.c $(CONFIG_DEPS) | $(KSELFTEST_DIR)/kselftest_harness.h
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPP_ALL) $(C_ALL) $(CFLAGS) $(DEBUG_FLAGS) $(TEST_FLAGS) -MMD -MP -c -o $@ $<
+
+$(KSELFTEST_DIR)/kselftest_harness.h:
+	$(call say,FETCH,$@)
+	$(Q)tools/build/get-kselftest $(KSELFTEST_DIR)
+
+define archive
+	$(call say,AR,$@)
+	@rm -f $@; mkdir -p $(@D)
+	$(Q)$(AR) rcsD $@ $(filter %.o,$^)
+endef
+
+$(B)/libweir.a: $(LIB_OBJ) $(B)/sources
+	$(archive)
+$(B)/debug/libweir.a: $(DEBUG_LIB_OBJ) $(B)/sources
+	$(archive)
+# The subcommands without main(), so that a test can call what they are made of.
+$(B)/debug/libtools.a: $(filter-out %/main.o,$(DEBUG_TOOL_OBJ)) $(B)/sources
+	$(archive)
+$(B)/debug/libhelp.a: $(HELP_OBJ) $(B)/sources
+	$(archive)
+
+$(B)/$(SO): $(LIB_OBJ) lib/weir.map $(B)/sources
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -o $@ $(filter %.o,$^) -Wl,-soname,$(SONAME) -Wl,--version-script=lib/weir.map \
+		-Wl,--as-needed $(if $(SAN),,-Wl$(comma)-z$(comma)defs) $(LD_ALL) $(LIBS)
+
+$(B)/$(SONAME): $(B)/$(SO)
+	$(Q)ln -sf $(SO) $@
+$(B)/libweir.so: $(B)/$(SONAME)
+	$(Q)ln -sf $(SONAME) $@
+
+$(B)/weir.pc: lib/weir.pc.in $(B)/config.mk $(B)/flags include/weir/base.h Makefile FORCE
+	$(Q)sed -e 's|@prefix@|$(prefix)|;s|@libdir@|$(libdir)|;s|@includedir@|$(includedir)|;s|@version@|$(VERSION)|' \
+		-e 's|@private@|$(LIBS) -pthread|' $< >$@.new; \
+	if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(B)/weir: $(TOOL_OBJ) $(B)/libweir.a
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(LD_ALL) $(LIBS)
+
+$(B)/debug/weir: $(DEBUG_TOOL_OBJ) $(B)/debug/libweir.a
+	$(call say,LD,$@)
+	$(Q)$(CC) -o $@ $^ $(LD_ALL) $(LIBS)
+
+$(B)/selftests/%_test: $(B)/debug/selftests/%_test.o $(B)/debug/libhelp.a $(B)/debug/libtools.a $(B)/debug/libweir.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -o $@ $^ $(LD_ALL) $(LIBS)
+
+$(B)/selftests/%_fuzz: $(B)/debug/selftests/%_fuzz.o $(B)/debug/libhelp.a $(B)/debug/libtools.a $(B)/debug/libweir.a
+	$(call say,LD,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) -fsanitize=fuzzer -o $@ $^ $(LD_ALL) $(LIBS)
+
+# ---- targets -----------------------------------------------------------------------------------
+
+.PHONY: all build FORCE
+FORCE:
+
+build: $(LIBRARIES) $(BINARY) $(if $(FUZZER),,$(TESTS)) ## compile everything (the default)
+
+.PHONY: deps
+deps: ## install what is missing (root, apt), or print the line that does
+	$(Q)NO_INSTALL='$(NO_INSTALL)' tools/build/deps $(KSELFTEST_DIR)
+
+.PHONY: demo
+demo: deps ## see it happen: dependencies, build, a model, a table, a picture
+	+$(Q)$(MAKE) --no-print-directory build
+	$(Q)O='$(O)' tools/demo/demo.sh
+
+.PHONY: test
+# T may name sources, programs or folders' globs: selftests/io/foo_test, build/selftests/io/foo_test
+picked := $(if $(T),$(foreach t,$(basename $(T)),$(filter %$(patsubst $(B)/%,%,$(t)),$(TESTS) $(basename $(TEST_SH)))),$(TESTS) $(basename $(TEST_SH)))
+ifneq ($(T),)
+ifeq ($(strip $(picked)),)
+$(error no test program matches T=$(T))
+endif
+endif
+test: $(filter $(TESTS),$(picked)) $(BINARY) $(B)/runtests ## run the test programs (T=selftests/io/foo_test for one)
+	$(Q)$(B)/runtests -t $(TEST_TIMEOUT) -j $(TEST_JOBS) -s selftests/expected-skips -b $(B) \
+		$(filter $(TESTS),$(picked)) $(addsuffix .sh,$(filter $(basename $(TEST_SH)),$(picked)))
+
+$(B)/runtests: tools/build/runtests.c $(B)/flags
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(WARN) -o $@ $<
+
+.PHONY: install uninstall
+install: $(LIBRARIES) $(BINARY) ## DESTDIR= prefix=: headers, libraries, weir.pc, the binary, man pages
+	$(Q)install -d $(DESTDIR)$(bindir) $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir)/weir $(DESTDIR)$(mandir)/man1
+	$(Q)install -m 644 $(PUBLIC_HEADERS) $(DESTDIR)$(includedir)/weir
+	$(Q)install -m 755 $(B)/$(SO) $(DESTDIR)$(libdir)
+	$(Q)ln -sf $(SO) $(DESTDIR)$(libdir)/$(SONAME)
+	$(Q)ln -sf $(SONAME) $(DESTDIR)$(libdir)/libweir.so
+	$(Q)install -m 644 $(B)/libweir.a $(DESTDIR)$(libdir)
+	$(Q)install -m 644 $(B)/weir.pc $(DESTDIR)$(libdir)/pkgconfig
+	$(if $(BINARY),$(Q)install -m 755 $(BINARY) $(DESTDIR)$(bindir))
+	$(if $(MAN_PAGES),$(Q)install -m 644 $(MAN_PAGES) $(DESTDIR)$(mandir)/man1)
+
+uninstall: ## remove what install put there
+	$(Q)rm -rf $(DESTDIR)$(includedir)/weir
+	$(Q)rm -f $(DESTDIR)$(libdir)/libweir.so* $(DESTDIR)$(libdir)/libweir.a $(DESTDIR)$(libdir)/pkgconfig/weir.pc \
+		$(DESTDIR)$(bindir)/weir $(addprefix $(DESTDIR)$(mandir)/man1/,$(notdir $(MAN_PAGES)))
+
+.PHONY: format clean help bench interop fuzz
+format: ## clang-format-14 over the tracked sources
+	$(Q)git ls-files '*.c' '*.h' | xargs clang-format-14 -i
+
+clean: ## remove what was built; the fetched harness stays
+	$(Q)if [ -d '$(O)' ]; then find '$(O)' -mindepth 1 -maxdepth 1 ! -name kselftest -exec rm -rf {} +; fi
+
+bench: build ## ratios against peers and limits
+	$(Q)$(B)/weir bench
+
+interop: ## against the public readers and writers of the formats (needs python3-venv and PyPI)
+	+$(Q)$(MAKE) --no-print-directory build
+	$(Q)O='$(O)' selftests/interop/run.sh
+
+help: ## this list
+	@sed -n 's/^# \{3\}\([A-Z]\)/  \1/p' Makefile
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1:\2/p' Makefile | sort | awk -F: '{ printf "  %-16s%s\n", $$1, $$2 }'
+
+-include $(patsubst %.o,%.d,$(LIB_OBJ) $(TOOL_OBJ) $(DEBUG_LIB_OBJ) $(DEBUG_TOOL_OBJ) $(TEST_OBJ) $(HELP_OBJ) $(FUZZ_OBJ))
