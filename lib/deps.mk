@@ -3,3 +3,13 @@
 # the symbols of the objects. A module names all it uses directly, and only modules above its own line here.
 deps_base :=
 deps_lock := base
+deps_metrics := base lock
+deps_knob := base lock
+deps_topo := base lock
+deps_weights := base
+deps_pool := base lock
+deps_io := base lock
+deps_cache := base lock
+deps_load := base lock weights pool io
+deps_stream := base lock weights pool io cache load
+deps_ctx := base topo weights pool io load stream
