@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Mutex, condition, rwlock and spin lock, each with a rank from lock/rank.h and a name.
+ *
+ * Plain builds: the pthread call, and a count of contended waits. Debug builds (WR_DEBUG): every
+ * take, release and wait is checked first, before anything can block, so a path walked once by
+ * one thread proves its order; see lock/validate.h for the faults. The layout of the structs does
+ * not depend on the build. clang's -Wthread-safety knows the functions and the WR_ marks below.
+ *
+ * Which lock: a mutex, unless readers sleep while they read (rwlock), or the lock protects a few
+ * instructions and is never held across a call (spin).
+ */
+#ifndef WR_LOCK_LOCK_H
+#define WR_LOCK_LOCK_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/util.h"
+#include "lock/rank.h"
+
+#if defined(__clang__)
+#define WR_TSA(x) __attribute__((x))
+#else
+#define WR_TSA(x)
+#endif
+
+/*
+ * On a field: only with @m held. The lock stands above the field in the struct, and the mark after
+ * the field's name. On a prototype: the caller holds it; the function takes it; lets it go.
+ */
+#define WR_GUARDED_BY(m)	  WR_TSA(guarded_by(m))
+#define WR_PT_GUARDED_BY(m)	  WR_TSA(pt_guarded_by(m))
+#define WR_REQUIRES(m)		  WR_TSA(requires_capability(m))
+#define WR_REQUIRES_SHARED(m)	  WR_TSA(requires_shared_capability(m))
+#define WR_ACQUIRE(m)		  WR_TSA(acquire_capability(m))
+#define WR_ACQUIRE_SHARED(m)	  WR_TSA(acquire_shared_capability(m))
+#define WR_RELEASE(m)		  WR_TSA(release_capability(m))
+#define WR_RELEASE_SHARED(m)	  WR_TSA(release_shared_capability(m))
+#define WR_TRY_ACQUIRE(result, m) WR_TSA(try_acquire_capability(result, m))
+#define WR_EXCLUDES(m)		  WR_TSA(locks_excluded(m))
+#define WR_ASSERT_HELD(m)	  WR_TSA(assert_capability(m))
+#define WR_ASSERT_HELD_SHARED(m)  WR_TSA(assert_shared_capability(m))
+#define WR_CAPABILITY(name)	  WR_TSA(capability(name))
+/* Where the analysis cannot follow: open and close, while nobody else knows the object. */
+#define WR_NO_THREAD_SAFETY WR_TSA(no_thread_safety_analysis)
+
+/* What all kinds share. */
+struct wr_lock {
+	const char *name;	       /* [const] static text */
+	enum wr_lock_rank rank;	       /* [const] */
+	_Atomic uint64_t nr_contended; /* [atomic] takes that had to wait */
+	_Atomic uint64_t holders;      /* [atomic] debug builds: threads that hold it */
+};
+
+struct WR_CAPABILITY("mutex") wr_mutex {
+	pthread_mutex_t mutex;
+	struct wr_lock lock;
+};
+
+struct WR_CAPABILITY("rwlock") wr_rwlock {
+	pthread_rwlock_t rwlock;
+	struct wr_lock lock;
+};
+
+struct WR_CAPABILITY("spin") wr_spin {
+	pthread_spinlock_t spin;
+	struct wr_lock lock;
+};
+
+struct wr_cond {
+	pthread_cond_t cond;
+};
+
+/* For a lock of static storage: `static struct wr_mutex m = WR_MUTEX_INIT(WR_RANK_LOG, "x");` */
+#define WR_MUTEX_INIT(lock_rank, lock_name)                         \
+	{                                                           \
+		.mutex = PTHREAD_MUTEX_INITIALIZER,                 \
+		.lock = {.name = (lock_name), .rank = (lock_rank)}, \
+	}
+
+/* @name is static text. Nothing here can fail. A lock that is held must not be ended. */
+void wr_mutex_init(struct wr_mutex *m, enum wr_lock_rank rank, const char *name);
+void wr_mutex_fini(struct wr_mutex *m);
+void wr_mutex_lock(struct wr_mutex *m) WR_ACQUIRE(*m);
+/* False when somebody holds it, the caller included. Not bound to the order: it never waits. */
+bool wr_mutex_trylock(struct wr_mutex *m) WR_TRY_ACQUIRE(true, *m) WEIR_MUST_CHECK;
+void wr_mutex_unlock(struct wr_mutex *m) WR_RELEASE(*m);
+
+/*
+ * Waits may end without a signal: loop. No other lock may be held. @deadline_ns is a value of
+ * wr_now_ns(); the timed wait returns 0 or -ETIMEDOUT, with the mutex held again in both cases.
+ */
+void wr_cond_init(struct wr_cond *c);
+void wr_cond_fini(struct wr_cond *c);
+void wr_cond_wait(struct wr_cond *c, struct wr_mutex *m) WR_REQUIRES(*m);
+int wr_cond_timedwait(struct wr_cond *c, struct wr_mutex *m, uint64_t deadline_ns) WR_REQUIRES(*m);
+void wr_cond_signal(struct wr_cond *c);
+void wr_cond_broadcast(struct wr_cond *c);
+
+/* A waiting writer goes before new readers, so a reader must not take it a second time. */
+void wr_rwlock_init(struct wr_rwlock *l, enum wr_lock_rank rank, const char *name);
+void wr_rwlock_fini(struct wr_rwlock *l);
+void wr_rwlock_rdlock(struct wr_rwlock *l) WR_ACQUIRE_SHARED(*l);
+void wr_rwlock_rdunlock(struct wr_rwlock *l) WR_RELEASE_SHARED(*l);
+void wr_rwlock_wrlock(struct wr_rwlock *l) WR_ACQUIRE(*l);
+void wr_rwlock_wrunlock(struct wr_rwlock *l) WR_RELEASE(*l);
+
+/* The rank must be NO_BLOCK. */
+void wr_spin_init(struct wr_spin *s, enum wr_lock_rank rank, const char *name);
+void wr_spin_fini(struct wr_spin *s);
+void wr_spin_lock(struct wr_spin *s) WR_ACQUIRE(*s);
+bool wr_spin_trylock(struct wr_spin *s) WR_TRY_ACQUIRE(true, *s) WEIR_MUST_CHECK;
+void wr_spin_unlock(struct wr_spin *s) WR_RELEASE(*s);
+
+/* Contended waits, always counted. */
+struct wr_lock_stats {
+	uint64_t nr_contended;
+	uint64_t wait_ns;
+};
+
+/* Of all locks of a rank since the process began, ended locks included. */
+void wr_lock_rank_stats(enum wr_lock_rank rank, struct wr_lock_stats *ret);
+const char *wr_lock_rank_name(enum wr_lock_rank rank);
+unsigned wr_lock_rank_flags(enum wr_lock_rank rank);
+
+/*
+ * Checks that cost nothing in plain builds.
+ *
+ * wr_lock_assert_held(&p->lock): first line of a function whose prototype says WR_REQUIRES. Any kind
+ * of lock; for a rwlock, held in either way.
+ * wr_might_block("read of the header"): first line of a function that may sleep or do I/O.
+ * wr_lock_assert_none_held("the fill callback"): on the line before a call out of the library.
+ */
+#define wr_lock_assert_held(l)                              \
+	_Generic((l), struct wr_mutex *                     \
+		 : wr_mutex_assert_held, struct wr_rwlock * \
+		 : wr_rwlock_assert_held, struct wr_spin *  \
+		 : wr_spin_assert_held)(l)
+
+#if WR_DEBUG
+void wr_mutex_assert_held(struct wr_mutex *m) WR_ASSERT_HELD(*m);
+void wr_rwlock_assert_held(struct wr_rwlock *l) WR_ASSERT_HELD_SHARED(*l);
+void wr_spin_assert_held(struct wr_spin *s) WR_ASSERT_HELD(*s);
+void wr_might_block(const char *what);
+void wr_lock_assert_none_held(const char *what);
+#else
+static inline void wr_mutex_assert_held(struct wr_mutex *m) WR_ASSERT_HELD(*m)
+{
+	(void)m;
+}
+
+static inline void wr_rwlock_assert_held(struct wr_rwlock *l) WR_ASSERT_HELD_SHARED(*l)
+{
+	(void)l;
+}
+
+static inline void wr_spin_assert_held(struct wr_spin *s) WR_ASSERT_HELD(*s)
+{
+	(void)s;
+}
+
+static inline void wr_might_block(const char *what)
+{
+	(void)what;
+}
+
+static inline void wr_lock_assert_none_held(const char *what)
+{
+	(void)what;
+}
+#endif
+
+#endif /* WR_LOCK_LOCK_H */

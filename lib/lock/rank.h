@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The ranks of all locks, outermost first. The order of this list is the rule: a thread takes a
+ * lock only while every lock it holds stands above it here. The enum, the check in debug builds
+ * and the table in docs/locking.md all come from this list (tools/build/gen-locking).
+ *
+ *   X(name, flags, what the lock of this rank protects)
+ *
+ * NO_BLOCK:   nothing may sleep or do I/O under it, which includes taking a lock of a rank
+ *             without this flag: its owner may be asleep.
+ * BY_ADDRESS: several locks of this rank may be held, taken in the order of their addresses.
+ */
+#ifndef WR_LOCK_RANK_H
+#define WR_LOCK_RANK_H
+
+#define WR_LOCK_MAY_BLOCK  0u
+#define WR_LOCK_NO_BLOCK   1u
+#define WR_LOCK_BY_ADDRESS 2u
+
+/* clang-format off */
+#define WR_LOCK_RANKS(X) \
+	X(WEIR,      WR_LOCK_MAY_BLOCK,                      "opening and closing of whole objects") \
+	X(STREAM,    WR_LOCK_MAY_BLOCK,                      "position and window of a stream") \
+	X(LOAD,      WR_LOCK_MAY_BLOCK,                      "progress of a load") \
+	X(CACHE,     WR_LOCK_NO_BLOCK | WR_LOCK_BY_ADDRESS,  "entries of one cache shard") \
+	X(POOL,      WR_LOCK_MAY_BLOCK,                      "list of arenas; taking memory from the system") \
+	X(POOL_ZONE, WR_LOCK_NO_BLOCK | WR_LOCK_BY_ADDRESS,  "free blocks of one arena") \
+	X(IO,        WR_LOCK_MAY_BLOCK,                      "files and regions registered with an engine") \
+	X(IO_QUEUE,  WR_LOCK_NO_BLOCK,                       "requests on their way into an engine") \
+	X(TOPO,      WR_LOCK_MAY_BLOCK,                      "the machine's description while it is read") \
+	X(KNOB,      WR_LOCK_MAY_BLOCK,                      "names and bounds of knobs") \
+	X(METRICS,   WR_LOCK_NO_BLOCK,                       "names of metrics and the threads' cells") \
+	X(LOG,       WR_LOCK_NO_BLOCK,                       "a message being put together")
+/* clang-format on */
+
+enum wr_lock_rank {
+#define WR_LOCK_RANK_ENUM(name, flags, text) WR_RANK_##name,
+	WR_LOCK_RANKS(WR_LOCK_RANK_ENUM)
+#undef WR_LOCK_RANK_ENUM
+		WR_NR_RANKS
+};
+
+#endif /* WR_LOCK_RANK_H */

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The lock validator of debug builds. Each thread keeps the list of what it holds; every operation
+ * is checked against that list before it is carried out, so a fault is found whether or not it
+ * would have hung this time. Plain builds contain none of it.
+ *
+ * A fault goes to a hook. The default prints what is wrong, this thread's stack, and for each lock
+ * held where it was taken and the first stack by which that place was ever reached, and aborts.
+ * Tests set a hook that counts and returns; then an operation that would hang or is undefined
+ * (recursion, release by a thread that does not hold it) is left out, and all others are done.
+ */
+#ifndef WR_LOCK_VALIDATE_H
+#define WR_LOCK_VALIDATE_H
+
+#include <stdbool.h>
+
+#include "lock/lock.h"
+
+#if WR_DEBUG
+
+/* X(name, meaning) */
+#define WR_LOCK_FAULTS(X)                                                           \
+	X(ORDER, "taken under a lock that stands below it in lib/lock/rank.h")      \
+	X(SAME_RANK, "taken under a lock of its own rank")                          \
+	X(RECURSION, "taken by a thread that holds it")                             \
+	X(NOT_OWNER, "released, or waited with, by a thread that does not hold it") \
+	X(MODE, "held for reading and released as written, or the reverse")         \
+	X(COND_OUTER, "waiting on a condition with another lock held")              \
+	X(BLOCK, "sleeping, or about to, under a rank that forbids it")             \
+	X(NOT_HELD, "not held where the caller must hold it")                       \
+	X(HELD, "held across a call out of the library")                            \
+	X(ENDED, "ended while it is held")                                          \
+	X(FULL, "more locks held than the validator can follow")
+
+enum wr_lock_fault_kind {
+#define WR_LOCK_FAULT_ENUM(name, text) WR_LOCK_FAULT_##name,
+	WR_LOCK_FAULTS(WR_LOCK_FAULT_ENUM)
+#undef WR_LOCK_FAULT_ENUM
+		WR_NR_LOCK_FAULTS
+};
+
+struct wr_lock_fault {
+	enum wr_lock_fault_kind kind;
+	const char *meaning;
+	const char *what;	    /* of might_block and assert_none_held; else NULL */
+	const struct wr_lock *lock; /* the one asked for; NULL where it is about none */
+	const struct wr_lock *held; /* the one it conflicts with; NULL where there is none */
+};
+
+/* How many locks a thread may hold and still be followed. */
+#define WR_LOCK_HELD_MAX 256
+
+/* Called on the thread at fault, maybe by several at once. NULL brings the default back. */
+void wr_lock_set_fault_hook(void (*hook)(const struct wr_lock_fault *fault));
+
+/* Locks the calling thread holds. */
+unsigned wr_lock_nr_held(void);
+
+/* Between lock.c and validate.c. @site is the caller's return address. */
+enum wr_lock_mode { WR_LOCK_SHARED, WR_LOCK_EXCLUSIVE };
+
+/* False: leave the operation out. */
+bool wr_validate_take(const struct wr_lock *lock);
+bool wr_validate_try(const struct wr_lock *lock);
+void wr_validate_taken(struct wr_lock *lock, enum wr_lock_mode mode, const void *site);
+bool wr_validate_release(struct wr_lock *lock, enum wr_lock_mode mode);
+bool wr_validate_wait(struct wr_lock *lock);
+void wr_validate_ended(const struct wr_lock *lock);
+
+#endif /* WR_DEBUG */
+
+#endif /* WR_LOCK_VALIDATE_H */
