@@ -22,6 +22,9 @@ all: build
 ifeq ($(origin CC),default)
 CC := gcc
 endif
+ifeq ($(origin CXX),default)
+CXX := $(if $(findstring clang,$(CC)),clang++,g++)
+endif
 O ?= build
 CFLAGS ?= -O2 -g
 prefix ?= /usr/local
@@ -30,6 +33,7 @@ libdir ?= $(prefix)/lib
 includedir ?= $(prefix)/include
 mandir ?= $(prefix)/share/man
 FUZZ_SECONDS ?= 60
+FUZZ_JOBS ?= 1
 TEST_JOBS ?= 1
 TEST_TIMEOUT ?= 300
 
@@ -76,7 +80,7 @@ MAN_PAGES := $(sort $(wildcard docs/man/*.1))
 # ---- configuration: probed once, kept in $(B)/config.mk and $(B)/config.h --------------------
 
 # Goals that need neither libraries nor compiler.
-BARE_GOALS := deps demo clean format help check-arrows-list uninstall fuzz interop check-size check-format
+BARE_GOALS := deps demo clean format help uninstall check fuzz interop check-docs check-size check-format docs/locking.md
 NEEDS_CONFIG := $(if $(MAKECMDGOALS),$(filter-out $(BARE_GOALS),$(MAKECMDGOALS)),all)
 
 WARN := -Wall -Wextra -Wshadow -Wundef -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
@@ -118,7 +122,8 @@ isa_flags = $(if $(filter %_avx2.c,$(1)),$(FLAGS_AVX2))$(if $(filter %_avx512.c,
 LIB_SRC := $(call sources,lib/*/*.c)
 TOOL_SRC := $(call sources,tools/weir/*.c)
 TEST_SRC := $(sort $(wildcard selftests/*/*_test.c))
-TEST_SH := $(sort $(wildcard selftests/*/*_test.sh))
+# The tests of the checks look at sources and plain objects: sanitizers add nothing to them.
+TEST_SH := $(if $(SAN),$(filter-out selftests/sanity/%,$(wildcard selftests/*/*_test.sh)),$(sort $(wildcard selftests/*/*_test.sh)))
 FUZZ_SRC := $(sort $(wildcard selftests/fuzz/*_fuzz.c))
 # Everything else in selftests helps the tests: one archive, so a name is used once in the tree.
 HELP_SRC := $(filter-out $(TEST_SRC) $(FUZZ_SRC),$(sort $(wildcard selftests/*/*.c)))
@@ -247,6 +252,12 @@ demo: deps ## see it happen: dependencies, build, a model, a table, a picture
 	+$(Q)$(MAKE) --no-print-directory build
 	$(Q)O='$(O)' tools/demo/demo.sh
 
+# Leaks and races are failures; a script finds what was built through WR_TEST_*.
+TEST_ENV = WR_TEST_SRCDIR='$(TOP)' WR_TEST_BUILD='$(abspath_B)' WR_TEST_WEIR='$(abspath_B)/weir' \
+	WR_TEST_CC='$(CC)' WR_TEST_CXX='$(CXX)' \
+	ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1 \
+	UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=second_deadlock_stack=1:history_size=4
+
 .PHONY: test
 # T may name sources, programs or folders' globs: selftests/io/foo_test, build/selftests/io/foo_test
 picked := $(if $(T),$(foreach t,$(basename $(T)),$(filter %$(patsubst $(B)/%,%,$(t)),$(TESTS) $(basename $(TEST_SH)))),$(TESTS) $(basename $(TEST_SH)))
@@ -256,12 +267,43 @@ $(error no test program matches T=$(T))
 endif
 endif
 test: $(filter $(TESTS),$(picked)) $(BINARY) $(B)/runtests ## run the test programs (T=selftests/io/foo_test for one)
-	$(Q)$(B)/runtests -t $(TEST_TIMEOUT) -j $(TEST_JOBS) -s selftests/expected-skips -b $(B) \
+	$(Q)$(TEST_ENV) $(B)/runtests -t $(TEST_TIMEOUT) -j $(TEST_JOBS) -s selftests/expected-skips -b $(B) \
 		$(filter $(TESTS),$(picked)) $(addsuffix .sh,$(filter $(basename $(TEST_SH)),$(picked)))
 
 $(B)/runtests: tools/build/runtests.c $(B)/flags
 	$(call say,CC,$@)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(WARN) -o $@ $<
+
+.PHONY: check check-arrows check-symbols check-headers check-docs check-format check-size check-readme cppcheck
+check: ## build, selftests and every check below but cppcheck
+	+$(Q)MAKE='$(MAKE)' tools/build/check-all
+
+check-arrows: $(LIB_OBJ) $(TOOL_OBJ) ## lib/deps.mk against includes and symbols
+	$(Q)tools/build/check-arrows $(B)/obj
+
+check-symbols: $(LIBRARIES) ## exported symbols: the library, the map and the headers agree
+	$(Q)tools/build/check-symbols $(B)/$(SO) $(B)/libweir.a
+
+check-headers: $(CONFIG_DEPS) ## each header compiles alone, public ones as C99 and C++11
+	$(Q)CC='$(CC)' CXX='$(CXX)' tools/build/check-headers $(B)
+
+check-docs: ## what is public is described, errors, links, pages of the manual
+	$(Q)tools/build/check-docs
+
+check-format: ## clang-format-14 and licence lines over the tracked sources
+	$(Q)tools/build/check-format
+
+check-size: ## no file above 800 lines, no function above 80
+	$(Q)tools/build/check-size
+
+check-readme: $(LIBRARIES) $(BINARY) ## the README's program against an installed tree
+	+$(Q)CC='$(CC)' MAKE='$(MAKE)' tools/build/check-readme $(abspath_B)/stage /opt/weir
+
+cppcheck: $(CONFIG_DEPS) ## a second reader of the sources
+	$(Q)tools/build/run-cppcheck $(B) $(LIB_SRC) $(TOOL_SRC)
+
+docs/locking.md: lib/lock/rank.h tools/build/gen-locking FORCE
+	$(Q)tools/build/gen-locking $< $@ >$(O)/locking.md.new && mv $(O)/locking.md.new $@
 
 .PHONY: install uninstall
 install: $(LIBRARIES) $(BINARY) ## DESTDIR= prefix=: headers, libraries, weir.pc, the binary, man pages
@@ -289,6 +331,13 @@ clean: ## remove what was built; the fetched harness stays
 
 bench: build ## ratios against peers and limits
 	$(Q)$(B)/weir bench
+
+fuzz: ## each parser on hostile bytes (clang; FUZZ_SECONDS=60 each, FUZZ_JOBS at a time)
+	+$(Q)$(MAKE) --no-print-directory SAN=fuzzer CC=clang fuzz-run
+
+.PHONY: fuzz-run
+fuzz-run: $(FUZZERS)
+	$(Q)tools/build/run-fuzz $(B) $(FUZZ_SECONDS) $(FUZZ_JOBS) $(FUZZERS)
 
 interop: ## against the public readers and writers of the formats (needs python3-venv and PyPI)
 	+$(Q)$(MAKE) --no-print-directory build
