@@ -254,7 +254,7 @@ demo: deps ## see it happen: dependencies, build, a model, a table, a picture
 
 # Leaks and races are failures; a script finds what was built through WR_TEST_*.
 TEST_ENV = WR_TEST_SRCDIR='$(TOP)' WR_TEST_BUILD='$(abspath_B)' WR_TEST_WEIR='$(abspath_B)/weir' \
-	WR_TEST_CC='$(CC)' WR_TEST_CXX='$(CXX)' \
+	WR_TEST_CC='$(CC)' WR_TEST_CXX='$(CXX)' WR_TEST_KSELFTEST='$(KSELFTEST_DIR)' \
 	ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1 \
 	UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=second_deadlock_stack=1:history_size=4
 

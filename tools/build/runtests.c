@@ -13,6 +13,7 @@
  * (selftests/io/foo_test); '#' starts a comment.
  *
  * A test of the kernel's harness is a process group of its own, so a timeout kills the tree of processes, not a group.
+ * Orphans become children of this program, so that they are reaped, and ended when the last program has.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -22,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -56,6 +58,7 @@ static struct tally total;
 static int nr_programs_failed;
 static const char *build_dir = "build";
 static double timeout_seconds = 300;
+static sigset_t waited;
 
 static void die(const char *what)
 {
@@ -177,22 +180,29 @@ static void start(struct program *p)
 	close(null);
 }
 
+static void kill_children(pid_t pid);
+
 /* Stop @pid first so that it cannot fork away, then its children, then end it. */
 static void kill_tree(pid_t pid)
+{
+	kill(pid, SIGSTOP);
+	kill_children(pid);
+	kill(pid, SIGKILL);
+}
+
+static void kill_children(pid_t pid)
 {
 	char path[64];
 	FILE *f;
 	int child;
 
-	kill(pid, SIGSTOP);
 	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
 	f = fopen(path, "re");
-	if (f) {
-		while (fscanf(f, "%d", &child) == 1)
-			kill_tree(child);
-		fclose(f);
-	}
-	kill(pid, SIGKILL);
+	if (!f)
+		return;
+	while (fscanf(f, "%d", &child) == 1)
+		kill_tree(child);
+	fclose(f);
 }
 
 /* What the log says of one program. */
@@ -341,17 +351,25 @@ static void finish(struct program *p, int status)
 	total.skipped += r.tally.skipped;
 }
 
+/* A test is not in the terminal's group: ^C must reach it through us. */
+static void leave(int sig)
+{
+	kill_children(getpid());
+	signal(sig, SIG_DFL);
+	printf("runtests: interrupted\n");
+	exit(128 + sig);
+}
+
 /* Wait for a child to end or a second to pass; kill what is over its time. */
 static void wait_some(struct program *running[], int *nr_running)
 {
 	const struct timespec second = {.tv_sec = 1};
-	sigset_t set;
-	int status;
+	int status, sig;
 	pid_t pid;
 
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	sigtimedwait(&set, NULL, &second);
+	sig = sigtimedwait(&waited, NULL, &second);
+	if (sig == SIGINT || sig == SIGTERM)
+		leave(sig);
 	for (int i = 0; i < *nr_running; i++) {
 		struct program *p = running[i];
 
@@ -387,13 +405,15 @@ static void run_all(char **paths, int nr, int jobs)
 		}
 		wait_some(running, &nr_running);
 	}
+	kill_children(getpid());
+	while (wait(NULL) > 0)
+		;
 	free(programs);
 }
 
 int main(int argc, char **argv)
 {
 	char logs[1024];
-	sigset_t set;
 	int jobs = 1, opt;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
@@ -416,9 +436,12 @@ int main(int argc, char **argv)
 	snprintf(logs, sizeof(logs), "%s/logs", build_dir);
 	if (mkdir(logs, 0777) && errno != EEXIST)
 		die(logs);
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &set, NULL);
+	sigemptyset(&waited);
+	sigaddset(&waited, SIGCHLD);
+	sigaddset(&waited, SIGINT);
+	sigaddset(&waited, SIGTERM);
+	sigprocmask(SIG_BLOCK, &waited, NULL);
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	run_all(argv + optind, argc - optind, jobs);
 	if (nr_programs_failed)
 		printf("%d of %d programs failed\n", nr_programs_failed, argc - optind);
