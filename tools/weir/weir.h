@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * weir.h - What the commands of the binary `weir` share with its dispatcher.
+ *
+ * A command is one function in its own file, cmd_<name>.c. It gets its own
+ * argument vector (argv[0] is the command's name) and returns an exit status.
+ * WR_COMMANDS is the only list of them: the dispatcher, `weir --help` and the
+ * near-miss hint come from it, in this order.
+ *
+ * The functions are declared weak, so a command whose file is not part of the
+ * build is simply not there; selftests/tools says which ones must be.
+ */
+#ifndef WR_TOOLS_WEIR_H
+#define WR_TOOLS_WEIR_H
+
+enum wr_exit {
+	WR_EXIT_OK = 0,
+	WR_EXIT_FAILED = 1,
+	WR_EXIT_USAGE = 2,
+	WR_EXIT_INTERRUPTED = 130, /* 128 + SIGINT, after everything is cleaned up */
+};
+
+#define WR_COMMANDS(X)                                                             \
+	X(doctor, "what this machine gives and what to change")                    \
+	X(mkmodel, "write a Qwen3-VL-shaped checkpoint with pseudo-random values") \
+	X(inspect, "show a model's tensors and groups")                            \
+	X(verify, "compare every tensor read by the engine with plain reads")      \
+	X(load, "read a whole model cold into memory and time it")                 \
+	X(stream, "run passes over a model under a memory budget")                 \
+	X(bench, "measure against peers and limits")
+
+#define WR_COMMAND_DECLARE(name, help) int cmd_##name(int argc, char **argv) __attribute__((weak));
+WR_COMMANDS(WR_COMMAND_DECLARE)
+
+#endif /* WR_TOOLS_WEIR_H */
