@@ -159,6 +159,7 @@ DEBUG_FLAGS := -O1 -g -DWR_DEBUG=1
 # The harness is not ours: its own warnings are not either.
 TEST_FLAGS = -isystem $(KSELFTEST_DIR) -Iselftests -Itools/weir -Wno-unused-parameter -Wno-missing-prototypes \
 	-DWR_TEST_SRCDIR='"$(TOP)"' -DWR_TEST_WEIR='"$(abspath_B)/weir"' -DWR_TEST_BUILD='"$(abspath_B)"'
+TEST_FLAGS += $(if $(findstring address,$(SAN)),-include selftests/harness/leaks.h)
 CONFIG_DEPS := $(B)/flags $(B)/config.h
 
 $(B)/config.h: $(B)/config.mk
@@ -256,7 +257,10 @@ demo: deps ## see it happen: dependencies, build, a model, a table, a picture
 TEST_ENV = WR_TEST_SRCDIR='$(TOP)' WR_TEST_BUILD='$(abspath_B)' WR_TEST_WEIR='$(abspath_B)/weir' \
 	WR_TEST_CC='$(CC)' WR_TEST_CXX='$(CXX)' WR_TEST_KSELFTEST='$(KSELFTEST_DIR)' \
 	ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1:detect_stack_use_after_return=1 \
-	UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=second_deadlock_stack=1:history_size=4
+	UBSAN_OPTIONS=print_stacktrace=1 TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:history_size=4
+
+# The thread sanitizer of these compilers does not start where addresses are spread over more than 28 bits.
+TEST_WRAP = $(if $(findstring thread,$(SAN)),$(shell setarch -R true 2>/dev/null && echo setarch -R))
 
 .PHONY: test
 # T may name sources, programs or folders' globs: selftests/io/foo_test, build/selftests/io/foo_test
@@ -267,7 +271,7 @@ $(error no test program matches T=$(T))
 endif
 endif
 test: $(filter $(TESTS),$(picked)) $(BINARY) $(B)/runtests ## run the test programs (T=selftests/io/foo_test for one)
-	$(Q)$(TEST_ENV) $(B)/runtests -t $(TEST_TIMEOUT) -j $(TEST_JOBS) -s selftests/expected-skips -b $(B) \
+	$(Q)$(TEST_ENV) $(TEST_WRAP) $(B)/runtests -t $(TEST_TIMEOUT) -j $(TEST_JOBS) -s selftests/expected-skips -b $(B) \
 		$(filter $(TESTS),$(picked)) $(addsuffix .sh,$(filter $(basename $(TEST_SH)),$(picked)))
 
 $(B)/runtests: tools/build/runtests.c $(B)/flags

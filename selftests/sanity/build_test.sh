@@ -3,10 +3,6 @@
 # The build stops on disagreeing versions and unknown switches, and rebuilds on changed flags and removed sources.
 . "$(dirname "$0")/tap.sh"
 
-build() {
-	(cd "$copy" && MAKEFLAGS='' make --no-print-directory CC="$WR_TEST_CC" KSELFTEST_DIR="$WR_TEST_KSELFTEST" "$@")
-}
-
 says() { # PATTERN command...: succeeds and says it
 	pattern=$1
 	shift

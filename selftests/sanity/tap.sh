@@ -5,6 +5,7 @@
 #   passes NAME command...           the command must succeed
 #   skip NAME REASON                 this machine lacks something
 #   fresh                            (re)make $copy from the sources of the tree, without what was built
+#   build ARGUMENT...                make in $copy, with none of the variables this run was started with
 #   finish                           print the plan
 #
 # The environment is that of `make test`: WR_TEST_SRCDIR, WR_TEST_BUILD, WR_TEST_CC and the like.
@@ -71,6 +72,11 @@ fresh() {
 	rm -rf "$copy"
 	mkdir -p "$copy"
 	(cd "$WR_TEST_SRCDIR" && tap_sources | tar -cf - -T -) | tar -xf - -C "$copy"
+}
+
+build() {
+	(cd "$copy" && env -i PATH="$PATH" HOME="${HOME:-/}" make --no-print-directory CC="$WR_TEST_CC" \
+		KSELFTEST_DIR="$WR_TEST_KSELFTEST" "$@")
 }
 
 finish() {
