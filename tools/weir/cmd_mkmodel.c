@@ -30,6 +30,7 @@ struct request {
 	struct wr_mk_shrink shrink;
 	int format;
 	int gguf_type;
+	struct wr_ui_size shard_size;
 	uint64_t seed;
 	uint32_t threads;
 	bool force;
@@ -56,7 +57,8 @@ static int plan_model(const struct request *r, struct wr_mk_plan *ret)
 	if (!err && r->format == FORMAT_GGUF)
 		err = wr_mk_gguf_plan(&r->model, &all, gguf_types[r->gguf_type], &plan);
 	else if (!err)
-		err = wr_mk_st_plan(&all, &plan);
+		err = wr_mk_st_plan(&all, wr_ui_size_bytes(&r->shard_size, WR_MK_SHARD_BYTES),
+				    &plan);
 	if (!err && r->format == FORMAT_SAFETENSORS)
 		err = wr_mk_config_plan(&r->model, &plan);
 	wr_mk_tensors_fini(&all);
@@ -185,7 +187,7 @@ static int choose_model(const struct wr_ui_usage *usage, struct request *r)
 
 int cmd_mkmodel(int argc, char **argv)
 {
-	struct request r = {.seed = 1};
+	struct request r = {.seed = 1, .shard_size.bytes = WR_MK_SHARD_BYTES};
 	const struct wr_ui_option options[] = {
 		{"model", WR_UI_STRING, "NAME", "qwen3-vl-2b, -4b, -8b, -32b or -30b-a3b",
 		 &r.model_name, 0, 0},
@@ -197,6 +199,8 @@ int cmd_mkmodel(int argc, char **argv)
 		 0},
 		{"shrink", WR_UI_U32, "D", "divide every width by 1, 2, 4, 8 or 16",
 		 &r.shrink.divisor, 1, 16},
+		{"shard-bytes", WR_UI_SIZE, "SIZE", "largest file of weights (default: 5GB)",
+		 &r.shard_size, 0, 0},
 		{"format", WR_UI_CHOICE, "safetensors|gguf", "container (default: safetensors)",
 		 &r.format, 0, 0},
 		{"gguf-type", WR_UI_CHOICE, GGUF_TYPE_WORDS, "type of most tensors (default: f16)",

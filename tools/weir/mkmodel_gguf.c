@@ -345,7 +345,7 @@ int wr_mk_gguf_plan(const struct wr_mk_model *m, const struct wr_mk_tensors *all
 				       print_text_keys};
 	const struct gguf_file mmproj = {"mmproj-", "clip", true, print_mmproj_keys};
 	struct wr_mk_plan shards = {0};
-	int ret = wr_mk_st_plan(all, &shards);
+	int ret = wr_mk_st_plan(all, WR_MK_SHARD_BYTES, &shards);
 
 	if (!ret)
 		ret = add_file(&text, m, &shards, type, p);

@@ -175,7 +175,7 @@ void wr_mk_tensor_finish(struct wr_mk_tensor *t);
 int wr_mk_shapes(const struct wr_mk_model *m, uint64_t seed, struct wr_mk_tensors *ret);
 
 /* mkmodel_st.c, mkmodel_gguf.c, mkmodel_config.c: add files to a plan. */
-int wr_mk_st_plan(const struct wr_mk_tensors *all, struct wr_mk_plan *p);
+int wr_mk_st_plan(const struct wr_mk_tensors *all, uint64_t shard_bytes, struct wr_mk_plan *p);
 int wr_mk_gguf_plan(const struct wr_mk_model *m, const struct wr_mk_tensors *all,
 		    enum wr_mk_dtype type, struct wr_mk_plan *p);
 int wr_mk_config_plan(const struct wr_mk_model *m, struct wr_mk_plan *p);

@@ -3,7 +3,7 @@
  * safetensors: which tensor goes into which shard, the header of each, and the index over them.
  *
  * Written as the published checkpoints were, so that their file sizes come out to the byte:
- * - A shard is closed when the next tensor would take its data over 5*10^9 bytes.
+ * - A shard is closed when the next tensor would take its data over a limit, 5*10^9 bytes there.
  * - The header is compact JSON that begins with the metadata {"format":"pt"}, entries and data in
  *   the order of dtype (descending; there is only BF16 here) and then of the bytes of the name,
  *   spaces up to a multiple of 8 (huggingface/safetensors tensor.rs@000a16f4, prepare()).
@@ -69,7 +69,7 @@ static int finish_shard(struct wr_mk_file *f)
 }
 
 /* Fills the plan with shards that have tensors but no names yet. */
-static int split(const struct wr_mk_tensors *all, struct wr_mk_plan *p)
+static int split(const struct wr_mk_tensors *all, uint64_t shard_bytes, struct wr_mk_plan *p)
 {
 	struct wr_mk_file *f = NULL;
 	uint64_t used = 0;
@@ -77,7 +77,7 @@ static int split(const struct wr_mk_tensors *all, struct wr_mk_plan *p)
 	for (size_t i = 0; i < all->nr; i++) {
 		struct wr_mk_tensor *t;
 
-		if (!f || used + all->v[i].bytes > WR_MK_SHARD_BYTES) {
+		if (!f || (used && used + all->v[i].bytes > shard_bytes)) {
 			f = wr_mk_plan_add(p, "");
 			used = 0;
 		}
@@ -156,10 +156,10 @@ static int add_index(struct wr_mk_plan *p, size_t first, const struct wr_mk_tens
 	return f->head.err;
 }
 
-int wr_mk_st_plan(const struct wr_mk_tensors *all, struct wr_mk_plan *p)
+int wr_mk_st_plan(const struct wr_mk_tensors *all, uint64_t shard_bytes, struct wr_mk_plan *p)
 {
 	size_t first = p->nr_files;
-	int ret = split(all, p);
+	int ret = split(all, shard_bytes, p);
 
 	if (ret)
 		return ret;
