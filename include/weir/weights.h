@@ -11,7 +11,8 @@
  * Model files are hostile until checked. Every sum is checked against the size of the
  * file, every count is bounded by the bytes that are left, nothing is allocated by a
  * size that a file declares, and the data is never mapped: a file that shrinks later
- * is an error code, not a signal.
+ * is an error code, not a signal. What is refused is refused with the file, the byte
+ * offset of what is wrong, and the numbers.
  *
  * Formats: safetensors, https://github.com/huggingface/safetensors (README and
  * safetensors/src/tensor.rs); GGUF, https://github.com/ggml-org/ggml (docs/gguf.md).
@@ -83,6 +84,11 @@ enum weir_dtype {
 	WEIR_DTYPE_TQ1_0,
 	WEIR_DTYPE_TQ2_0,
 	WEIR_DTYPE_MXFP4,
+	WEIR_DTYPE_NVFP4,
+	WEIR_DTYPE_Q1_0,
+	WEIR_DTYPE_Q2_0,
+	WEIR_DTYPE_F8_E4M3FNUZ,
+	WEIR_DTYPE_F8_E5M2FNUZ,
 	WEIR_DTYPE_COUNT,
 };
 
@@ -110,8 +116,10 @@ enum weir_group_kind {
  * @offset:      First byte in the file.
  * @bytes:       Size; 0 for a tensor with an empty dimension.
  * @nr_rows:     Product of all dimensions but the last, 1 for scalars and vectors'
- *               only row: @nr_rows * @row_bytes == @bytes. A row is what a tile never cuts.
- * @row_bytes:   Size of one row.
+ *               only row: @nr_rows * @row_bytes == @bytes. A row is what a tile never
+ *               cuts. 0 when there are no bytes. 1 also when the type packs elements
+ *               into shared bytes and a row does not end at one.
+ * @row_bytes:   Size of one row; 0 when there are no bytes.
  * @nr_slices:   Experts held in the outermost dimension, each a contiguous extent of
  *               @bytes / @nr_slices; 1 for everything that is not an expert tensor.
  * @position:    Place in execution order over the whole model, from 0.
@@ -133,7 +141,10 @@ struct weir_tensor {
 
 /**
  * struct weir_group - Tensors used together, in execution order.
- * @name:  For people: "visual.blocks.3", "embed", "layers.17", "norm", "head", "other".
+ * @name:  For people: "visual.embed", "visual.blocks.3", "visual.deepstack.5" (what taps
+ *         block 5, right behind it), "visual.merger", "embed", "layers.17", "norm", "head",
+ *         "other". Of a model with several stacks of layers, all but the largest that is
+ *         no encoder carry their prefix: "encoder.layers.3".
  * @kind:  enum weir_group_kind.
  * @layer: Number of the layer or vision block, -1 where there is none.
  * @first: Position of its first tensor; see weir_model_at().
@@ -169,23 +180,36 @@ struct weir_model_file {
 
 /**
  * weir_model_open() - Index a model.
- * @path: A .safetensors or .gguf file, the first or any file of a split GGUF, an index
- *        file, or a directory that holds one model.
+ * @path: A .safetensors or .gguf file, any file of a split GGUF, an index file
+ *        (model.safetensors.index.json), or a directory that holds one model.
  * @ret:  The model; untouched on failure.
  * @err:  On failure: file, offset and reason. May be NULL.
  *
- * Reads headers only, and no more than 100 MB of any header (1 GiB of GGUF metadata is
- * refused likewise). Files are told apart by content, not by name. Files an index names
- * must lie beside it.
+ * Files are told apart by content, not by name. In a directory model.safetensors wins
+ * over an index, an index over other safetensors files, and those over GGUF files, of
+ * which there may be one text model and one projector (mmproj); where that leaves a
+ * choice the directory is refused. One shard of a sharded safetensors model opened by
+ * itself is a model; one part of a split GGUF stands for all parts.
  *
- * Context: Any thread. May block. Keeps no file open.
+ * The files an index names must lie beside it; links among them are followed. Tensors
+ * of a shard that the index does not map to it are left out and logged. A wrong
+ * total_size is logged.
+ *
+ * Reads headers only. Limits, all -EFBIG: 100,000,000 bytes of a safetensors header (as
+ * the format's own reader), 1 GiB of GGUF metadata, 64 MiB of an index, 1,023 bytes of a
+ * tensor's name, WEIR_MAX_DIMS dimensions, 2^24 tensors, 4,096 shards, an alignment of
+ * 1 MiB. Memory while reading: 256 KiB and what the index takes.
+ *
+ * Context: Any thread. May block, but not for the writer of a FIFO. Keeps no file open.
  * Owner:   The caller, until weir_model_close().
- * Cost:    About 1 us a tensor, 300 bytes a tensor.
- * Return:  0, -ENOENT (no such file, or a shard is missing), -EACCES, -EINVAL (not a
- *          regular file or directory, or a directory without a model), -EBADMSG (the
- *          file is malformed), -EOVERFLOW (its numbers wrap), -ENODATA (it is shorter
- *          than its header says), -EFBIG (a limit of this library), -EOPNOTSUPP (version
- *          or type this library does not know), -ENOMEM, -EIO.
+ * Cost:    About 0.5 us a tensor, 350 bytes a tensor.
+ * Return:  0, -ENOENT (no such file, or a shard is missing), -ENOTDIR, -ELOOP,
+ *          -ENAMETOOLONG, -EACCES, -EPERM, -EISDIR (a directory stands where a model
+ *          has a file), -EINVAL (not a regular file or directory, or a directory without
+ *          a model or with several), -EBADMSG (the file is malformed), -EOVERFLOW (its
+ *          numbers wrap), -ENODATA (it is shorter than its header says), -EFBIG (a limit
+ *          above), -EOPNOTSUPP (a version, byte order or type this library does not
+ *          know), -EMFILE, -ENFILE, -ENOMEM, -EIO.
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_model_open(const char *path, struct weir_model **ret,
@@ -334,7 +358,8 @@ WEIR_API const char *weir_dtype_name(int dtype);
  * @dtype: enum weir_dtype.
  *
  * Context: Any thread. Takes no lock.
- * Return:  1 for plain types, 32 or 256 for quantised ones, 0 for unknown.
+ * Return:  1 for plain types, 2 or 4 for packed ones, 32 to 256 for quantised ones, 0
+ *          for unknown.
  * Since:   0.1
  */
 WEIR_API uint32_t weir_dtype_block_elems(int dtype);
