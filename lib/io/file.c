@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files: opening without being caught by what is not a regular file, the choice between direct and
+ * buffered reading, and the identity that a file must keep while it is streamed.
+ */
+#include <weir/io.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "io/io_internal.h"
+
+static uint64_t mtime_ns(const struct stat *st)
+{
+	return (uint64_t)st->st_mtim.tv_sec * 1000000000u + (uint64_t)st->st_mtim.tv_nsec;
+}
+
+/* The system's code for a failed open(), as one of those that weir_io_file_open() names. */
+static int open_code(int system_errno)
+{
+	switch (system_errno) {
+	case ENOENT:
+	case ENOTDIR:
+		return -ENOENT;
+	case EACCES:
+	case EPERM:
+		return -EACCES;
+	case EMFILE:
+	case ENFILE:
+		return -EMFILE;
+	case ENOMEM:
+		return -ENOMEM;
+	case ENXIO:
+	case ENODEV:
+	case EISDIR:
+	case ELOOP:
+	case ENAMETOOLONG:
+		return -EINVAL;
+	default:
+		return -EIO;
+	}
+}
+
+static const char *kind_of(mode_t mode)
+{
+	if (S_ISDIR(mode))
+		return "a directory";
+	if (S_ISFIFO(mode))
+		return "a FIFO";
+	return "not a regular file";
+}
+
+/* Relative paths are made absolute, so that a later chdir() does not look like a lost file. */
+static char *absolute(const char *path)
+{
+	char cwd[PATH_MAX];
+	size_t bytes;
+	char *text;
+
+	if (path[0] == '/' || getcwd(cwd, sizeof(cwd)) == NULL)
+		return wr_strdup(path);
+	bytes = strlen(cwd) + 1 + strlen(path) + 1;
+	text = wr_malloc(bytes);
+	if (text != NULL)
+		snprintf(text, bytes, "%s/%s", cwd, path);
+	return text;
+}
+
+/* Fill file->fd and file->info; the descriptor is the caller's also on failure, if >= 0. */
+static int open_regular(struct weir_io_file *file, const char *path, struct weir_error *err)
+{
+	struct stat st;
+
+	/* O_NONBLOCK: a FIFO without a writer must not hold us. */
+	file->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	if (file->fd < 0) {
+		int code = open_code(errno);
+
+		return wr_error_set(err, code, path, WEIR_OFFSET_NONE, "cannot be opened: %s",
+				    strerror(errno));
+	}
+	if (fstat(file->fd, &st) != 0)
+		return wr_error_set(err, -EIO, path, WEIR_OFFSET_NONE, "cannot be examined: %s",
+				    strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return wr_error_set(err, -EINVAL, path, WEIR_OFFSET_NONE, "is %s",
+				    kind_of(st.st_mode));
+	/* With O_NONBLOCK left on, io_uring answers -EAGAIN where it would otherwise wait. */
+	if (fcntl(file->fd, F_SETFL, 0) != 0)
+		return wr_error_set(err, -EIO, path, WEIR_OFFSET_NONE, "cannot be set up: %s",
+				    strerror(errno));
+	file->info.bytes = (uint64_t)st.st_size;
+	file->info.dev = st.st_dev;
+	file->info.ino = st.st_ino;
+	file->info.mtime_ns = mtime_ns(&st);
+	return 0;
+}
+
+static int choose_access(struct weir_io_file *file, struct weir_error *err)
+{
+	struct weir_io *io = file->io;
+	int rc = -EOPNOTSUPP;
+
+	if (wr_load_relaxed(&io->backend) != WEIR_IO_BUFFERED)
+		rc = wr_io_probe_direct(file->fd, &file->info.offset_align,
+					&file->info.memory_align);
+	if (rc == 0) {
+		file->info.direct = 1;
+		/* One step for both: chunks that begin at multiples of it suit file and memory. */
+		file->align = wr_max(file->info.offset_align, file->info.memory_align);
+		if (io->ring != NULL) {
+			file->lane = wr_io_ring_lane(io->ring);
+			return 0;
+		}
+	} else {
+		file->info.offset_align = file->info.memory_align = 1;
+		file->align = 1;
+		if (io->by_name && wr_load_relaxed(&io->backend) != WEIR_IO_BUFFERED)
+			return wr_error_set(
+				err, -EOPNOTSUPP, file->path, WEIR_OFFSET_NONE,
+				"this file system has no direct reads (O_DIRECT), which "
+				"the rung asked for needs: use 'auto' or 'buffered'");
+		/*
+		 * The readers are several and each knows its range: read-ahead would only bring
+		 * in pages that nobody drops.
+		 */
+		(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM);
+	}
+	rc = wr_io_need_workers(io, &file->lane);
+	if (rc != 0)
+		return wr_error_set(err, rc, file->path, WEIR_OFFSET_NONE,
+				    "no threads to read it with: %s", strerror(-rc));
+	return 0;
+}
+
+static void file_free(struct weir_io_file *file)
+{
+	if (file->fd >= 0)
+		close(file->fd);
+	wr_free(file->path);
+	wr_free(file);
+}
+
+int weir_io_file_open(struct weir_io *io, const char *path, struct weir_io_file **ret,
+		      struct weir_error *err)
+{
+	struct weir_io_file *file;
+	int rc;
+
+	wr_might_block("opening a file");
+	file = wr_calloc(1, sizeof(*file));
+	if (file == NULL)
+		return wr_error_set(err, -ENOMEM, path, WEIR_OFFSET_NONE, "out of memory");
+	file->io = io;
+	file->fd = file->slot = -1;
+	file->path = absolute(path);
+	if (file->path == NULL)
+		rc = wr_error_set(err, -ENOMEM, path, WEIR_OFFSET_NONE, "out of memory");
+	else
+		rc = open_regular(file, path, err);
+	if (rc == 0)
+		rc = choose_access(file, err);
+	if (rc != 0) {
+		file_free(file);
+		return rc;
+	}
+	if (io->ring != NULL && file->lane == wr_io_ring_lane(io->ring))
+		wr_io_ring_add_file(io->ring, file);
+	wr_mutex_lock(&io->lock);
+	TAILQ_INSERT_TAIL(&io->files, file, link);
+	wr_mutex_unlock(&io->lock);
+	*ret = file;
+	return 0;
+}
+
+void weir_io_file_close(struct weir_io_file *file)
+{
+	if (file == NULL)
+		return;
+	wr_might_block("closing a file");
+	if (file->io != NULL) {
+		if (file->slot >= 0)
+			wr_io_ring_remove_file(file->io->ring, file);
+		wr_mutex_lock(&file->io->lock);
+		TAILQ_REMOVE(&file->io->files, file, link);
+		wr_mutex_unlock(&file->io->lock);
+	}
+	file_free(file);
+}
+
+void weir_io_file_info(const struct weir_io_file *file, struct weir_io_file_info *ret)
+{
+	*ret = file->info;
+}
+
+static int compare(const struct weir_io_file *file, const struct stat *st)
+{
+	bool same = st->st_dev == file->info.dev && st->st_ino == file->info.ino &&
+		    (uint64_t)st->st_size == file->info.bytes &&
+		    mtime_ns(st) == file->info.mtime_ns;
+
+	return same ? 0 : -ESTALE;
+}
+
+int wr_io_file_changed(const struct weir_io_file *file, bool path_too)
+{
+	struct stat st;
+
+	if (fstat(file->fd, &st) != 0)
+		return -EIO;
+	if (compare(file, &st) != 0)
+		return -ESTALE;
+	if (!path_too)
+		return 0;
+	if (stat(file->path, &st) != 0)
+		return errno == ENOENT || errno == ENOTDIR ? -ESTALE : -EIO;
+	return compare(file, &st);
+}
+
+int weir_io_file_check(const struct weir_io_file *file)
+{
+	wr_might_block("checking a file");
+	return wr_io_file_changed(file, true);
+}
+
+size_t weir_io_landing_bytes(const struct weir_io_file *file, uint64_t offset, size_t bytes)
+{
+	uint64_t end;
+
+	if (wr_add_overflow(offset, bytes, &end) || wr_align_up_overflow(end, file->align, &end))
+		return 0;
+	end -= wr_align_down(offset, file->align);
+#if SIZE_MAX < UINT64_MAX
+	if (end > SIZE_MAX)
+		return 0;
+#endif
+	return (size_t)end;
+}
