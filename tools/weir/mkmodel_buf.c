@@ -9,8 +9,9 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#include "base/alloc.h"
 
 static bool buf_reserve(struct wr_mk_buf *b, size_t more)
 {
@@ -23,7 +24,7 @@ static bool buf_reserve(struct wr_mk_buf *b, size_t more)
 		cap *= 2;
 	if (cap == b->cap)
 		return true;
-	data = realloc(b->data, cap);
+	data = wr_realloc(b->data, cap);
 	if (!data) {
 		b->err = -ENOMEM;
 		return false;
@@ -65,7 +66,7 @@ void wr_mk_buf_printf(struct wr_mk_buf *b, const char *fmt, ...)
 
 void wr_mk_buf_fini(struct wr_mk_buf *b)
 {
-	free(b->data);
+	wr_free(b->data);
 	*b = (struct wr_mk_buf){0};
 }
 
@@ -75,7 +76,7 @@ struct wr_mk_tensor *wr_mk_tensors_add(struct wr_mk_tensors *l)
 		return NULL;
 	if (l->nr == l->cap) {
 		size_t cap = l->cap ? l->cap * 2 : 64;
-		struct wr_mk_tensor *v = realloc(l->v, cap * sizeof(*v));
+		struct wr_mk_tensor *v = wr_realloc(l->v, cap * sizeof(*v));
 
 		if (!v) {
 			l->err = -ENOMEM;
@@ -90,13 +91,13 @@ struct wr_mk_tensor *wr_mk_tensors_add(struct wr_mk_tensors *l)
 
 void wr_mk_tensors_fini(struct wr_mk_tensors *l)
 {
-	free(l->v);
+	wr_free(l->v);
 	*l = (struct wr_mk_tensors){0};
 }
 
 struct wr_mk_file *wr_mk_plan_add(struct wr_mk_plan *p, const char *name)
 {
-	struct wr_mk_file *files = realloc(p->files, (p->nr_files + 1) * sizeof(*files));
+	struct wr_mk_file *files = wr_realloc(p->files, (p->nr_files + 1) * sizeof(*files));
 	struct wr_mk_file *f;
 
 	if (!files)
@@ -124,6 +125,6 @@ void wr_mk_plan_fini(struct wr_mk_plan *p)
 		wr_mk_buf_fini(&p->files[i].head);
 		wr_mk_tensors_fini(&p->files[i].tensors);
 	}
-	free(p->files);
+	wr_free(p->files);
 	*p = (struct wr_mk_plan){0};
 }

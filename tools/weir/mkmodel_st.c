@@ -19,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/alloc.h"
+
 static int by_name(const void *a, const void *b)
 {
 	const struct wr_mk_tensor *ta = a, *tb = b;
@@ -133,12 +135,12 @@ static void print_index(struct wr_mk_buf *b, const struct place *places, size_t 
 static int add_index(struct wr_mk_plan *p, size_t first, const struct wr_mk_tensors *all)
 {
 	struct wr_mk_file *f = wr_mk_plan_add(p, "model.safetensors.index.json");
-	struct place *places = calloc(all->nr ? all->nr : 1, sizeof(*places));
+	struct place *places = wr_calloc(all->nr, sizeof(*places));
 	uint64_t total = 0;
 	size_t nr = 0;
 
 	if (!f || !places) {
-		free(places);
+		wr_free(places);
 		return -ENOMEM;
 	}
 	for (size_t i = first; i + 1 < p->nr_files; i++) {
@@ -151,7 +153,7 @@ static int add_index(struct wr_mk_plan *p, size_t first, const struct wr_mk_tens
 	}
 	qsort(places, nr, sizeof(*places), by_tensor);
 	print_index(&f->head, places, nr, total);
-	free(places);
+	wr_free(places);
 	f->bytes = f->head.len;
 	return f->head.err;
 }
