@@ -24,7 +24,7 @@ struct weir_knobs;
 
 /**
  * struct weir_knob_desc - One knob as it is registered.
- * @name:          [a-z][a-z0-9_.]*, for instance "io.chunk_bytes".
+ * @name:          [a-z][a-z0-9_.]*, at most 63 bytes, for instance "io.chunk_bytes".
  * @unit:          "bytes", "ns", "permille", ... or "" for plain counts.
  * @help:          One line: what moves with it.
  * @default_value: Within the bounds.

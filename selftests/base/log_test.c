@@ -129,7 +129,7 @@ static void *talk(void *arg)
 
 TEST(a_replaced_listener_is_never_called_again)
 {
-	enum { NR = 200 };
+	enum { NR = 50 };
 	static struct heard h[NR];
 	pthread_t threads[3];
 	int late = 0, calls = 0;
