@@ -270,7 +270,7 @@ ifeq ($(strip $(picked)),)
 $(error no test program matches T=$(T))
 endif
 endif
-test: $(filter $(TESTS),$(picked)) $(BINARY) $(B)/runtests ## run the test programs (T=selftests/io/foo_test for one)
+test: $(filter $(TESTS),$(picked)) $(LIBRARIES) $(BINARY) $(B)/runtests ## run the test programs (T=selftests/io/foo_test for one)
 	$(Q)$(TEST_ENV) $(TEST_WRAP) $(B)/runtests -t $(TEST_TIMEOUT) -j $(TEST_JOBS) -s selftests/expected-skips -b $(B) \
 		$(filter $(TESTS),$(picked)) $(addsuffix .sh,$(filter $(basename $(TEST_SH)),$(picked)))
 

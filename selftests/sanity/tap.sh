@@ -4,7 +4,7 @@
 #   fires NAME PATTERN command...    the command must fail and print a line matching PATTERN (grep -E)
 #   passes NAME command...           the command must succeed
 #   skip NAME REASON                 this machine lacks something
-#   fresh                            (re)make $copy from the sources of the tree, without what was built
+#   fresh                            (re)make $copy from the sources of the tree, without data and what was built
 #   build ARGUMENT...                make in $copy, with none of the variables this run was started with
 #   finish                           print the plan
 #
@@ -69,9 +69,11 @@ tap_sources() {
 }
 
 fresh() {
+	[ -f "$tap_tmp/tree.tar" ] ||
+		(cd "$WR_TEST_SRCDIR" && tap_sources | grep -v '^selftests/data/' | tar -cf "$tap_tmp/tree.tar" -T -)
 	rm -rf "$copy"
 	mkdir -p "$copy"
-	(cd "$WR_TEST_SRCDIR" && tap_sources | tar -cf - -T -) | tar -xf - -C "$copy"
+	tar -xf "$tap_tmp/tree.tar" -C "$copy"
 }
 
 build() {
