@@ -288,8 +288,8 @@ check-arrows: $(LIB_OBJ) $(TOOL_OBJ) ## lib/deps.mk against includes and symbols
 check-symbols: $(LIBRARIES) ## exported symbols: the library, the map and the headers agree
 	$(Q)tools/build/check-symbols $(B)/$(SO) $(B)/libweir.a
 
-check-headers: $(CONFIG_DEPS) ## each header compiles alone, public ones as C99 and C++11
-	$(Q)CC='$(CC)' CXX='$(CXX)' tools/build/check-headers $(B)
+check-headers: $(CONFIG_DEPS) | $(KSELFTEST_DIR)/kselftest_harness.h ## each header compiles alone, public ones as C99 and C++11
+	$(Q)CC='$(CC)' CXX='$(CXX)' KSELFTEST_DIR='$(KSELFTEST_DIR)' tools/build/check-headers $(B)
 
 check-docs: ## what is public is described, errors, links, pages of the manual
 	$(Q)tools/build/check-docs

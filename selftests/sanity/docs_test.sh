@@ -31,6 +31,9 @@ WEIR_API int weir_planted(const struct weir_error *a, int (*fn)(void *arg, int n
 api "$whole"
 passes 'a function with all it needs' docs
 
+api "$(printf '%s' "$whole" | sed 's/ 0\.$/ 0 or -EINVAL./')"
+fires 'an int that can fail and need not be looked at' 'weir_planted can fail and is not WEIR_MUST_CHECK' docs
+
 api "$(printf '%s' "$whole" | sed 's/weir_planted() -/weir_panted() -/')"
 fires 'a block that names another function' 'does not begin with "weir_planted\(\) - "' docs
 
