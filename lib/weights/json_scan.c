@@ -518,6 +518,7 @@ bool wr_json_skip(struct wr_json *json)
 				return false;
 			depth--;
 		}
+		/* cppcheck-suppress uninitvar ; below depth each was set on the way in */
 		if (depth > 0 && close[depth - 1] == '}' &&
 		    !(wr_json_skip_string(json) && take(json, ':')))
 			return false;

@@ -103,6 +103,7 @@ static void rank_stacks(struct sort *s)
 
 	for (uint32_t i = 0; i < s->nr_stacks; i++)
 		sorted[i] = &s->stack[i];
+	/* cppcheck-suppress uninitvar ; the loop above set as many as are sorted */
 	qsort(sorted, s->nr_stacks, sizeof(sorted[0]), by_rank);
 	for (uint32_t i = 0; i < s->nr_stacks; i++)
 		sorted[i]->rank = i;

@@ -140,11 +140,11 @@ static char **make_arguments(const struct wr_fio_opts *o, bool huge)
 {
 	size_t room = 12 + 4 * o->nr_files, nr = 0;
 	char **argv = calloc(room, sizeof(*argv));
-	bool lost = !argv;
+	bool lost = false;
 	char text[64];
 
 #define ADD(string) (lost = lost || !(argv[nr++] = (string)))
-	if (lost)
+	if (!argv)
 		return NULL;
 	ADD(strdup("fio"));
 	ADD(strdup("--output-format=json"));
