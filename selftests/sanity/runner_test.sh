@@ -114,4 +114,15 @@ fires 'a stage that fails without counting is a failure' '^4 passed, 1 failed, 1
 fires 'a stage that counts and fails is one too' '^9 passed, 1 failed, 1 skipped$' \
 	stages stage c sh -c 'echo 5 passed, 0 failed, 0 skipped; exit 3'
 
+fuzz() { # fuzzers that are scripts
+	(cd "$tap_tmp" && "$WR_TEST_SRCDIR/tools/build/run-fuzz" "$tap_tmp/b" 1 2 "$@")
+}
+printf '#!/bin/sh\necho "stat::number_of_executed_units: 7"\n' >"$tap_tmp/quiet_fuzz"
+printf '#!/bin/sh\necho "a crash"\nexit 77\n' >"$tap_tmp/loud_fuzz"
+chmod +x "$tap_tmp/quiet_fuzz" "$tap_tmp/loud_fuzz"
+passes 'a fuzzer that finds nothing' ends_with '1 passed, 0 failed, 0 skipped' fuzz "$tap_tmp/quiet_fuzz"
+fires 'a fuzzer that finds something' 'FAIL loud: inputs in' fuzz "$tap_tmp/quiet_fuzz" "$tap_tmp/loud_fuzz"
+fires 'and both are counted' '^1 passed, 1 failed, 0 skipped$' fuzz "$tap_tmp/quiet_fuzz" "$tap_tmp/loud_fuzz"
+fires 'no fuzzer at all' 'no fuzzer' fuzz
+
 finish
