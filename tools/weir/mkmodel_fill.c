@@ -10,13 +10,11 @@
  * The value of an element is always a BF16 number. Weights: the sum of two bytes, centred, scaled to
  * a standard deviation of 0.02 (a triangle, |x| < 0.049), made with one float multiplication of an
  * exact integer, so that every machine rounds alike. Weights of norms: 1 plus a few units of the last
- * place. No value is an infinity or NaN, the smallest that is not zero is 2^-12.4. Hence F32 and
- * F16 represent all of them exactly; Q8_0 is computed as gguf-py's quants.py does.
- *
- * The inner loop is written with vector types because the build's -O level may not vectorise, and
- * compiled twice on x86-64: 32-bit multiplications are what AVX2 adds.
+ * place. No value is an infinity or NaN, the smallest that is not zero is 2^-12.4. Other types are
+ * made from these numbers (mkmodel_convert.c).
  */
 #include "mkmodel_priv.h"
+#include "mkmodel_vector.h"
 
 #include <assert.h>
 #include <string.h>
@@ -30,15 +28,8 @@ const struct wr_mk_dtype_info wr_mk_dtypes[WR_MK_NR_DTYPES] = {
 	[WR_MK_Q8_0] = {"Q8_0", 8, 7, 32, 34},
 };
 
-#define LANES 8
 /* Elements made per step of conversion; a multiple of every block. */
 #define SCRATCH_ELEMS 2048
-
-typedef uint32_t v8u __attribute__((vector_size(4 * LANES)));
-typedef int32_t v8i __attribute__((vector_size(4 * LANES)));
-typedef float v8f __attribute__((vector_size(4 * LANES)));
-
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* 0.02 over the standard deviation of the sum of two uniform bytes, sqrt((256^2 - 1) / 6). */
 #define WEIGHT_SCALE 1.9136741e-4f
@@ -56,8 +47,6 @@ uint64_t wr_mk_key(uint64_t seed, const char *name)
 	h *= UINT64_C(0xd6e8feb86659fd93);
 	return h ^ h >> 32;
 }
-
-/* Vectors go by address: passed by value they would depend on what the caller is compiled for. */
 
 /* Hashes the numbers of pairs. */
 ALWAYS_INLINE void mix(v8u *word, uint32_t k0, uint32_t k1)
@@ -183,23 +172,18 @@ static void fill_piece_any(const struct piece *p, uint16_t *ret)
 	fill_piece(p, ret);
 }
 
-#if defined(__x86_64__)
-__attribute__((target("avx2"))) static void fill_piece_avx2(const struct piece *p, uint16_t *ret)
+WR_MK_AVX2 static void fill_piece_avx2(const struct piece *p, uint16_t *ret)
 {
 	fill_piece(p, ret);
 }
-#endif
 
 /* Elements [@first, @first + @nr) of @t, in the order in which @t stores them. */
 static void fill_bf16(const struct wr_mk_tensor *t, uint64_t first, size_t nr, uint16_t *ret)
 {
 	const struct wr_mk_view *v = &t->view;
-	void (*fill)(const struct piece *, uint16_t *) = fill_piece_any;
+	void (*fill)(const struct piece *, uint16_t *) =
+		wr_mk_has_avx2() ? fill_piece_avx2 : fill_piece_any;
 
-#if defined(__x86_64__)
-	if (__builtin_cpu_supports("avx2"))
-		fill = fill_piece_avx2;
-#endif
 	while (nr) {
 		uint64_t row = first / v->row_elems, col = first % v->row_elems;
 		uint64_t start = v->off + row / v->rows * v->outer + row % v->rows * v->inner;
@@ -220,73 +204,6 @@ static void fill_bf16(const struct wr_mk_tensor *t, uint64_t first, size_t nr, u
 	}
 }
 
-static float bf16_to_f32(uint16_t bits)
-{
-	uint32_t wide = (uint32_t)bits << 16;
-	float f;
-
-	memcpy(&f, &wide, sizeof(f));
-	return f;
-}
-
-/* Exact for what fill_bf16() makes: exponents fit, and 7 bits of fraction fit in 10. */
-static uint16_t bf16_to_f16(uint16_t bits)
-{
-	uint16_t magnitude = bits & 0x7fff;
-
-	if (!magnitude)
-		return bits;
-	return (uint16_t)((bits & 0x8000) | ((magnitude - ((127 - 15) << 7)) << 3));
-}
-
-/* Nearest, ties to even. For finite values whose result is neither infinite nor a NaN. */
-static uint16_t f32_to_f16(float f)
-{
-	uint32_t bits, magnitude, shift, half, rest;
-
-	memcpy(&bits, &f, sizeof(bits));
-	magnitude = bits & 0x7fffffff;
-	if (magnitude >= 0x38800000) { /* 2^-14, the smallest normal number */
-		magnitude -= (127 - 15) << 23;
-		magnitude += 0xfff + (magnitude >> 13 & 1);
-		return (uint16_t)((bits >> 16 & 0x8000) | magnitude >> 13);
-	}
-	if (magnitude < 0x33000000) /* below half of 2^-24 */
-		return (uint16_t)(bits >> 16 & 0x8000);
-	shift = 126 - (magnitude >> 23);
-	magnitude = (magnitude & 0x7fffff) | 0x800000;
-	half = magnitude >> shift;
-	rest = magnitude & ((1u << shift) - 1);
-	if (rest > 1u << (shift - 1) || (rest == 1u << (shift - 1) && half & 1))
-		half++;
-	return (uint16_t)((bits >> 16 & 0x8000) | half);
-}
-
-/* ggml's block_q8_0: a half-precision scale, then 32 signed bytes, halves rounded away from 0. */
-static void q8_0_block(const uint16_t *src, unsigned char *ret)
-{
-	float x[32], top = 0.0f, scale, inverse;
-	uint16_t half;
-
-	for (int i = 0; i < 32; i++) {
-		x[i] = bf16_to_f32(src[i]);
-		top = x[i] > top ? x[i] : top;
-		top = -x[i] > top ? -x[i] : top;
-	}
-	scale = top / 127.0f;
-	inverse = scale != 0.0f ? 1.0f / scale : 0.0f;
-	half = f32_to_f16(scale);
-	memcpy(ret, &half, sizeof(half));
-	for (int i = 0; i < 32; i++) {
-		float scaled = x[i] * inverse;
-		int whole = (int)scaled;
-		float rest = scaled - (float)whole;
-
-		whole += (rest >= 0.5f) - (rest <= -0.5f);
-		ret[2 + i] = (unsigned char)whole;
-	}
-}
-
 /* Whole blocks [@first, @first + @nr) of @t; @nr at most SCRATCH_ELEMS over the block's size. */
 static void fill_blocks(const struct wr_mk_tensor *t, uint64_t first, size_t nr, unsigned char *ret)
 {
@@ -295,28 +212,7 @@ static void fill_blocks(const struct wr_mk_tensor *t, uint64_t first, size_t nr,
 	size_t elems = nr * block;
 
 	fill_bf16(t, first * block, elems, src);
-	switch (t->dtype) {
-	case WR_MK_F32:
-		for (size_t i = 0; i < elems; i++) {
-			float f = bf16_to_f32(src[i]);
-
-			memcpy(ret + 4 * i, &f, sizeof(f));
-		}
-		break;
-	case WR_MK_F16:
-		for (size_t i = 0; i < elems; i++)
-			src[i] = bf16_to_f16(src[i]);
-		memcpy(ret, src, 2 * elems);
-		break;
-	case WR_MK_Q8_0:
-		for (size_t i = 0; i < nr; i++)
-			q8_0_block(src + 32 * i, ret + 34 * i);
-		break;
-	case WR_MK_BF16:
-	case WR_MK_NR_DTYPES:
-		memcpy(ret, src, 2 * elems);
-		break;
-	}
+	wr_mk_convert(t->dtype, src, nr, ret);
 }
 
 /* @len bytes from the middle of one block: a chunk of a file may begin or end anywhere. */

@@ -186,6 +186,10 @@ uint64_t wr_mk_key(uint64_t seed, const char *name);
 void wr_mk_tensor_fill(const struct wr_mk_tensor *t, uint64_t first, size_t len,
 		       unsigned char *ret);
 
+/* mkmodel_convert.c */
+/* @nr blocks of @dtype from the BF16 values @src, which are as mkmodel_fill.c makes them. */
+void wr_mk_convert(enum wr_mk_dtype dtype, const uint16_t *src, size_t nr, unsigned char *ret);
+
 /* mkmodel_write.c */
 /* Bytes [@offset, @offset + @len) of a file; the range lies within it. */
 void wr_mk_render(const struct wr_mk_file *f, uint64_t offset, size_t len, unsigned char *ret);
