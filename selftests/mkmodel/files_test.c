@@ -18,6 +18,7 @@
 #include "kselftest_harness.h"
 
 #include "mkmodel/mkmodel_help.h"
+#include "mkmodel_priv.h"
 
 #define TINY "--layers", "2", "--vision-blocks", "3", "--vocab", "96", "--shrink", "16"
 

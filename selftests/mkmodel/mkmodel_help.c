@@ -11,6 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "mkmodel_priv.h"
+
 #define MAX_ARGS 32
 
 static const char *weir_binary(void)

@@ -13,7 +13,8 @@
 
 #include <jansson.h>
 
-#include "mkmodel_priv.h"
+struct wr_mk_file;
+struct wr_mk_plan;
 
 /* Starts `weir mkmodel ARGS...` with stdout and stderr into *ret_fd; @args ends with NULL. */
 pid_t mkt_start(const char *const *args, int *ret_fd);

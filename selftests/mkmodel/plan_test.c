@@ -7,6 +7,7 @@
 
 #include "base/alloc.h"
 #include "mkmodel/mkmodel_help.h"
+#include "mkmodel_priv.h"
 
 static const char *const all_models[] = {"2b", "4b", "8b", "32b", "30b-a3b"};
 

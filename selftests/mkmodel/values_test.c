@@ -10,6 +10,7 @@
 #include "kselftest_harness.h"
 
 #include "mkmodel/mkmodel_help.h"
+#include "mkmodel_priv.h"
 
 static const char *const some_models[] = {"2b", "8b", "30b-a3b"};
 
