@@ -5,6 +5,7 @@ Each file is first given to the package: were it to accept one, the case would p
 """
 
 import json
+import random
 import struct
 
 import gguf
@@ -137,8 +138,69 @@ def check_gguf(weir, name, data):
     expect_equal(weir.error("inspect", path)["file"], path, "the file that the error names")
 
 
+def spoil(data, first, end, rng):
+    """A copy of @data with one to three faults in bytes [@first, @end)."""
+    spoilt = bytearray(data)
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        at = rng.randrange(first, min(end, len(spoilt)))
+        kind = rng.randrange(4)
+        if kind == 0:
+            spoilt[at] = rng.choice(b'0123456789[]{},:"aBFU \\\0-')
+        elif kind == 1:
+            spoilt[at] ^= 1 << rng.randrange(8)
+        elif kind == 2:
+            del spoilt[at]
+        else:
+            spoilt.insert(at, rng.choice(b'0123456789[]{},:" \0\xff'))
+    return bytes(spoilt)
+
+
+def check_spoilt(weir, suffix, good, first, end, read):
+    """Of many spoilt copies weir takes none that the package does not take."""
+    weir.need("inspect")
+    rng = random.Random(suffix)
+    path = weir.path("spoilt" + suffix)
+    refused = 0
+    for _ in range(NR_SPOILT):
+        data = spoil(good, first, end, rng)
+        with open(path, "wb") as f:
+            f.write(data)
+        status, _, err = weir.run("inspect", path, "--json")
+        assert status in (0, 1), f"exit {status} for {data!r}: {err}"
+        try:
+            read(path)
+        except UnicodeDecodeError:
+            pass  # the text of a key: weir does not look at what it has no use for
+        except Exception:
+            refused += 1
+            assert status == 1, f"only weir accepts {data!r}"
+    assert refused > NR_SPOILT // 4, f"only {refused} of {NR_SPOILT} copies were refused"
+
+
+NR_SPOILT = 400
+
+
+def read_st(path):
+    with open(path, "rb") as f:
+        deserialize(f.read())
+
+
+def check_spoilt_st(weir):
+    good = st({"__metadata__": {"format": "pt"}, "a": entry("BF16", [2, 3], 0, 12),
+               "b": entry("U8", [5], 12, 17), "e": entry("F32", [0], 17, 17),
+               "s": entry("I64", [], 17, 25)}, bytes(range(25)))
+    check_spoilt(weir, ".safetensors", good, 8, len(good) - 25, read_st)
+
+
+def check_spoilt_gguf(weir):
+    good = gguf_file(weir)
+    check_spoilt(weir, ".gguf", good, 0, good.index(b"other") + 40, gguf.GGUFReader)
+
+
 def run(weir, report):
     for name, data in ST_CASES.items():
         report.check(f"safetensors with {name} is refused", check_st, weir, name, data)
     for name, data in gguf_cases(gguf_file(weir)).items():
         report.check(f"GGUF with {name} is refused", check_gguf, weir, name, data)
+    report.check("safetensors spoilt at random and refused is refused", check_spoilt_st, weir)
+    report.check("GGUF spoilt at random and refused is refused", check_spoilt_gguf, weir)

@@ -84,7 +84,7 @@ def check_metadata(weir):
 
 
 def check_names(weir):
-    names = ("", " ", "a.b.c", "\u00fc\u4e2d\U0001f40d", "tab\tnewline\n", "x" * 4000, "__meta__")
+    names = ("", " ", "a.b.c", "\u00fc\u4e2d\U0001f40d", "tab\tnewline\n", "x" * 1000, "__meta__")
     check_st(weir, "names", {n: ("uint8", (i,), bytes_of((i,), 8, i))
                              for i, n in enumerate(names, 1)})
 
@@ -144,7 +144,8 @@ def save_gguf(path, tensors, setup=None, **options):
 
 def check_gguf(weir, name, tensors, setup=None):
     path = weir.path(name + ".gguf")
-    expect_equal(weir.tensors(path), save_gguf(path, tensors, setup), path)
+    wanted = save_gguf(path, tensors, setup)
+    expect_equal(weir.tensors(path), wanted, path)
 
 
 def check_gguf_dtypes(weir):
