@@ -96,6 +96,17 @@ void io_gate_await(struct io_gate *g, int nr);
 
 int io_nr_fds(void);
 int io_nr_threads(void);
-long io_rss_kib(void);
+/* A line of /proc/self/status, as VmRSS or VmPin. */
+long io_status_kib(const char *name);
+/* Pages of the file in the page cache, or -errno. */
+long io_resident_pages(const char *path);
+
+/*
+ * From now on this process's @system_call fails with @code; with @arg1 >= 0, only when that is its
+ * second argument. False when this machine has no filters.
+ */
+bool io_forbid(int system_call, int code, int arg1);
+/* Become nobody, with no capability left. 0 or -errno. */
+int io_drop_privileges(void);
 
 #endif /* WR_TEST_IO_HELP_H */

@@ -179,6 +179,18 @@ TEST_F(rung, the_engine_runs_on_the_rung_asked_for_and_counts)
 	EXPECT_EQ(stats.nr_fixed_chunks, variant->backend == WEIR_IO_FIXED ? stats.nr_chunks : 0);
 }
 
+TEST_F(rung, the_page_cache_does_not_grow)
+{
+	void *data;
+
+	ASSERT_EQ(io_read_now(self->io, self->file, 100, FILE_BYTES - 200, self->buf, BUF_BYTES,
+			      &data),
+		  0);
+	if (!variant->memory) {
+		EXPECT_LE(io_resident_pages(self->path), FILE_BYTES / 4096 / 100);
+	}
+}
+
 TEST_F(rung, what_is_not_a_read_is_refused_and_never_called_back)
 {
 	struct weir_io_req good, req;
