@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define HUGE_BYTES ((size_t)2 << 20)
@@ -22,8 +23,12 @@ static _Atomic int nr_called_back;
 
 void io_scratch_path(char *path, size_t path_bytes, bool memory, const char *name)
 {
-	snprintf(path, path_bytes, "%s/weir-io-%d-%s", memory ? "/dev/shm" : WR_TEST_BUILD,
-		 (int)getpid(), name);
+	const char *folder = memory ? "/dev/shm" : WR_TEST_BUILD "/io-scratch";
+
+	/* Open to all: a test that has dropped its rights removes its files too. */
+	if (!memory && mkdir(folder, 0777) == 0)
+		(void)chmod(folder, 0777);
+	snprintf(path, path_bytes, "%s/weir-io-%d-%s", folder, (int)getpid(), name);
 }
 
 /* A word for each eighth byte: splitmix64, so that no range repeats. */
