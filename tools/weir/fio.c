@@ -186,7 +186,7 @@ static int spawn(char **argv, const sigset_t *mask, int *ret_fd, pid_t *ret_pid)
 		return -errno;
 	posix_spawn_file_actions_init(&actions);
 	posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
-	posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+	posix_spawn_file_actions_adddup2(&actions, fds[1], STDERR_FILENO);
 	posix_spawnattr_init(&attr);
 	posix_spawnattr_setsigmask(&attr, mask);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
@@ -253,11 +253,13 @@ static int run(char **argv, const sigset_t *mask, char **ret, struct weir_error 
 		*ret = output;
 		return 0;
 	}
-	free(output);
 	if (WIFSIGNALED(status) || WEXITSTATUS(status) == 128 + SIGINT)
-		return wr_error_set(err, -EINTR, NULL, WEIR_OFFSET_NONE, "fio was stopped");
-	return wr_error_set(err, -EIO, NULL, WEIR_OFFSET_NONE, "fio failed with status %d",
-			    WEXITSTATUS(status));
+		code = wr_error_set(err, -EINTR, NULL, WEIR_OFFSET_NONE, "fio was stopped");
+	else
+		code = wr_error_set(err, -EIO, NULL, WEIR_OFFSET_NONE, "fio failed: %.*s",
+				    (int)strcspn(output, "\n"), output);
+	free(output);
+	return code;
 }
 
 /* ---- its answer ---- */
@@ -321,7 +323,9 @@ static int run_and_parse(const struct wr_fio_opts *opts, const sigset_t *mask,
 int wr_fio_read(const struct wr_fio_opts *opts, struct wr_fio_result *ret, struct weir_error *err)
 {
 	size_t block = opts->block_bytes ? opts->block_bytes : (size_t)1 << 20;
-	uint64_t pages = ((uint64_t)block * (opts->depth ? opts->depth : 16)) / HUGE_BYTES + 2;
+	/* Every job takes its buffers at the start, also those that wait for the one before. */
+	uint64_t pages = ((uint64_t)block * (opts->depth ? opts->depth : 16) / HUGE_BYTES + 2) *
+			 opts->nr_files;
 	struct wr_fio_result r = {0};
 	struct reserve reserve = {0};
 	sigset_t held, before;

@@ -165,7 +165,7 @@ static void chosen_word(const char *list, char *ret, size_t size)
 	if (close)
 		snprintf(ret, size, "%.*s", (int)(close - open - 1), open + 1);
 	else
-		snprintf(ret, size, "%s", list);
+		snprintf(ret, size, "%.*s", (int)size - 1, list);
 }
 
 int wr_peak_device_find(const char *path, struct wr_peak_device *ret)

@@ -15,7 +15,8 @@
 #include <string.h>
 
 static const char size_note[] =
-	"Sizes: 4096, 512MiB, 1.5GB; K M G T and KiB.. are powers of 1024, KB MB GB TB of 1000.\n";
+	"Sizes: 4096, 512MiB, 1.5GB. K M G T and KiB MiB GiB TiB are powers of 1024,\n"
+	"KB MB GB TB powers of 1000.\n";
 
 static bool takes_value(const struct wr_ui_option *o)
 {
