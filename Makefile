@@ -350,6 +350,6 @@ interop: ## against the public readers and writers of the formats (needs python3
 help: ## this list
 	@sed -n 's/^# \{3\}\([A-Z]\)/  \1/p' Makefile
 	@echo
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1:\2/p' Makefile | sort | awk -F: '{ printf "  %-16s%s\n", $$1, $$2 }'
+	@awk '/^[a-z-]+:.*## / { text = $$0; sub(/.*## /, "", text); sub(/:.*/, ""); printf "  %-16s%s\n", $$0, text }' Makefile | sort
 
 -include $(patsubst %.o,%.d,$(LIB_OBJ) $(TOOL_OBJ) $(DEBUG_LIB_OBJ) $(DEBUG_TOOL_OBJ) $(TEST_OBJ) $(HELP_OBJ) $(FUZZ_OBJ))
