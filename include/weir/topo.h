@@ -99,8 +99,8 @@ struct weir_topo_node {
 /**
  * weir_topo_open() - Read a topology.
  * @opts: Where from; NULL for this machine.
- * @err:  Filled on failure, when not NULL.
  * @ret:  The topology.
+ * @err:  Filled on failure, when not NULL.
  *
  * Open it before binding the calling thread to anything: its affinity limits what
  * the topology holds.
@@ -109,11 +109,12 @@ struct weir_topo_node {
  * Owner:   The caller, until weir_topo_close().
  * Return:  0, -EINVAL (both sources given, the text is no description, or the
  *          environment makes hwloc describe another machine), -E2BIG, -ENOENT or -EACCES
- *          (the file), -EBADMSG (the file is no topology), -ENOMEM, -EIO.
+ *          (the file), -EBADMSG (the file is no topology), -EFBIG (the file is above
+ *          64 MiB), -ENOMEM, -EIO.
  * Since:   0.1
  */
-WEIR_API int weir_topo_open(const struct weir_topo_opts *opts, struct weir_error *err,
-			    struct weir_topo **ret) WEIR_MUST_CHECK;
+WEIR_API int weir_topo_open(const struct weir_topo_opts *opts, struct weir_topo **ret,
+			    struct weir_error *err) WEIR_MUST_CHECK;
 
 /**
  * weir_topo_close() - Give a topology back.
@@ -174,6 +175,18 @@ WEIR_API int weir_topo_node_of(const struct weir_topo *topo, uint32_t cpu,
 			       uint32_t *ret) WEIR_MUST_CHECK;
 
 /**
+ * weir_topo_io_cpu() - Where the default plan puts its I/O thread.
+ * @topo: Topology.
+ *
+ * For a host that wants no plan of its own; see weir_plan_open().
+ *
+ * Context: Any thread. Takes no lock.
+ * Return:  The hardware thread, by the operating system's number.
+ * Since:   0.1
+ */
+WEIR_API uint32_t weir_topo_io_cpu(const struct weir_topo *topo);
+
+/**
  * enum weir_role - What a thread does.
  * @WEIR_ROLE_COMPUTE:    Multiplies; wants a core of its own.
  * @WEIR_ROLE_IO:         Submits and reaps reads; mostly waits.
@@ -193,6 +206,8 @@ enum weir_role {
  * @nr_compute:    Compute threads; 0 for one per core.
  * @nr_io:         I/O threads; 0 for one.
  * @nr_background: Background threads; 0 for one.
+ * @io_node:       1 + the number of the node that the disk is attached to: I/O threads
+ *                 go there if a hardware thread without compute threads is left; 0 for any.
  *
  * Since: 0.1
  */
@@ -201,6 +216,7 @@ struct weir_plan_opts {
 	uint32_t nr_compute;
 	uint32_t nr_io;
 	uint32_t nr_background;
+	uint32_t io_node;
 };
 
 /* The most threads of one role that a plan covers. */
@@ -221,7 +237,8 @@ struct weir_plan_opts {
  *
  * Context: Any thread. Takes no lock.
  * Owner:   The caller, until weir_plan_close().
- * Return:  0, -EINVAL (more than WEIR_PLAN_THREADS_MAX), -E2BIG, -ENOMEM.
+ * Return:  0, -EINVAL (more than WEIR_PLAN_THREADS_MAX), -ENODEV (no such node), -E2BIG,
+ *          -ENOMEM.
  * Since:   0.1
  */
 WEIR_API int weir_plan_open(const struct weir_topo *topo, const struct weir_plan_opts *opts,
@@ -267,8 +284,9 @@ WEIR_API int weir_plan_cpu(const struct weir_plan *plan, int role, uint32_t inde
  * @buffer: Where to write, NUL-terminated; may be NULL when @bytes is 0.
  * @bytes:  Size of @buffer; what does not fit is cut.
  *
- * One line per role: the processors in order, and which of them are shared:
- * "compute:    0 1 2 3", "io:         4", "background: 5".
+ * One line per role with its processors in order: "compute:    0 1 2 3",
+ * "io:         4", "background: 5". A processor with more than one thread has a
+ * star, which a last line explains.
  *
  * Context: Any thread. Takes no lock.
  * Return:  Bytes that the whole text takes, without the NUL.
