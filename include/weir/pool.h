@@ -8,7 +8,13 @@
  * of its node, and never gives it back while it is open. Blocks are cut from it
  * by a buddy allocator that returns the tail of a rounded-up block, so that a
  * span occupies exactly its size in units of the smallest block. The metadata
- * lies outside the managed memory: nothing the caller writes can corrupt it.
+ * lies outside the managed memory: nothing the caller writes can corrupt it. It is
+ * 8 bytes and a few bits for each smallest block: 0.2 % at 4 KiB, 3.1 % at 256 B.
+ *
+ * A pool belongs to the process that opened it. A fork child does not get the memory
+ * (a page shared for copy-on-write while a device writes into it would be lost to one
+ * of the two): in the child every call on the pool is -EINVAL, its statistics are
+ * zero, and only weir_pool_close() does something, to the child's copy alone.
  *
  * Why huge pages and touching first: a direct read into 4 KiB pages costs the
  * kernel one segment per page, and fresh pages on a virtual machine arrive more
@@ -36,17 +42,21 @@ enum weir_page_kind {
 	WEIR_PAGE_KINDS = 4,
 };
 
-/* Do not touch the pages at open; the first user pays for each. */
+/*
+ * Do not touch the pages at open; the first user pays for each. Hugetlb pages are
+ * touched nevertheless: one that is missing at first use would kill the process.
+ */
 #define WEIR_POOL_LAZY (1u << 0)
-/* Fail with -ENOMEM where a node cannot give its share, instead of using others. */
+/* Fail where a node cannot give its share, instead of taking pages of other nodes. */
 #define WEIR_POOL_STRICT_NODE (1u << 1)
 
 /**
  * struct weir_pool_opts - How to open a pool. Zero means the default.
  * @size:              sizeof(struct weir_pool_opts).
- * @capacity_bytes:    Bytes to manage, summed over all nodes; rounded down to the
- *                     page size obtained (at most 2 MiB are lost that way, or
- *                     1 GiB pages are not used). No default: 0 is -EINVAL.
+ * @capacity_bytes:    Bytes to manage, summed over all nodes; each node's share is
+ *                     rounded down to the page size obtained (less than 2 MiB a node
+ *                     are lost that way, or 1 GiB pages are not used). No default:
+ *                     0 is -EINVAL.
  * @node_mask:         Bit n set: use NUMA node n. Default: all nodes with memory
  *                     that this process may use. The capacity is split evenly.
  * @page_kinds:        Mask of 1u << enum weir_page_kind that may be used.
@@ -57,8 +67,9 @@ enum weir_page_kind {
  * @prefault_threads:  Threads that touch the memory, per node. Default: as many
  *                     as the node has cores, at most 8.
  * @progress:          Called from the opening thread while pages are touched, at
- *                     most ten times a second, with bytes done and in all.
- *                     Must not call weir. NULL: not called.
+ *                     most ten times a second and once at the end, with bytes done
+ *                     and in all. Starts again from 0 when a page kind turned out
+ *                     not to be had. Must not call weir. NULL: not called.
  * @progress_arg:      Handed to @progress.
  */
 struct weir_pool_opts {
@@ -114,14 +125,18 @@ struct weir_pool_region {
  * @free_bytes:         In no span.
  * @used_bytes:         In spans, rounding to the smallest block included.
  * @requested_bytes:    What the callers of the live spans asked for.
- * @peak_used_bytes:    Largest @used_bytes so far.
- * @largest_free_bytes: Largest span that an allocation could return now.
+ * @peak_used_bytes:    Largest @used_bytes so far, summed over the nodes, each of which
+ *                      may have had its peak at another time.
+ * @largest_free_bytes: Largest span that an allocation could return now. An allocation
+ *                      of up to this size on its node succeeds, power of two or not
+ *                      (where blocks are below 4 KiB, less what reaching a page takes).
  * @nr_live:            Live spans.
  * @nr_allocs:          Successful allocations so far.
  * @nr_frees:           Frees so far.
  * @nr_failed:          Allocations refused with -ENOSPC so far.
- * @metadata_bytes:     Memory the pool uses beside @capacity_bytes.
- * @populate_ns:        Time spent touching pages at open.
+ * @metadata_bytes:     Memory the pool uses beside @capacity_bytes, at most; a part that
+ *                      no span needed so far is not resident.
+ * @populate_ns:        Time spent getting and touching pages at open.
  * @thp_bytes:          Bytes of THP regions that the kernel really backed with huge
  *                      pages when last looked at (open), else 0.
  */
@@ -152,6 +167,9 @@ struct weir_pool_stats {
  *
  * Context: Any thread. May block. Starts threads and joins them.
  * Owner:   The caller, until weir_pool_close().
+ * More than the machine has available is refused before it is touched. A limit that a
+ * memory cgroup sets is not known here; beyond it the kernel kills.
+ *
  * Return:  0, -EINVAL (an option is out of range), -E2BIG (newer options than this
  *          library knows), -ENOMEM (the system does not give the memory),
  *          -ENODEV (a node in node_mask does not exist), -EOPNOTSUPP (none of the
@@ -175,17 +193,20 @@ WEIR_API void weir_pool_close(struct weir_pool *pool);
  * weir_pool_alloc() - Take a span from the pool.
  * @pool:  Pool to take from.
  * @bytes: Size wanted, 1 to the size of a node's arena; rounded up to the smallest
- *         block. The tail of the buddy block goes back to the pool.
+ *         block. Taken from the head of the lowest aligned power of two that is free;
+ *         where there is none, from the lowest run of blocks that is long enough.
  * @node:  NUMA node, or WEIR_NODE_ANY: the caller's node first, then by distance. A
  *         given node is never replaced by another.
  * @ret:   The span; untouched on failure. Contents undefined.
  *
  * Context: Any thread. Takes POOL_ZONE. Does not block.
  * Owner:   The caller, until weir_pool_free().
- * Cost:    O(log of the arena's blocks), no system call.
- * Return:  0, -EINVAL (bytes is 0 or above what an arena can ever hold), -ENOSPC
- *          (no room now: free something and retry), -ENODEV (no such node),
- *          -ENOMEM (no memory for metadata).
+ * Cost:    O(log of the arena's blocks) and a store for 64 blocks taken; in a pool that
+ *          has no power of two left, one pass over its larger free runs. No system
+ *          call, no memory taken.
+ * Return:  0, -EINVAL (bytes is 0 or above what an arena can ever hold, or a fork
+ *          child), -ENOSPC (no room now: free something and retry), -ENODEV (no such
+ *          node).
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_pool_alloc(struct weir_pool *pool, size_t bytes, int node,
@@ -197,7 +218,8 @@ WEIR_API WEIR_MUST_CHECK int weir_pool_alloc(struct weir_pool *pool, size_t byte
  * @span: The span, by value; a zero span is ignored.
  *
  * A span that is not live (freed twice, of another pool, changed) is detected by its
- * id and generation: nothing is changed and the code says so.
+ * id and generation: nothing is changed and the code says so. Only a span kept while
+ * 2^31 others began at its place would be taken for the one that is there.
  *
  * Context: Any thread. Takes POOL_ZONE. Does not block.
  * Return:  0, -EINVAL (not a live span of this pool), -ESTALE (was freed before).
@@ -243,7 +265,8 @@ WEIR_API int weir_pool_page_kind(const struct weir_pool *pool);
  * @pool: The pool.
  *
  * One sentence a line for every step down the ladder, for example
- * "no 1 GiB pages: 0 free on node 0 (nr_hugepages is 0)".
+ * "no 2 MiB pages: 389 needed, 12 of 640 free on node 0". Empty when the largest kind
+ * allowed was obtained in full.
  *
  * Context: Any thread. Takes no lock.
  * Return:  Text owned by the pool, valid until weir_pool_close(); never NULL.

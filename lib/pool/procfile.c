@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Small files of the kernel. stdio is avoided: it allocates behind our back, and these
+ * are read while a test refuses allocations.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/util.h"
+#include "pool/procfile.h"
+
+static int read_text(const char *path, char *text, size_t size)
+{
+	size_t have = 0;
+	ssize_t got;
+	int fd, rc = 0;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	while (have < size - 1) {
+		got = read(fd, text + have, size - 1 - have);
+		if (got < 0 && errno == EINTR)
+			continue;
+		if (got < 0)
+			rc = -errno;
+		if (got <= 0)
+			break;
+		have += (size_t)got;
+	}
+	close(fd);
+	text[have] = '\0';
+	return rc;
+}
+
+int wr_procfile_text(char *text, size_t size, const char *fmt, ...)
+{
+	char path[256];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(path, sizeof(path), fmt, ap);
+	va_end(ap);
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return -ENAMETOOLONG;
+	return read_text(path, text, size);
+}
+
+int wr_procfile_number(uint64_t *ret, const char *fmt, ...)
+{
+	char path[256], text[64];
+	va_list ap;
+	int n;
+
+	va_start(ap, fmt);
+	n = vsnprintf(path, sizeof(path), fmt, ap);
+	va_end(ap);
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return -ENAMETOOLONG;
+	n = read_text(path, text, sizeof(text));
+	if (n < 0)
+		return n;
+	return sscanf(text, "%" SCNu64, ret) == 1 ? 0 : -EBADMSG;
+}
+
+int wr_procfile_field(const char *text, const char *label, uint64_t *ret)
+{
+	const char *at = strstr(text, label);
+
+	if (!at)
+		return -ENOENT;
+	return sscanf(at + strlen(label), "%" SCNu64, ret) == 1 ? 0 : -EBADMSG;
+}

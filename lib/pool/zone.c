@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Taking and giving back spans of one zone. All checks on a span that comes back are
+ * made against the cells, never against the span's own claims, and before anything is
+ * changed.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/util.h"
+#include "pool/zone.h"
+
+/* Spare bytes are below 2 MiB, the largest smallest block. */
+#define IS_MULTI   (1u << 31)
+#define SPARE_MASK (IS_MULTI - 1)
+
+_Static_assert(sizeof(struct wr_pool_cell) == 8, "0.2 % of a 4 KiB block, as documented");
+
+void wr_zone_init(struct wr_pool_zone *zone, int node, size_t block_bytes, uint64_t id_prefix)
+{
+	wr_mutex_init(&zone->lock, WR_RANK_POOL_ZONE, "pool.zone");
+	zone->node = node;
+	zone->block_shift = (unsigned)__builtin_ctzll(block_bytes);
+	zone->id_prefix = id_prefix;
+}
+
+void wr_zone_fini(struct wr_pool_zone *zone)
+{
+	uint32_t i;
+
+	for (i = 0; i < zone->nr_regions; i++) {
+		wr_buddy_fini(&zone->regions[i].buddy);
+		wr_free(zone->regions[i].cells);
+	}
+	zone->nr_regions = 0;
+}
+
+int wr_zone_add_region(struct wr_pool_zone *zone, const struct wr_pool_provider *provider,
+		       const struct wr_pool_mapping *map, int kind)
+{
+	uint64_t nr_blocks = map->bytes >> zone->block_shift;
+	struct wr_pool_region *r = &zone->regions[zone->nr_regions];
+	uint64_t before = 0;
+	int rc;
+
+	wr_assert(zone->nr_regions < WR_POOL_MAX_REGIONS);
+	if (zone->nr_regions > 0)
+		before = r[-1].first_block + r[-1].buddy.nr_blocks;
+	rc = wr_buddy_init(&r->buddy, nr_blocks);
+	if (rc != 0)
+		return rc;
+	/* The number of blocks of a span is kept in 32 bits. */
+	r->cells = nr_blocks <= UINT32_MAX ? wr_calloc(nr_blocks, sizeof(*r->cells)) : NULL;
+	if (!r->cells) {
+		wr_buddy_fini(&r->buddy);
+		return -ENOMEM;
+	}
+	r->provider = provider;
+	r->map = *map;
+	r->first_block = before;
+	r->info = (struct weir_pool_region){.base = map->base,
+					    .bytes = map->bytes,
+					    .page_bytes = provider->page_bytes,
+					    .page_kind = (uint32_t)kind,
+					    .node = zone->node};
+	zone->largest_region_bytes = wr_max(zone->largest_region_bytes, (uint64_t)map->bytes);
+	zone->nr_regions++;
+	return 0;
+}
+
+/* Spans of a page and more begin at a page, for direct I/O. */
+static unsigned align_order(const struct wr_pool_zone *zone, size_t bytes)
+{
+	return bytes >= 4096 && zone->block_shift < 12 ? 12 - zone->block_shift : 0;
+}
+
+static void open_cell(struct wr_pool_region *r, uint64_t block, uint64_t nr, size_t spare)
+{
+	struct wr_pool_cell *cell = &r->cells[block];
+
+	wr_assert(cell->generation % 2 == 0);
+	cell->generation++;
+	cell->detail = (uint32_t)spare;
+	if (nr > 1) {
+		cell->detail |= IS_MULTI;
+		cell[1].detail = (uint32_t)nr;
+	}
+}
+
+static void count_alloc(struct wr_zone_counts *c, uint64_t nr, size_t bytes)
+{
+	c->used_blocks += nr;
+	c->peak_used_blocks = wr_max(c->peak_used_blocks, c->used_blocks);
+	c->requested_bytes += bytes;
+	c->nr_live++;
+	c->nr_allocs++;
+}
+
+int wr_zone_alloc(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret)
+{
+	unsigned shift = zone->block_shift;
+	struct wr_pool_region *r;
+	uint64_t nr, block;
+	uint32_t i;
+	int rc = -ENOSPC;
+
+	if (bytes == 0 || bytes > zone->largest_region_bytes)
+		return -EINVAL;
+	nr = ((uint64_t)bytes + (1ull << shift) - 1) >> shift;
+	wr_mutex_lock(&zone->lock);
+	for (i = 0; i < zone->nr_regions && rc != 0; i++)
+		rc = wr_buddy_alloc(&zone->regions[i].buddy, nr, align_order(zone, bytes), &block);
+	if (rc != 0) {
+		wr_mutex_unlock(&zone->lock);
+		return rc;
+	}
+	r = &zone->regions[i - 1];
+	open_cell(r, block, nr, (size_t)((nr << shift) - bytes));
+	count_alloc(&zone->counts, nr, bytes);
+	*ret = (struct weir_span){.base = (uint8_t *)r->map.base + (block << shift),
+				  .bytes = (size_t)(nr << shift),
+				  .id = zone->id_prefix | (r->first_block + block),
+				  .generation = r->cells[block].generation,
+				  .node = zone->node};
+	wr_mutex_unlock(&zone->lock);
+	return 0;
+}
+
+void wr_zone_count_failed(struct wr_pool_zone *zone)
+{
+	wr_mutex_lock(&zone->lock);
+	zone->counts.nr_failed++;
+	wr_mutex_unlock(&zone->lock);
+}
+
+static struct wr_pool_region *region_of(struct wr_pool_zone *zone, uint64_t block)
+{
+	uint32_t i;
+
+	for (i = 0; i < zone->nr_regions; i++)
+		if (block - zone->regions[i].first_block < zone->regions[i].buddy.nr_blocks)
+			return &zone->regions[i];
+	return NULL;
+}
+
+/* Whether the span is the one that the cell describes; see the table in zone.h. */
+static int check_span(const struct wr_pool_zone *zone, const struct wr_pool_region *r,
+		      uint64_t block, const struct weir_span *span, uint64_t *ret_nr)
+{
+	const struct wr_pool_cell *cell = &r->cells[block];
+	int32_t age = (int32_t)(cell->generation - span->generation);
+	uint64_t nr;
+
+	if (span->generation % 2 == 0 || age < 0 ||
+	    span->base != (uint8_t *)r->map.base + (block << zone->block_shift) ||
+	    span->node != zone->node)
+		return -EINVAL;
+	if (age > 0)
+		return -ESTALE;
+	nr = cell->detail & IS_MULTI ? cell[1].detail : 1;
+	if (span->bytes != nr << zone->block_shift)
+		return -EINVAL;
+	*ret_nr = nr;
+	return 0;
+}
+
+int wr_zone_free(struct wr_pool_zone *zone, const struct weir_span *span)
+{
+	uint64_t block = span->id & WR_SPAN_BLOCK_MASK;
+	struct wr_pool_region *r = region_of(zone, block);
+	struct wr_zone_counts *c = &zone->counts;
+	struct wr_pool_cell *cell;
+	uint64_t nr = 0;
+	int rc;
+
+	if (!r)
+		return -EINVAL;
+	block -= r->first_block;
+	wr_mutex_lock(&zone->lock);
+	rc = check_span(zone, r, block, span, &nr);
+	if (rc == 0) {
+		cell = &r->cells[block];
+		cell->generation++;
+		wr_buddy_free(&r->buddy, block, nr);
+		c->used_blocks -= nr;
+		c->requested_bytes -= span->bytes - (cell->detail & SPARE_MASK);
+		c->nr_live--;
+		c->nr_frees++;
+	}
+	wr_mutex_unlock(&zone->lock);
+	return rc;
+}
+
+void wr_zone_add_stats(struct wr_pool_zone *zone, struct weir_pool_stats *sum)
+{
+	const struct wr_zone_counts *c = &zone->counts;
+	unsigned shift = zone->block_shift;
+	const struct wr_buddy *b;
+	uint32_t i;
+
+	wr_mutex_lock(&zone->lock);
+	for (i = 0; i < zone->nr_regions; i++) {
+		b = &zone->regions[i].buddy;
+		sum->capacity_bytes += b->nr_blocks << shift;
+		sum->free_bytes += b->nr_free << shift;
+		sum->largest_free_bytes =
+			wr_max(sum->largest_free_bytes, wr_buddy_longest_run(b) << shift);
+		sum->metadata_bytes += b->memory_bytes + b->nr_blocks * sizeof(struct wr_pool_cell);
+	}
+	sum->used_bytes += c->used_blocks << shift;
+	sum->peak_used_bytes += c->peak_used_blocks << shift;
+	sum->requested_bytes += c->requested_bytes;
+	sum->nr_live += c->nr_live;
+	sum->nr_allocs += c->nr_allocs;
+	sum->nr_frees += c->nr_frees;
+	sum->nr_failed += c->nr_failed;
+	wr_mutex_unlock(&zone->lock);
+}

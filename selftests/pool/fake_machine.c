@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The memory is ordinary anonymous memory; its node is the one it was bound to last.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/util.h"
+#include "fake_machine.h"
+
+static int fake_info(void *arg, int node, struct wr_pool_supply *ret)
+{
+	struct fake_kind *k = arg;
+	size_t n = node < 0 ? 0 : (size_t)node;
+
+	memset(ret, 0, sizeof(*ret));
+	if (k->why)
+		snprintf(ret->why, sizeof(ret->why), "%s", k->why);
+	ret->free_pages = k->free_pages[n];
+	ret->total_pages = k->total_pages[n];
+	ret->free_bytes = k->free_pages[n];
+	if (ret->free_bytes != UINT64_MAX)
+		ret->free_bytes *= k->provider.page_bytes;
+	return k->info_rc;
+}
+
+static int fake_reserve(void *arg, size_t bytes, size_t align, struct wr_pool_mapping *ret)
+{
+	struct fake_kind *k = arg;
+	uint8_t *p;
+
+	if (k->reserve_rc)
+		return k->reserve_rc;
+	p = mmap(NULL, bytes + align, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	ret->outer = p;
+	ret->outer_bytes = bytes + align;
+	ret->base = p + (wr_align_up((uintptr_t)p, align) - (uintptr_t)p);
+	ret->bytes = bytes;
+	atomic_fetch_add(&k->nr_mapped, 1);
+	return 0;
+}
+
+static int fake_bind(void *arg, const struct wr_pool_mapping *map, int node, bool strict)
+{
+	struct fake_kind *k = arg;
+
+	k->bound[k->nr_bound].base = map->base;
+	k->bound[k->nr_bound].node = node;
+	k->nr_bound = (k->nr_bound + 1) % FAKE_MAX_NODES;
+	k->bound_strict = strict;
+	return k->bind_rc;
+}
+
+int fake_kind_node_of(const struct fake_kind *k, const void *base)
+{
+	int i;
+
+	for (i = 0; i < FAKE_MAX_NODES; i++)
+		if (k->bound[i].base == base)
+			return k->bound[i].node;
+	return -1;
+}
+
+static int fake_commit(void *arg, const struct wr_pool_mapping *map, size_t offset, size_t bytes)
+{
+	struct fake_kind *k = arg;
+
+	(void)offset;
+	if (k->commit_rc &&
+	    (k->commit_fail_node < 0 || k->commit_fail_node == fake_kind_node_of(k, map->base)))
+		return k->commit_rc;
+	atomic_fetch_add(&k->committed, bytes);
+	return 0;
+}
+
+static int fake_decommit(void *arg, const struct wr_pool_mapping *map, size_t offset, size_t bytes)
+{
+	(void)arg;
+	return madvise((uint8_t *)map->base + offset, bytes, MADV_DONTNEED) ? -errno : 0;
+}
+
+static int fake_huge_bytes(void *arg, const struct wr_pool_mapping *map, uint64_t *ret)
+{
+	struct fake_kind *k = arg;
+
+	if (k->huge_rc)
+		return k->huge_rc;
+	*ret = map->bytes / 100 * k->huge_percent;
+	if (k->huge_percent == 100)
+		*ret = map->bytes;
+	return 0;
+}
+
+static void fake_release(void *arg, const struct wr_pool_mapping *map)
+{
+	struct fake_kind *k = arg;
+
+	munmap(map->outer, map->outer_bytes);
+	atomic_fetch_sub(&k->nr_mapped, 1);
+}
+
+static uint64_t fake_nodes(void *arg)
+{
+	return ((struct fake_machine *)arg)->nodes;
+}
+
+static size_t fake_nr_cpus(void *arg, int node)
+{
+	(void)arg;
+	(void)node;
+	return 2;
+}
+
+static void fake_run_on(void *arg, int node)
+{
+	struct fake_machine *m = arg;
+
+	if (node >= 0)
+		atomic_fetch_add(&m->run_on[node], 1);
+}
+
+static int fake_current_node(void *arg)
+{
+	return atomic_load(&((struct fake_machine *)arg)->current_node);
+}
+
+static int fake_distance(void *arg, int from, int to)
+{
+	return ((struct fake_machine *)arg)->distance[from][to];
+}
+
+static uint64_t fake_available(void *arg, int node)
+{
+	struct fake_machine *m = arg;
+
+	return node < 0 ? m->available : m->node_available[node];
+}
+
+static void init_kind(struct fake_machine *m, int kind, size_t page_bytes)
+{
+	struct fake_kind *k = &m->kinds[kind];
+	int node;
+
+	k->machine = m;
+	k->kind = kind;
+	k->commit_fail_node = -1;
+	k->huge_percent = 100;
+	for (node = 0; node < FAKE_MAX_NODES; node++)
+		k->free_pages[node] = k->total_pages[node] = UINT64_MAX;
+	k->provider = (struct wr_pool_provider){
+		.page_bytes = page_bytes,
+		.eager = kind >= WEIR_PAGE_2M,
+		.arg = k,
+		.info = fake_info,
+		.reserve = fake_reserve,
+		.bind = fake_bind,
+		.commit = fake_commit,
+		.decommit = fake_decommit,
+		.huge_bytes = fake_huge_bytes,
+		.release = fake_release,
+	};
+	m->system.kinds[kind] = &k->provider;
+}
+
+void fake_machine_init(struct fake_machine *m, int nr_nodes)
+{
+	int from, to;
+
+	memset(m, 0, sizeof(*m));
+	m->nodes = (1ull << nr_nodes) - 1;
+	m->available = UINT64_MAX;
+	m->system = (struct wr_pool_system){
+		.arg = m,
+		.nodes = fake_nodes,
+		.nr_cpus = fake_nr_cpus,
+		.run_on = fake_run_on,
+		.current_node = fake_current_node,
+		.distance = fake_distance,
+		.available = fake_available,
+	};
+	for (from = 0; from < FAKE_MAX_NODES; from++) {
+		m->node_available[from] = UINT64_MAX;
+		for (to = 0; to < FAKE_MAX_NODES; to++)
+			m->distance[from][to] = from == to ? 10 : 20;
+	}
+	init_kind(m, WEIR_PAGE_4K, 4096);
+	init_kind(m, WEIR_PAGE_THP, 16384);
+	init_kind(m, WEIR_PAGE_2M, 16384);
+	init_kind(m, WEIR_PAGE_1G, 65536);
+}
+
+int fake_machine_nr_mapped(const struct fake_machine *m)
+{
+	int kind, nr = 0;
+
+	for (kind = 0; kind < WEIR_PAGE_KINDS; kind++)
+		nr += atomic_load(&m->kinds[kind].nr_mapped);
+	return nr;
+}

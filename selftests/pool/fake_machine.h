@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A machine for the pool's tests: as many nodes as wanted, pages as small as wanted, and
+ * each step of getting memory fails when told to.
+ */
+#ifndef FAKE_MACHINE_H
+#define FAKE_MACHINE_H
+
+#include <stdatomic.h>
+
+#include "pool/provider.h"
+
+#define FAKE_MAX_NODES 4
+
+struct fake_machine;
+
+/* One page kind of the machine. */
+struct fake_kind {
+	struct fake_machine *machine;
+	struct wr_pool_provider provider;
+	int kind;
+	uint64_t free_pages[FAKE_MAX_NODES]; /* UINT64_MAX: only trying tells */
+	uint64_t total_pages[FAKE_MAX_NODES];
+	const char *why; /* info() says that there is none, and why */
+	int info_rc;	 /* results of the functions */
+	int reserve_rc;
+	int bind_rc;
+	int commit_rc;
+	int commit_fail_node; /* commit() fails only on this node; -1: on each */
+	int huge_rc;
+	unsigned huge_percent;	  /* huge_bytes() as a part of the mapping */
+	_Atomic size_t committed; /* what happened */
+	_Atomic int nr_mapped;
+	struct {
+		const void *base;
+		int node;
+	} bound[FAKE_MAX_NODES];
+	int nr_bound;
+	bool bound_strict;
+};
+
+struct fake_machine {
+	struct wr_pool_system system;
+	struct fake_kind kinds[WEIR_PAGE_KINDS];
+	uint64_t nodes;
+	_Atomic int current_node;
+	uint64_t available; /* on the machine */
+	uint64_t node_available[FAKE_MAX_NODES];
+	int distance[FAKE_MAX_NODES][FAKE_MAX_NODES];
+	_Atomic unsigned run_on[FAKE_MAX_NODES]; /* threads bound to each node */
+};
+
+/*
+ * Every kind is there, with a page of 4, 16, 16 and 64 KiB and as many as wanted; nodes
+ * 0 to nr_nodes - 1, none of them when nr_nodes is 0.
+ */
+void fake_machine_init(struct fake_machine *m, int nr_nodes);
+
+/* The node that a mapping was bound to, -1 when it was not. */
+int fake_kind_node_of(const struct fake_kind *k, const void *base);
+
+/* Mappings not released. */
+int fake_machine_nr_mapped(const struct fake_machine *m);
+
+#endif /* FAKE_MACHINE_H */

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which pages a pool gets and what it says about them, on machines that do not exist:
+ * each rung of the ladder is made to give way by each of the means it can.
+ */
+#include "kselftest_harness.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <weir/pool.h>
+
+#include "base/alloc.h"
+#include "base/util.h"
+#include "fake_machine.h"
+
+#define CAPACITY (1u << 20)
+
+FIXTURE(machine)
+{
+	struct fake_machine m;
+	struct weir_pool_opts opts;
+	struct weir_pool *pool;
+	struct weir_error err;
+};
+
+FIXTURE_SETUP(machine)
+{
+	fake_machine_init(&self->m, 1);
+	memset(&self->err, 0, sizeof(self->err));
+	self->pool = NULL;
+	self->opts =
+		(struct weir_pool_opts){.size = sizeof(self->opts), .capacity_bytes = CAPACITY};
+}
+
+FIXTURE_TEARDOWN(machine)
+{
+	weir_pool_close(self->pool);
+	EXPECT_EQ(0, fake_machine_nr_mapped(&self->m));
+	EXPECT_EQ(0, wr_test_alloc_live());
+}
+
+#define OPEN() wr_pool_open_on(&self->m.system, &self->opts, &self->pool, &self->err)
+#define KIND() weir_pool_page_kind(self->pool)
+#define WHY()  weir_pool_page_reason(self->pool)
+
+TEST_F(machine, the_largest_pages_come_first_and_need_no_reason)
+{
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(WEIR_PAGE_1G, KIND());
+	EXPECT_STREQ("", WHY());
+	EXPECT_EQ(CAPACITY, atomic_load(&self->m.kinds[WEIR_PAGE_1G].committed));
+}
+
+TEST_F(machine, too_few_pages_step_down_with_the_numbers)
+{
+	self->m.kinds[WEIR_PAGE_1G].free_pages[0] = 3;
+	self->m.kinds[WEIR_PAGE_1G].total_pages[0] = 4;
+	self->m.kinds[WEIR_PAGE_2M].free_pages[0] = 12;
+	self->m.kinds[WEIR_PAGE_2M].total_pages[0] = 640;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(WEIR_PAGE_THP, KIND());
+	EXPECT_STREQ("no 1 GiB pages: 16 needed, 3 of 4 free on node 0\n"
+		     "no 2 MiB pages: 64 needed, 12 of 640 free on node 0",
+		     WHY());
+}
+
+TEST_F(machine, a_refused_reservation_steps_down)
+{
+	self->m.kinds[WEIR_PAGE_1G].reserve_rc = -ENOMEM;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(WEIR_PAGE_2M, KIND());
+	EXPECT_NE(NULL, strstr(WHY(), "no 1 GiB pages: 1 MiB refused: "));
+}
+
+TEST_F(machine, a_page_that_cannot_be_touched_steps_down)
+{
+	self->m.kinds[WEIR_PAGE_1G].commit_rc = -ENOMEM;
+	self->m.kinds[WEIR_PAGE_2M].commit_rc = -ENOMEM;
+	self->m.kinds[WEIR_PAGE_THP].commit_rc = -ENOMEM;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(WEIR_PAGE_4K, KIND());
+	EXPECT_NE(NULL, strstr(WHY(), "no transparent huge pages: 1 MiB could not be touched: "));
+	EXPECT_EQ(1, fake_machine_nr_mapped(&self->m));
+}
+
+TEST_F(machine, a_setting_that_is_off_is_quoted)
+{
+	self->opts.page_kinds = 1u << WEIR_PAGE_THP | 1u << WEIR_PAGE_4K;
+	self->m.kinds[WEIR_PAGE_THP].why = "the switch is off";
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(WEIR_PAGE_4K, KIND());
+	EXPECT_STREQ("no transparent huge pages: the switch is off", WHY());
+}
+
+TEST_F(machine, a_kind_that_the_caller_excludes_is_not_tried)
+{
+	self->opts.page_kinds = 1u << WEIR_PAGE_4K;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(WEIR_PAGE_4K, KIND());
+	EXPECT_STREQ("", WHY());
+}
+
+TEST_F(machine, a_kind_that_the_system_lacks_is_said_so)
+{
+	self->m.system.kinds[WEIR_PAGE_1G] = NULL;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(WEIR_PAGE_2M, KIND());
+	EXPECT_STREQ("no 1 GiB pages: this system has none", WHY());
+}
+
+TEST_F(machine, huge_pages_that_the_kernel_did_not_give_are_not_claimed)
+{
+	self->opts.page_kinds = 1u << WEIR_PAGE_THP | 1u << WEIR_PAGE_4K;
+	self->m.kinds[WEIR_PAGE_THP].huge_percent = 0;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(WEIR_PAGE_4K, KIND());
+	EXPECT_STREQ("no transparent huge pages: the kernel gave none for 1 MiB on node 0", WHY());
+}
+
+TEST_F(machine, huge_pages_in_part_are_counted_and_said_so)
+{
+	struct weir_pool_stats stats;
+
+	self->opts.page_kinds = 1u << WEIR_PAGE_THP;
+	self->opts.capacity_bytes = 100u << 20;
+	self->m.kinds[WEIR_PAGE_THP].huge_percent = 50;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(WEIR_PAGE_THP, KIND());
+	EXPECT_STREQ("transparent huge pages for 50 of 100 MiB on node 0", WHY());
+	weir_pool_stats(self->pool, &stats);
+	EXPECT_EQ(50u << 20, stats.thp_bytes);
+}
+
+TEST_F(machine, huge_pages_that_cannot_be_counted_do_not_stop_the_pool)
+{
+	self->opts.page_kinds = 1u << WEIR_PAGE_THP;
+	self->m.kinds[WEIR_PAGE_THP].huge_rc = -EACCES;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_NE(NULL, strstr(WHY(), "transparent huge pages not counted: "));
+}
+
+TEST_F(machine, nothing_of_the_kinds_allowed_is_not_supported)
+{
+	self->opts.page_kinds = 1u << WEIR_PAGE_2M;
+	self->m.kinds[WEIR_PAGE_2M].free_pages[0] = 0;
+	self->m.kinds[WEIR_PAGE_2M].total_pages[0] = 0;
+	ASSERT_EQ(-EOPNOTSUPP, OPEN());
+	EXPECT_EQ(-EOPNOTSUPP, self->err.code);
+	EXPECT_NE(NULL, strstr(self->err.message, "no 2 MiB pages: 64 needed, 0 of 0 free"));
+	EXPECT_EQ(NULL, self->pool);
+}
+
+TEST_F(machine, too_little_of_the_kinds_allowed_is_no_memory)
+{
+	self->opts.page_kinds = 1u << WEIR_PAGE_2M;
+	self->m.kinds[WEIR_PAGE_2M].free_pages[0] = 3;
+	self->m.kinds[WEIR_PAGE_2M].total_pages[0] = 9;
+	EXPECT_EQ(-ENOMEM, OPEN());
+}
+
+TEST_F(machine, more_than_the_machine_has_is_refused_before_it_is_touched)
+{
+	self->m.available = CAPACITY - 1;
+	self->opts.page_kinds = 1u << WEIR_PAGE_4K;
+	ASSERT_EQ(-ENOMEM, OPEN());
+	EXPECT_NE(NULL, strstr(self->err.message, "1 MiB needed, 0 MiB available"));
+	EXPECT_EQ(0u, atomic_load(&self->m.kinds[WEIR_PAGE_4K].committed));
+	/* Hugetlb pages are set aside already. */
+	self->opts.page_kinds = 0;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(WEIR_PAGE_1G, KIND());
+}
+
+TEST_F(machine, lazy_pools_touch_only_pages_that_kill_when_missing)
+{
+	self->opts.flags = WEIR_POOL_LAZY;
+	self->opts.page_kinds = 1u << WEIR_PAGE_4K;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(0u, atomic_load(&self->m.kinds[WEIR_PAGE_4K].committed));
+	weir_pool_close(self->pool);
+	self->pool = NULL;
+	self->opts.page_kinds = 0;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(CAPACITY, atomic_load(&self->m.kinds[WEIR_PAGE_1G].committed));
+}
+
+TEST_F(machine, capacity_loses_less_than_a_page_or_the_kind_is_left_out)
+{
+	struct weir_pool_stats stats;
+
+	self->opts.capacity_bytes = CAPACITY + 5000;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(WEIR_PAGE_1G, KIND());
+	weir_pool_stats(self->pool, &stats);
+	EXPECT_EQ(CAPACITY, stats.capacity_bytes);
+	weir_pool_close(self->pool);
+	self->pool = NULL;
+
+	self->opts.capacity_bytes = 60000; /* less than one page of 64 KiB */
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(WEIR_PAGE_2M, KIND());
+	EXPECT_STREQ("no 1 GiB pages: 1 MiB a node is no multiple of them", WHY());
+	weir_pool_stats(self->pool, &stats);
+	EXPECT_EQ(49152u, stats.capacity_bytes);
+}
+
+static void count_progress(void *arg, size_t done, size_t total)
+{
+	size_t *last = arg;
+
+	/* Never back, never past the end. */
+	last[1] |= done < last[0] || done > total;
+	last[0] = done;
+}
+
+TEST_F(machine, progress_ends_with_everything_done)
+{
+	size_t seen[2] = {0, 0};
+
+	self->opts.progress = count_progress;
+	self->opts.progress_arg = seen;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(CAPACITY, seen[0]);
+	EXPECT_EQ(0u, seen[1]);
+}
+
+TEST_F(machine, every_failing_allocation_leaves_nothing_behind)
+{
+	uint64_t n;
+	int rc;
+
+	fake_machine_init(&self->m, 3);
+	self->m.kinds[WEIR_PAGE_1G].reserve_rc = -ENOMEM;
+	self->opts.capacity_bytes = 3 * CAPACITY;
+	for (n = 1;; n++) {
+		wr_test_alloc_fail_at(n);
+		rc = OPEN();
+		if (!wr_test_alloc_failed())
+			break;
+		ASSERT_EQ(-ENOMEM, rc);
+		ASSERT_EQ(0, fake_machine_nr_mapped(&self->m));
+		ASSERT_EQ(0, wr_test_alloc_live());
+		ASSERT_EQ(NULL, self->pool);
+	}
+	wr_test_alloc_fail_at(0);
+	EXPECT_EQ(0, rc);
+	EXPECT_LT(10u, n); /* the loop saw the allocations that there are */
+}
+
+FIXTURE(nodes)
+{
+	struct fake_machine m;
+	struct weir_pool_opts opts;
+	struct weir_pool *pool;
+	struct weir_error err;
+};
+
+FIXTURE_SETUP(nodes)
+{
+	fake_machine_init(&self->m, 3);
+	self->pool = NULL;
+	self->opts =
+		(struct weir_pool_opts){.size = sizeof(self->opts), .capacity_bytes = 3 * CAPACITY};
+}
+
+FIXTURE_TEARDOWN(nodes)
+{
+	weir_pool_close(self->pool);
+	EXPECT_EQ(0, fake_machine_nr_mapped(&self->m));
+	EXPECT_EQ(0, wr_test_alloc_live());
+}
+
+TEST_F(nodes, each_gets_an_even_share_touched_by_its_own_threads)
+{
+	struct weir_pool_region region;
+	size_t i;
+
+	ASSERT_EQ(0, OPEN());
+	ASSERT_EQ(3u, weir_pool_nr_regions(self->pool));
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, weir_pool_region(self->pool, i, &region));
+		EXPECT_EQ(CAPACITY, region.bytes);
+		EXPECT_EQ((int32_t)i, region.node);
+		EXPECT_EQ(0u, (uintptr_t)region.base % region.page_bytes);
+		EXPECT_EQ((int)i, fake_kind_node_of(&self->m.kinds[WEIR_PAGE_1G], region.base));
+		EXPECT_LT(0u, atomic_load(&self->m.run_on[i]));
+	}
+	EXPECT_EQ(-EINVAL, weir_pool_region(self->pool, 3, &region));
+}
+
+TEST_F(nodes, a_mask_restricts_them_and_a_missing_node_is_an_error)
+{
+	struct weir_pool_region region;
+
+	self->opts.node_mask = 1u << 3;
+	ASSERT_EQ(-ENODEV, OPEN());
+	EXPECT_NE(NULL, strstr(self->err.message, "node 3"));
+	self->opts.node_mask = 1u << 2;
+	ASSERT_EQ(0, OPEN());
+	ASSERT_EQ(1u, weir_pool_nr_regions(self->pool));
+	ASSERT_EQ(0, weir_pool_region(self->pool, 0, &region));
+	EXPECT_EQ(2, region.node);
+	EXPECT_EQ(3 * CAPACITY, region.bytes);
+}
+
+TEST_F(nodes, each_steps_down_for_itself)
+{
+	struct weir_pool_region region;
+	static const int expected[] = {WEIR_PAGE_1G, WEIR_PAGE_2M, WEIR_PAGE_1G};
+	size_t i;
+
+	self->m.kinds[WEIR_PAGE_1G].free_pages[1] = 0;
+	self->m.kinds[WEIR_PAGE_1G].total_pages[1] = 0;
+	ASSERT_EQ(0, OPEN());
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, weir_pool_region(self->pool, i, &region));
+		EXPECT_EQ((uint32_t)expected[i], region.page_kind);
+	}
+	EXPECT_EQ(WEIR_PAGE_2M, KIND());
+	EXPECT_STREQ("no 1 GiB pages: 16 needed, 0 of 0 free on node 1", WHY());
+}
+
+TEST_F(nodes, binding_that_is_forbidden_is_said_and_with_strict_refused)
+{
+	int kind;
+
+	for (kind = 0; kind < WEIR_PAGE_KINDS; kind++)
+		self->m.kinds[kind].bind_rc = -EPERM;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_NE(NULL, strstr(WHY(), "node 1: placed by first touch only, cannot bind: "));
+	EXPECT_FALSE(self->m.kinds[WEIR_PAGE_1G].bound_strict);
+	weir_pool_close(self->pool);
+	self->pool = NULL;
+	self->opts.flags = WEIR_POOL_STRICT_NODE;
+	EXPECT_EQ(-EOPNOTSUPP, OPEN());
+}
+
+TEST_F(nodes, strict_refuses_a_share_that_its_node_does_not_have)
+{
+	self->opts.page_kinds = 1u << WEIR_PAGE_4K;
+	self->m.node_available[1] = CAPACITY / 2;
+	ASSERT_EQ(0, OPEN());
+	weir_pool_close(self->pool);
+	self->pool = NULL;
+	self->opts.flags = WEIR_POOL_STRICT_NODE;
+	ASSERT_EQ(-ENOMEM, OPEN());
+	EXPECT_NE(NULL, strstr(self->err.message, "1 MiB needed, 0 MiB available on node 1"));
+}
+
+TEST_F(nodes, a_given_node_is_never_replaced)
+{
+	struct weir_span a, b;
+
+	ASSERT_EQ(0, OPEN());
+	ASSERT_EQ(0, weir_pool_alloc(self->pool, CAPACITY, 1, &a));
+	EXPECT_EQ(1, a.node);
+	EXPECT_EQ(-ENOSPC, weir_pool_alloc(self->pool, 1, 1, &b));
+	EXPECT_EQ(-ENODEV, weir_pool_alloc(self->pool, 1, 3, &b));
+	EXPECT_EQ(-ENODEV, weir_pool_alloc(self->pool, 1, 1000, &b));
+	EXPECT_EQ(-ENODEV, weir_pool_alloc(self->pool, 1, -2, &b));
+	EXPECT_EQ(0, weir_pool_free(self->pool, a));
+}
+
+TEST_F(nodes, any_node_means_the_callers_then_the_nearest)
+{
+	static const int expected[] = {1, 2, 0};
+	struct weir_span span[3], more;
+	size_t i;
+
+	self->m.distance[1][0] = 40;
+	self->m.distance[1][2] = 15;
+	self->m.current_node = 1;
+	ASSERT_EQ(0, OPEN());
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, weir_pool_alloc(self->pool, CAPACITY, WEIR_NODE_ANY, &span[i]));
+		EXPECT_EQ(expected[i], span[i].node);
+	}
+	EXPECT_EQ(-ENOSPC, weir_pool_alloc(self->pool, 1, WEIR_NODE_ANY, &more));
+	EXPECT_EQ(-EINVAL, weir_pool_alloc(self->pool, CAPACITY + 1, WEIR_NODE_ANY, &more));
+	for (i = 0; i < 3; i++)
+		EXPECT_EQ(0, weir_pool_free(self->pool, span[i]));
+}
+
+TEST_F(nodes, a_machine_without_nodes_has_one_arena_and_says_minus_one)
+{
+	struct weir_span span;
+
+	self->m.nodes = 0;
+	ASSERT_EQ(0, OPEN());
+	ASSERT_EQ(1u, weir_pool_nr_regions(self->pool));
+	ASSERT_EQ(0, weir_pool_alloc(self->pool, 5000, WEIR_NODE_ANY, &span));
+	EXPECT_EQ(-1, span.node);
+	EXPECT_EQ(0, weir_pool_free(self->pool, span));
+	EXPECT_EQ(0, self->m.kinds[WEIR_PAGE_1G].nr_bound);
+}
+
+TEST_F(nodes, a_page_missing_on_one_steps_only_that_one_down)
+{
+	static const int expected[] = {WEIR_PAGE_1G, WEIR_PAGE_1G, WEIR_PAGE_2M};
+	struct weir_pool_region region;
+	size_t i;
+
+	self->m.kinds[WEIR_PAGE_1G].commit_rc = -ENOMEM;
+	self->m.kinds[WEIR_PAGE_1G].commit_fail_node = 2;
+	ASSERT_EQ(0, OPEN());
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, weir_pool_region(self->pool, i, &region));
+		EXPECT_EQ((uint32_t)expected[i], region.page_kind);
+	}
+	EXPECT_STREQ("no 1 GiB pages: 1 MiB could not be touched: "
+		     "the system gives no memory, or none that may be locked",
+		     WHY());
+}
+
+TEST_HARNESS_MAIN
