@@ -155,7 +155,7 @@ static int climb_down(struct weir_io *io, struct weir_error *err)
 	return 0;
 }
 
-static void engine_free(struct weir_io *io) WR_NO_THREAD_SAFETY
+static void engine_free(struct weir_io *io)
 {
 	wr_io_ring_free(io->ring);
 	wr_io_workers_free(io->workers);
@@ -184,9 +184,7 @@ int weir_io_open(const struct weir_io_opts *opts, struct weir_io **ret, struct w
 	wr_mutex_init(&io->lock, WR_RANK_IO, "io engine");
 	wr_cond_init(&io->changed);
 	wr_io_requests_init(&io->requests);
-	wr_mutex_lock(&io->lock);
 	TAILQ_INIT(&io->files);
-	wr_mutex_unlock(&io->lock);
 	rc = climb_down(io, err);
 	if (rc != 0) {
 		engine_free(io);
@@ -208,8 +206,6 @@ void weir_io_close(struct weir_io *io)
 	wr_store_seq_cst(&io->closing, true);
 	wr_mutex_lock(&io->lock);
 	workers = io->workers;
-	TAILQ_FOREACH(file, &io->files, link)
-	file->io = NULL;
 	wr_mutex_unlock(&io->lock);
 	if (io->ring != NULL)
 		wr_io_ring_stop(io->ring);
@@ -223,7 +219,7 @@ void weir_io_close(struct weir_io *io)
 	wr_assert(wr_load_relaxed(&io->nr_outstanding) == 0);
 	wr_mutex_lock(&io->lock);
 	TAILQ_FOREACH(file, &io->files, link)
-	file->io = NULL;
+		file->io = NULL;
 	wr_mutex_unlock(&io->lock);
 	engine_free(io);
 }

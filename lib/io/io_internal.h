@@ -108,8 +108,8 @@ struct wr_io_request {
  */
 struct wr_io_requests {
 	struct wr_spin lock;
-	struct wr_io_request *free WR_GUARDED_BY(lock);
-	uint32_t nr_segments WR_GUARDED_BY(lock);
+	struct wr_io_request *free;				       /* [IO_QUEUE] */
+	uint32_t nr_segments;					       /* [IO_QUEUE] */
 	_Atomic(struct wr_io_request *) segments[WR_IO_SLOT_SEGMENTS]; /* [atomic] set once */
 };
 
@@ -310,11 +310,11 @@ struct weir_io {
 	char reason_after_step[WR_IO_REASON_BYTES + 128]; /* written before reason points to it */
 
 	struct wr_io_requests requests;
-	struct wr_io_ring *ring; /* [const] NULL on the pread rungs */
-	struct wr_mutex lock;	 /* rank IO */
-	struct wr_cond changed;	 /* with lock: a control call or a thread's start is done */
-	struct wr_io_workers *workers WR_GUARDED_BY(lock); /* NULL until needed */
-	struct wr_io_file_list files WR_GUARDED_BY(lock);
+	struct wr_io_ring *ring;       /* [const] NULL on the pread rungs */
+	struct wr_mutex lock;	       /* rank IO */
+	struct wr_cond changed;	       /* with lock: a control call or a thread's start is done */
+	struct wr_io_workers *workers; /* [IO] NULL until needed */
+	struct wr_io_file_list files;  /* [IO] */
 
 	_Atomic bool closing;		 /* [atomic] */
 	_Atomic uint64_t nr_outstanding; /* [atomic] submitted, callback not returned */

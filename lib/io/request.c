@@ -40,10 +40,8 @@ void wr_io_requests_init(struct wr_io_requests *rs)
 			       1ull << WR_IO_SLOT_BITS,
 		       "every slot number fits a token");
 	wr_spin_init(&rs->lock, WR_RANK_IO_QUEUE, "io requests");
-	wr_spin_lock(&rs->lock);
 	rs->free = NULL;
 	rs->nr_segments = 0;
-	wr_spin_unlock(&rs->lock);
 	for (uint32_t i = 0; i < WR_IO_SLOT_SEGMENTS; i++)
 		atomic_init(&rs->segments[i], (struct wr_io_request *)NULL);
 }

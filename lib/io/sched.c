@@ -89,7 +89,7 @@ static void give_up(struct wr_io_sched *s, struct wr_io_request *r, int code)
 	if (s->lane->cancel_chunk == NULL)
 		return;
 	TAILQ_FOREACH(c, &r->chunks, sibling)
-	s->lane->cancel_chunk(s->lane, c);
+		s->lane->cancel_chunk(s->lane, c);
 }
 
 void wr_io_sched_accept(struct wr_io_sched *s, struct wr_io_request *r)

@@ -161,7 +161,7 @@ TEST_F(one_at_a_time, a_read_is_cancelled_half_way)
 	EXPECT_EQ(io_wait_for(&self->wait[0]), -ECANCELED);
 	EXPECT_EQ(io_wait_for(&self->wait[1]), 0);
 	EXPECT_LE(self->gate.nr_passed, 3);
-	EXPECT_EQ(self->wait[0].nr_calls, 1);
+	EXPECT_EQ(atomic_load(&self->wait[0].nr_calls), 1);
 }
 
 TEST_F(one_at_a_time, a_read_that_is_all_in_flight_may_win_against_its_cancellation)
@@ -179,7 +179,7 @@ TEST_F(one_at_a_time, a_read_that_is_all_in_flight_may_win_against_its_cancellat
 	ASSERT_EQ(put(self, 1, 1, WEIR_IO_DEMAND), 0);
 	weir_io_cancel(self->io, self->wait[0].token);
 	EXPECT_EQ(io_wait_for(&self->wait[1]), 0);
-	EXPECT_EQ(self->wait[0].nr_calls, 1);
+	EXPECT_EQ(atomic_load(&self->wait[0].nr_calls), 1);
 }
 
 TEST_F(one_at_a_time, registering_waits_for_a_quiet_engine)
@@ -204,7 +204,7 @@ TEST_F(one_at_a_time, closing_cancels_what_waits_and_awaits_what_runs)
 	weir_io_close(self->io);
 	self->io = NULL;
 	for (int i = 0; i < NR; i++) {
-		EXPECT_EQ(w[i].nr_calls, 1);
+		EXPECT_EQ(atomic_load(&w[i].nr_calls), 1);
 		EXPECT_TRUE(w[i].result == 0 || w[i].result == -ECANCELED);
 	}
 	/* The file is closed after the engine: see the teardown. */

@@ -234,7 +234,7 @@ TEST_F(rung, what_is_not_a_read_is_refused_and_never_called_back)
 	weir_io_cancel(self->io, UINT64_MAX);
 	weir_io_file_close(self->file);
 	self->file = NULL;
-	EXPECT_EQ(w.nr_calls, 1);
+	EXPECT_EQ(atomic_load(&w.nr_calls), 1);
 }
 
 TEST_F(rung, a_region_is_checked)
