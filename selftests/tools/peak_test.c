@@ -167,7 +167,7 @@ TEST(fio_reads_every_file_and_pages_reserved_for_it_are_given_back)
 
 TEST(a_machine_without_fio_is_told_apart)
 {
-	const char *file = "/dev/null";
+	const char *file = "/proc/version";
 	struct wr_fio_opts opts = {.files = &file, .nr_files = 1};
 	struct wr_fio_result r;
 	struct weir_error err = {0};
@@ -179,9 +179,21 @@ TEST(a_machine_without_fio_is_told_apart)
 	EXPECT_EQ(-EINVAL, wr_fio_read(&opts, &r, &err));
 }
 
+TEST(fio_is_not_asked_for_files_that_are_not_there)
+{
+	const char *file = "/tmp/weir-no-such-folder/file";
+	struct wr_fio_opts opts = {.files = &file, .nr_files = 1};
+	struct wr_fio_result r;
+	struct weir_error err = {0};
+
+	EXPECT_EQ(-EINVAL, wr_fio_read(&opts, &r, &err));
+	EXPECT_STREQ(file, err.file);
+	EXPECT_NE(0, access("/tmp/weir-no-such-folder", F_OK));
+}
+
 TEST(fio_that_fails_is_an_error)
 {
-	const char *file = "/nowhere/at/all";
+	const char *file = "/proc/version"; /* a regular file of no bytes */
 	struct wr_fio_opts opts = {.files = &file, .nr_files = 1};
 	struct wr_fio_result r = {.bytes = 77};
 	struct weir_error err = {0};

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -320,6 +321,21 @@ static int run_and_parse(const struct wr_fio_opts *opts, const sigset_t *mask,
 	return code;
 }
 
+/* fio makes folders and files that are not there, so it must not see such names. */
+static int check_files(const struct wr_fio_opts *opts, struct weir_error *err)
+{
+	struct stat st;
+
+	if (!opts->nr_files)
+		return wr_error_set(err, -EINVAL, NULL, WEIR_OFFSET_NONE,
+				    "no file for fio to read");
+	for (size_t i = 0; i < opts->nr_files; i++)
+		if (stat(opts->files[i], &st) || !S_ISREG(st.st_mode))
+			return wr_error_set(err, -EINVAL, opts->files[i], WEIR_OFFSET_NONE,
+					    "not a regular file");
+	return 0;
+}
+
 int wr_fio_read(const struct wr_fio_opts *opts, struct wr_fio_result *ret, struct weir_error *err)
 {
 	size_t block = opts->block_bytes ? opts->block_bytes : (size_t)1 << 20;
@@ -329,11 +345,10 @@ int wr_fio_read(const struct wr_fio_opts *opts, struct wr_fio_result *ret, struc
 	struct wr_fio_result r = {0};
 	struct reserve reserve = {0};
 	sigset_t held, before;
-	int code;
+	int code = check_files(opts, err);
 
-	if (!opts->nr_files)
-		return wr_error_set(err, -EINVAL, NULL, WEIR_OFFSET_NONE,
-				    "no file for fio to read");
+	if (code)
+		return code;
 	sigemptyset(&held);
 	sigaddset(&held, SIGINT);
 	sigaddset(&held, SIGTERM);

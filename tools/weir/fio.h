@@ -63,8 +63,9 @@ struct wr_fio_result {
  * SIGINT and SIGTERM are held back while fio runs (fio itself gets the former from the
  * terminal and stops), so that reserved pages are always given back.
  *
- * Return: 0, -ENOENT (fio is not installed), -EINVAL (no file), -EIO (fio failed or
- *         said what we do not understand), -ENOMEM, -EINTR (stopped by a signal).
+ * Return: 0, -ENOENT (fio is not installed), -EINVAL (no file, or not a regular one),
+ *         -EIO (fio failed or said what we do not understand), -ENOMEM, -EINTR (stopped
+ *         by a signal).
  */
 int wr_fio_read(const struct wr_fio_opts *opts, struct wr_fio_result *ret, struct weir_error *err);
 

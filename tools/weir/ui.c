@@ -91,7 +91,9 @@ int wr_ui_fail_code(bool json, const char *what, int code, const char *fmt, ...)
 
 int wr_ui_json_print(json_t *root)
 {
-	int code = root ? json_dumpf(root, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : -1;
+	/* Nanoseconds of a day survive 14 digits; 17 would print 0.1 as 0.10000000000000001. */
+	const size_t json_flags = JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(14);
+	int code = root ? json_dumpf(root, stdout, json_flags) : -1;
 
 	json_decref(root);
 	if (code) {
