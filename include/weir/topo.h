@@ -20,7 +20,7 @@ extern "C" {
 #endif
 
 struct weir_topo;
-struct weir_plan;
+struct weir_placement;
 
 /**
  * struct weir_topo_opts - Where a topology comes from.
@@ -178,7 +178,7 @@ WEIR_API int weir_topo_node_of(const struct weir_topo *topo, uint32_t cpu,
  * weir_topo_io_cpu() - Where the default plan puts its I/O thread.
  * @topo: Topology.
  *
- * For a host that wants no plan of its own; see weir_plan_open().
+ * For a host that wants no plan of its own; see weir_placement_open().
  *
  * Context: Any thread. Takes no lock.
  * Return:  The hardware thread, by the operating system's number.
@@ -201,8 +201,8 @@ enum weir_role {
 };
 
 /**
- * struct weir_plan_opts - For how many threads to plan.
- * @size:          sizeof(struct weir_plan_opts).
+ * struct weir_placement_opts - For how many threads to plan.
+ * @size:          sizeof(struct weir_placement_opts).
  * @nr_compute:    Compute threads; 0 for one per core.
  * @nr_io:         I/O threads; 0 for one.
  * @nr_background: Background threads; 0 for one.
@@ -211,7 +211,7 @@ enum weir_role {
  *
  * Since: 0.1
  */
-struct weir_plan_opts {
+struct weir_placement_opts {
 	size_t size;
 	uint32_t nr_compute;
 	uint32_t nr_io;
@@ -220,10 +220,10 @@ struct weir_plan_opts {
 };
 
 /* The most threads of one role that a plan covers. */
-#define WEIR_PLAN_THREADS_MAX 4096u
+#define WEIR_PLACEMENT_THREADS_MAX 4096u
 
 /**
- * weir_plan_open() - Decide which thread goes where.
+ * weir_placement_open() - Decide which thread goes where.
  * @topo: Topology.
  * @opts: How many threads; NULL for the defaults.
  * @ret:  The plan.
@@ -236,25 +236,26 @@ struct weir_plan_opts {
  * first. Every machine gives a plan, one with a single processor too.
  *
  * Context: Any thread. Takes no lock.
- * Owner:   The caller, until weir_plan_close().
- * Return:  0, -EINVAL (more than WEIR_PLAN_THREADS_MAX), -ENODEV (no such node), -E2BIG,
+ * Owner:   The caller, until weir_placement_close().
+ * Return:  0, -EINVAL (more than WEIR_PLACEMENT_THREADS_MAX), -ENODEV (no such node), -E2BIG,
  *          -ENOMEM.
  * Since:   0.1
  */
-WEIR_API int weir_plan_open(const struct weir_topo *topo, const struct weir_plan_opts *opts,
-			    struct weir_plan **ret) WEIR_MUST_CHECK;
+WEIR_API int weir_placement_open(const struct weir_topo *topo,
+				 const struct weir_placement_opts *opts,
+				 struct weir_placement **ret) WEIR_MUST_CHECK;
 
 /**
- * weir_plan_close() - Give a plan back.
+ * weir_placement_close() - Give a plan back.
  * @plan: Plan or NULL.
  *
  * Context: Any thread. Takes no lock.
  * Since:   0.1
  */
-WEIR_API void weir_plan_close(struct weir_plan *plan);
+WEIR_API void weir_placement_close(struct weir_placement *plan);
 
 /**
- * weir_plan_count() - How many threads of a role are planned for.
+ * weir_placement_count() - How many threads of a role are planned for.
  * @plan: Plan.
  * @role: One of enum weir_role.
  *
@@ -262,24 +263,24 @@ WEIR_API void weir_plan_close(struct weir_plan *plan);
  * Return:  The count; 0 for a role that does not exist.
  * Since:   0.1
  */
-WEIR_API uint32_t weir_plan_count(const struct weir_plan *plan, int role);
+WEIR_API uint32_t weir_placement_count(const struct weir_placement *plan, int role);
 
 /**
- * weir_plan_cpu() - Where a thread goes.
+ * weir_placement_cpu() - Where a thread goes.
  * @plan:  Plan.
  * @role:  One of enum weir_role.
- * @index: Which of them, below weir_plan_count().
+ * @index: Which of them, below weir_placement_count().
  * @ret:   The hardware thread, by the operating system's number.
  *
  * Context: Any thread. Takes no lock.
  * Return:  0, -ENODEV (no such thread in the plan).
  * Since:   0.1
  */
-WEIR_API int weir_plan_cpu(const struct weir_plan *plan, int role, uint32_t index,
-			   uint32_t *ret) WEIR_MUST_CHECK;
+WEIR_API int weir_placement_cpu(const struct weir_placement *plan, int role, uint32_t index,
+				uint32_t *ret) WEIR_MUST_CHECK;
 
 /**
- * weir_plan_text() - A plan for people to read.
+ * weir_placement_text() - A plan for people to read.
  * @plan:   Plan.
  * @buffer: Where to write, NUL-terminated; may be NULL when @bytes is 0.
  * @bytes:  Size of @buffer; what does not fit is cut.
@@ -292,7 +293,7 @@ WEIR_API int weir_plan_cpu(const struct weir_plan *plan, int role, uint32_t inde
  * Return:  Bytes that the whole text takes, without the NUL.
  * Since:   0.1
  */
-WEIR_API size_t weir_plan_text(const struct weir_plan *plan, char *buffer, size_t bytes);
+WEIR_API size_t weir_placement_text(const struct weir_placement *plan, char *buffer, size_t bytes);
 
 /**
  * weir_topo_bind_thread() - Keep the calling thread on one hardware thread.

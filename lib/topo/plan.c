@@ -30,7 +30,7 @@ struct seat {
 	uint32_t nr_threads; /* of any role */
 };
 
-struct weir_plan {
+struct weir_placement {
 	uint32_t nr[NR_ROLES];	  /* [const] */
 	uint32_t *cpus[NR_ROLES]; /* [const] */
 	bool *shared[NR_ROLES];	  /* [const] more than one thread is on that one */
@@ -118,7 +118,7 @@ static struct seat *best_seat(const struct search *search)
 	return best;
 }
 
-static void place(struct weir_plan *plan, struct search *search, uint32_t io_node)
+static void place(struct weir_placement *plan, struct search *search, uint32_t io_node)
 {
 	for (int role = 0; role < NR_ROLES; role++) {
 		search->node = role == WEIR_ROLE_IO ? io_node : 0;
@@ -135,7 +135,7 @@ static void place(struct weir_plan *plan, struct search *search, uint32_t io_nod
 	}
 }
 
-static void mark_shared(struct weir_plan *plan, const struct seat *seats, uint32_t nr_seats)
+static void mark_shared(struct weir_placement *plan, const struct seat *seats, uint32_t nr_seats)
 {
 	for (int role = 0; role < NR_ROLES; role++) {
 		for (uint32_t i = 0; i < plan->nr[role]; i++) {
@@ -147,7 +147,7 @@ static void mark_shared(struct weir_plan *plan, const struct seat *seats, uint32
 	}
 }
 
-static int alloc_roles(struct weir_plan *plan)
+static int alloc_roles(struct weir_placement *plan)
 {
 	for (int role = 0; role < NR_ROLES; role++) {
 		plan->cpus[role] = wr_calloc(plan->nr[role], sizeof(plan->cpus[role][0]));
@@ -158,7 +158,7 @@ static int alloc_roles(struct weir_plan *plan)
 	return 0;
 }
 
-static int fill_plan(const struct weir_topo *topo, uint32_t io_node, struct weir_plan *plan)
+static int fill_plan(const struct weir_topo *topo, uint32_t io_node, struct weir_placement *plan)
 {
 	struct search search = {
 		.seats = make_seats(topo),
@@ -189,19 +189,20 @@ static bool has_node(const struct weir_topo *topo, uint32_t node)
 	return false;
 }
 
-int weir_plan_open(const struct weir_topo *topo, const struct weir_plan_opts *opts,
-		   struct weir_plan **ret)
+int weir_placement_open(const struct weir_topo *topo, const struct weir_placement_opts *opts,
+			struct weir_placement **ret)
 {
-	struct weir_plan_opts copy;
-	struct weir_plan *plan;
+	struct weir_placement_opts copy;
+	struct weir_placement *plan;
 	int rc = wr_opts_copy(&copy, sizeof(copy), opts);
 
 	static_assert(sizeof(copy) == sizeof(size_t) + 4 * sizeof(uint32_t),
 		      "a new field is handled below");
 	if (rc != 0)
 		return rc;
-	if (copy.nr_compute > WEIR_PLAN_THREADS_MAX || copy.nr_io > WEIR_PLAN_THREADS_MAX ||
-	    copy.nr_background > WEIR_PLAN_THREADS_MAX)
+	if (copy.nr_compute > WEIR_PLACEMENT_THREADS_MAX ||
+	    copy.nr_io > WEIR_PLACEMENT_THREADS_MAX ||
+	    copy.nr_background > WEIR_PLACEMENT_THREADS_MAX)
 		return -EINVAL;
 	if (copy.io_node != 0 && !has_node(topo, copy.io_node - 1))
 		return -ENODEV;
@@ -214,14 +215,14 @@ int weir_plan_open(const struct weir_topo *topo, const struct weir_plan_opts *op
 	plan->nr[WEIR_ROLE_BACKGROUND] = wr_max(copy.nr_background, 1u);
 	rc = fill_plan(topo, copy.io_node, plan);
 	if (rc != 0) {
-		weir_plan_close(plan);
+		weir_placement_close(plan);
 		return rc;
 	}
 	*ret = plan;
 	return 0;
 }
 
-void weir_plan_close(struct weir_plan *plan)
+void weir_placement_close(struct weir_placement *plan)
 {
 	if (plan == NULL)
 		return;
@@ -232,14 +233,14 @@ void weir_plan_close(struct weir_plan *plan)
 	wr_free(plan);
 }
 
-uint32_t weir_plan_count(const struct weir_plan *plan, int role)
+uint32_t weir_placement_count(const struct weir_placement *plan, int role)
 {
 	return role >= 0 && role < NR_ROLES ? plan->nr[role] : 0;
 }
 
-int weir_plan_cpu(const struct weir_plan *plan, int role, uint32_t index, uint32_t *ret)
+int weir_placement_cpu(const struct weir_placement *plan, int role, uint32_t index, uint32_t *ret)
 {
-	if (index >= weir_plan_count(plan, role))
+	if (index >= weir_placement_count(plan, role))
 		return -ENODEV;
 	*ret = plan->cpus[role][index];
 	return 0;
@@ -262,7 +263,7 @@ static void put(struct text *text, const char *fmt, ...)
 	va_end(args);
 }
 
-size_t weir_plan_text(const struct weir_plan *plan, char *buffer, size_t bytes)
+size_t weir_placement_text(const struct weir_placement *plan, char *buffer, size_t bytes)
 {
 	static const char *const names[] = {"compute:   ", "io:        ", "background:"};
 	struct text text = {.buffer = buffer, .bytes = bytes};

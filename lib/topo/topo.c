@@ -17,13 +17,13 @@
 
 static int set_io_cpu(struct weir_topo *topo)
 {
-	struct weir_plan *plan;
-	int rc = weir_plan_open(topo, NULL, &plan);
+	struct weir_placement *plan;
+	int rc = weir_placement_open(topo, NULL, &plan);
 
 	if (rc != 0)
 		return rc;
-	rc = weir_plan_cpu(plan, WEIR_ROLE_IO, 0, &topo->io_cpu);
-	weir_plan_close(plan);
+	rc = weir_placement_cpu(plan, WEIR_ROLE_IO, 0, &topo->io_cpu);
+	weir_placement_close(plan);
 	return rc;
 }
 

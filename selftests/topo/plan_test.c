@@ -23,19 +23,19 @@ static struct plan_text plan_of(const char *machine, uint32_t compute, uint32_t 
 				uint32_t background)
 {
 	struct weir_topo_opts opts = {.size = sizeof(opts), .synthetic = machine};
-	struct weir_plan_opts want = {.size = sizeof(want),
-				      .nr_compute = compute,
-				      .nr_io = io,
-				      .nr_background = background};
+	struct weir_placement_opts want = {.size = sizeof(want),
+					   .nr_compute = compute,
+					   .nr_io = io,
+					   .nr_background = background};
 	struct plan_text ret = {"no plan"};
 	struct weir_topo *topo;
-	struct weir_plan *plan;
+	struct weir_placement *plan;
 
 	if (weir_topo_open(&opts, &topo, NULL) != 0)
 		return ret;
-	if (weir_plan_open(topo, &want, &plan) == 0) {
-		weir_plan_text(plan, ret.text, sizeof(ret.text));
-		weir_plan_close(plan);
+	if (weir_placement_open(topo, &want, &plan) == 0) {
+		weir_placement_text(plan, ret.text, sizeof(ret.text));
+		weir_placement_close(plan);
 	}
 	weir_topo_close(topo);
 	return ret;
@@ -131,24 +131,24 @@ TEST(a_large_machine_computes_once_on_every_core)
 	struct weir_topo_opts opts = {.size = sizeof(opts),
 				      .synthetic = "pack:2 node:2 core:8 pu:2"};
 	struct weir_topo *topo;
-	struct weir_plan *plan;
+	struct weir_placement *plan;
 	bool used[64] = {false};
 	uint32_t cpu;
 
 	ASSERT_EQ(weir_topo_open(&opts, &topo, NULL), 0);
-	ASSERT_EQ(weir_plan_open(topo, NULL, &plan), 0);
-	EXPECT_EQ(weir_plan_count(plan, WEIR_ROLE_COMPUTE), 32u);
+	ASSERT_EQ(weir_placement_open(topo, NULL, &plan), 0);
+	EXPECT_EQ(weir_placement_count(plan, WEIR_ROLE_COMPUTE), 32u);
 	for (uint32_t i = 0; i < 32; i++) {
-		ASSERT_EQ(weir_plan_cpu(plan, WEIR_ROLE_COMPUTE, i, &cpu), 0);
+		ASSERT_EQ(weir_placement_cpu(plan, WEIR_ROLE_COMPUTE, i, &cpu), 0);
 		ASSERT_LT(cpu, 64u);
 		EXPECT_EQ(cpu % 2, 0u);
 		EXPECT_FALSE(used[cpu]);
 		used[cpu] = true;
 	}
-	ASSERT_EQ(weir_plan_cpu(plan, WEIR_ROLE_IO, 0, &cpu), 0);
+	ASSERT_EQ(weir_placement_cpu(plan, WEIR_ROLE_IO, 0, &cpu), 0);
 	EXPECT_EQ(cpu, 1u);
 	EXPECT_EQ(weir_topo_io_cpu(topo), 1u);
-	weir_plan_close(plan);
+	weir_placement_close(plan);
 	weir_topo_close(topo);
 }
 
@@ -156,44 +156,44 @@ TEST(an_io_thread_goes_to_the_node_of_the_disk)
 {
 	struct weir_topo_opts opts = {.size = sizeof(opts),
 				      .synthetic = "pack:2 node:2 core:8 pu:2"};
-	struct weir_plan_opts want = {.size = sizeof(want), .io_node = 1 + 2};
+	struct weir_placement_opts want = {.size = sizeof(want), .io_node = 1 + 2};
 	struct weir_topo *topo;
-	struct weir_plan *plan;
+	struct weir_placement *plan;
 	uint32_t cpu, node;
 
 	ASSERT_EQ(weir_topo_open(&opts, &topo, NULL), 0);
-	ASSERT_EQ(weir_plan_open(topo, &want, &plan), 0);
-	ASSERT_EQ(weir_plan_cpu(plan, WEIR_ROLE_IO, 0, &cpu), 0);
+	ASSERT_EQ(weir_placement_open(topo, &want, &plan), 0);
+	ASSERT_EQ(weir_placement_cpu(plan, WEIR_ROLE_IO, 0, &cpu), 0);
 	ASSERT_EQ(weir_topo_node_of(topo, cpu, &node), 0);
 	EXPECT_EQ(node, 2u);
 	/* Only I/O threads follow the disk. */
-	ASSERT_EQ(weir_plan_cpu(plan, WEIR_ROLE_BACKGROUND, 0, &cpu), 0);
+	ASSERT_EQ(weir_placement_cpu(plan, WEIR_ROLE_BACKGROUND, 0, &cpu), 0);
 	EXPECT_EQ(cpu, 1u);
-	weir_plan_close(plan);
+	weir_placement_close(plan);
 	want.io_node = 1 + 4;
-	EXPECT_EQ(weir_plan_open(topo, &want, &plan), -ENODEV);
+	EXPECT_EQ(weir_placement_open(topo, &want, &plan), -ENODEV);
 	weir_topo_close(topo);
 }
 
 TEST(what_no_plan_covers_is_refused)
 {
 	struct weir_topo_opts opts = {.size = sizeof(opts), .synthetic = I5_10210U};
-	struct weir_plan_opts want = {.size = sizeof(want),
-				      .nr_compute = WEIR_PLAN_THREADS_MAX + 1};
+	struct weir_placement_opts want = {.size = sizeof(want),
+					   .nr_compute = WEIR_PLACEMENT_THREADS_MAX + 1};
 	struct weir_topo *topo;
-	struct weir_plan *plan;
+	struct weir_placement *plan;
 	uint32_t cpu = 77;
 
 	ASSERT_EQ(weir_topo_open(&opts, &topo, NULL), 0);
-	EXPECT_EQ(weir_plan_open(topo, &want, &plan), -EINVAL);
-	ASSERT_EQ(weir_plan_open(topo, NULL, &plan), 0);
-	EXPECT_EQ(weir_plan_cpu(plan, WEIR_ROLE_COMPUTE, 4, &cpu), -ENODEV);
-	EXPECT_EQ(weir_plan_cpu(plan, 3, 0, &cpu), -ENODEV);
-	EXPECT_EQ(weir_plan_cpu(plan, -1, 0, &cpu), -ENODEV);
-	EXPECT_EQ(weir_plan_count(plan, 3), 0u);
+	EXPECT_EQ(weir_placement_open(topo, &want, &plan), -EINVAL);
+	ASSERT_EQ(weir_placement_open(topo, NULL, &plan), 0);
+	EXPECT_EQ(weir_placement_cpu(plan, WEIR_ROLE_COMPUTE, 4, &cpu), -ENODEV);
+	EXPECT_EQ(weir_placement_cpu(plan, 3, 0, &cpu), -ENODEV);
+	EXPECT_EQ(weir_placement_cpu(plan, -1, 0, &cpu), -ENODEV);
+	EXPECT_EQ(weir_placement_count(plan, 3), 0u);
 	EXPECT_EQ(cpu, 77u);
-	weir_plan_close(plan);
-	weir_plan_close(NULL);
+	weir_placement_close(plan);
+	weir_placement_close(NULL);
 	weir_topo_close(topo);
 }
 
@@ -201,18 +201,18 @@ TEST(a_plan_outlives_its_topology_and_its_text_is_cut_not_overrun)
 {
 	struct weir_topo_opts opts = {.size = sizeof(opts), .synthetic = I5_10210U};
 	struct weir_topo *topo;
-	struct weir_plan *plan;
+	struct weir_placement *plan;
 	char text[16];
 
 	ASSERT_EQ(weir_topo_open(&opts, &topo, NULL), 0);
-	ASSERT_EQ(weir_plan_open(topo, NULL, &plan), 0);
+	ASSERT_EQ(weir_placement_open(topo, NULL, &plan), 0);
 	weir_topo_close(topo);
-	EXPECT_EQ(weir_plan_text(plan, NULL, 0), 48u);
+	EXPECT_EQ(weir_placement_text(plan, NULL, 0), 48u);
 	memset(text, 'x', sizeof(text));
-	EXPECT_EQ(weir_plan_text(plan, text, sizeof(text) - 1), 48u);
+	EXPECT_EQ(weir_placement_text(plan, text, sizeof(text) - 1), 48u);
 	EXPECT_STREQ(text, "compute:    0 ");
 	EXPECT_EQ(text[15], 'x');
-	weir_plan_close(plan);
+	weir_placement_close(plan);
 }
 
 TEST(every_refused_allocation_is_reported_and_leaves_nothing)

@@ -128,11 +128,11 @@ static bool write_hybrid(const char *path)
 TEST(a_recorded_machine_with_two_kinds_of_cores_computes_on_the_strong_first)
 {
 	char path[] = "/tmp/weir-topo-XXXXXX", text[256];
-	struct weir_plan_opts want = {.size = sizeof(want), .nr_compute = 2};
+	struct weir_placement_opts want = {.size = sizeof(want), .nr_compute = 2};
 	struct weir_topo_counts counts;
 	struct weir_topo_cpu cpu;
 	struct weir_topo *topo;
-	struct weir_plan *plan;
+	struct weir_placement *plan;
 	struct weir_error err;
 	int fd = mkstemp(path);
 
@@ -151,10 +151,10 @@ TEST(a_recorded_machine_with_two_kinds_of_cores_computes_on_the_strong_first)
 	EXPECT_EQ(cpu.strength, 0u);
 	ASSERT_EQ(weir_topo_cpu_at(topo, 2, &cpu), 0);
 	EXPECT_EQ(cpu.strength, 1u);
-	ASSERT_EQ(weir_plan_open(topo, &want, &plan), 0);
-	weir_plan_text(plan, text, sizeof(text));
+	ASSERT_EQ(weir_placement_open(topo, &want, &plan), 0);
+	weir_placement_text(plan, text, sizeof(text));
 	EXPECT_STREQ(text, "compute:    2 3\nio:         0\nbackground: 1\n");
-	weir_plan_close(plan);
+	weir_placement_close(plan);
 	weir_topo_close(topo);
 }
 
@@ -249,7 +249,7 @@ TEST(a_thread_with_one_processor_sees_and_plans_for_one)
 {
 	struct weir_topo_counts counts;
 	struct weir_topo *topo;
-	struct weir_plan *plan;
+	struct weir_placement *plan;
 	uint32_t only = an_allowed_cpu(), cpu;
 
 	ASSERT_EQ(weir_topo_bind_thread(only), 0);
@@ -258,12 +258,12 @@ TEST(a_thread_with_one_processor_sees_and_plans_for_one)
 	weir_topo_counts(topo, &counts);
 	EXPECT_EQ(counts.nr_cpus, 1u);
 	EXPECT_EQ(weir_topo_io_cpu(topo), only);
-	ASSERT_EQ(weir_plan_open(topo, NULL, &plan), 0);
+	ASSERT_EQ(weir_placement_open(topo, NULL, &plan), 0);
 	for (int role = WEIR_ROLE_COMPUTE; role <= WEIR_ROLE_BACKGROUND; role++) {
-		ASSERT_EQ(weir_plan_cpu(plan, role, 0, &cpu), 0);
+		ASSERT_EQ(weir_placement_cpu(plan, role, 0, &cpu), 0);
 		EXPECT_EQ(cpu, only);
 	}
-	weir_plan_close(plan);
+	weir_placement_close(plan);
 	weir_topo_close(topo);
 }
 
