@@ -23,6 +23,7 @@
 #define WEIR_STREAM_H
 
 #include <weir/base.h>
+#include <weir/load.h>
 #include <weir/weights.h>
 
 #ifdef __cplusplus
@@ -32,7 +33,6 @@ extern "C" {
 struct weir;
 struct weir_units;
 struct weir_stream;
-struct weir_loaded;
 
 /* What a unit is. */
 enum weir_unit_kind {
@@ -73,22 +73,6 @@ struct weir_plan {
 };
 
 /**
- * struct weir_part - What one view of a unit shows: whole rows of a tensor.
- * @tensor:    The tensor, owned by the model.
- * @first_row: First row, of @tensor->nr_rows.
- * @nr_rows:   Rows in the part, at least 1. A tensor without bytes is in no unit.
- * @offset:    First byte in the tensor's file.
- * @bytes:     Size.
- */
-struct weir_part {
-	const struct weir_tensor *tensor;
-	uint64_t first_row;
-	uint64_t nr_rows;
-	uint64_t offset;
-	uint64_t bytes;
-};
-
-/**
  * struct weir_unit - What weir_stream_next() has pinned.
  * @index:    Place in the pass, from 0.
  * @group:    Index of its group in the model.
@@ -103,23 +87,6 @@ struct weir_unit {
 	uint64_t pass;
 	uint32_t nr_views;
 	uint32_t was_hit;
-	uint64_t bytes;
-};
-
-/**
- * struct weir_view - Bytes a host may read.
- * @tensor:    The tensor, owned by the model.
- * @first_row: First row, of @tensor->nr_rows.
- * @nr_rows:   Rows in the view.
- * @data:      First byte. Aligned as in the file modulo 4096: checkpoints give 8 bytes,
- *             GGUF files 32. Valid until the unit is released.
- * @bytes:     Size.
- */
-struct weir_view {
-	const struct weir_tensor *tensor;
-	uint64_t first_row;
-	uint64_t nr_rows;
-	const void *data;
 	uint64_t bytes;
 };
 
@@ -338,40 +305,6 @@ WEIR_API void weir_stream_pass(const struct weir_stream *stream, struct weir_pas
 WEIR_API WEIR_MUST_CHECK int weir_load(struct weir *weir, const struct weir_model *model,
 				       const struct weir_plan *plan, struct weir_loaded **ret,
 				       struct weir_error *err);
-
-/**
- * weir_unload() - Give the memory back to the context.
- * @loaded: The loaded tensors, or NULL. Views of them become invalid.
- *
- * Context: Any thread, when no other uses them.
- * Since:   0.1
- */
-WEIR_API void weir_unload(struct weir_loaded *loaded);
-
-/**
- * weir_loaded_view() - The bytes of a loaded tensor.
- * @loaded: The loaded tensors.
- * @tensor: A tensor of the model they were loaded from.
- * @ret:    The view; untouched on failure. Valid until weir_unload().
- *
- * Context: Any thread. Takes no lock.
- * Return:  0, -ENOENT (the plan did not visit it, or it has no bytes), -EINVAL (not of
- *          this model).
- * Since:   0.1
- */
-WEIR_API WEIR_MUST_CHECK int weir_loaded_view(const struct weir_loaded *loaded,
-					      const struct weir_tensor *tensor,
-					      struct weir_view *ret);
-
-/**
- * weir_loaded_bytes() - Bytes read from files to load them, over-read included.
- * @loaded: The loaded tensors.
- *
- * Context: Any thread. Takes no lock.
- * Return:  The number.
- * Since:   0.1
- */
-WEIR_API uint64_t weir_loaded_bytes(const struct weir_loaded *loaded);
 
 #ifdef __cplusplus
 }

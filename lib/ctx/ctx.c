@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* The context: opens the parts, hands them to each other, and knows nothing else. */
+#include <weir/weir.h>
+
+#include <errno.h>
+
+#include "base/alloc.h"
+#include "base/util.h"
+#include "load/loading.h"
+#include "stream/streaming.h"
+#include "stream/units.h"
+
+/* All [const] between open and close. */
+struct weir {
+	struct weir_topo *topo;
+	struct weir_io *io;
+	struct weir_pool *pool;
+};
+
+static int open_topo(struct weir *weir, const struct weir_opts *opts, struct weir_error *err)
+{
+	struct weir_topo_opts topo_opts = {.size = sizeof(topo_opts),
+					   .synthetic = opts->topo_synthetic};
+
+	return weir_topo_open(&topo_opts, &weir->topo, err);
+}
+
+static int open_io(struct weir *weir, const struct weir_opts *opts, struct weir_error *err)
+{
+	struct weir_io_opts io_opts = {
+		.size = sizeof(io_opts), .backend = opts->io_backend, .threads = opts->io_threads};
+
+	/* A described machine's CPUs are not this one's. */
+	if (!(opts->flags & WEIR_OPEN_NO_PIN) && !opts->topo_synthetic)
+		io_opts.cpu = 1 + weir_topo_io_cpu(weir->topo);
+	return weir_io_open(&io_opts, &weir->io, err);
+}
+
+static int open_pool(struct weir *weir, const struct weir_opts *opts, struct weir_error *err)
+{
+	struct weir_pool_opts pool_opts = {.size = sizeof(pool_opts),
+					   .capacity_bytes = opts->budget_bytes,
+					   .node_mask = opts->node_mask,
+					   .page_kinds = opts->page_kinds,
+					   .progress = opts->progress,
+					   .progress_arg = opts->progress_arg};
+
+	return weir_pool_open(&pool_opts, &weir->pool, err);
+}
+
+/* Reads then land in memory whose pages are pinned once. */
+static int introduce_pool_to_io(struct weir *weir, struct weir_error *err)
+{
+	for (size_t i = 0; i < weir_pool_nr_regions(weir->pool); i++) {
+		struct weir_pool_region region;
+		int rc = weir_pool_region(weir->pool, i, &region);
+
+		if (!rc)
+			rc = weir_io_register(weir->io, region.base, region.bytes);
+		if (rc)
+			return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE,
+					    "%zu bytes of memory cannot be registered for reading: "
+					    "%s",
+					    region.bytes, weir_strerror(rc));
+	}
+	return 0;
+}
+
+int weir_open(const struct weir_opts *opts_arg, struct weir **ret, struct weir_error *err)
+{
+	struct weir_opts opts;
+	struct weir *weir;
+	int rc;
+
+	rc = wr_opts_copy(&opts, sizeof(opts), opts_arg);
+	if (!rc && (!opts.budget_bytes || (opts.flags & ~WEIR_OPEN_NO_PIN)))
+		rc = -EINVAL;
+	if (rc)
+		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE,
+				    "a context needs budget_bytes, and flags this library knows");
+	weir = wr_calloc(1, sizeof(*weir));
+	if (!weir)
+		return wr_error_set(err, -ENOMEM, NULL, WEIR_OFFSET_NONE,
+				    "no memory for a context");
+	rc = open_topo(weir, &opts, err);
+	if (!rc)
+		rc = open_io(weir, &opts, err);
+	if (!rc)
+		rc = open_pool(weir, &opts, err);
+	if (!rc)
+		rc = introduce_pool_to_io(weir, err);
+	if (rc)
+		weir_close(weir);
+	else
+		*ret = weir;
+	return rc;
+}
+
+void weir_close(struct weir *weir)
+{
+	if (!weir)
+		return;
+	weir_io_close(weir->io);
+	weir_pool_close(weir->pool);
+	weir_topo_close(weir->topo);
+	wr_free(weir);
+}
+
+struct weir_pool *weir_get_pool(const struct weir *weir)
+{
+	return weir->pool;
+}
+
+struct weir_io *weir_get_io(const struct weir *weir)
+{
+	return weir->io;
+}
+
+struct weir_topo *weir_get_topo(const struct weir *weir)
+{
+	return weir->topo;
+}
+
+int weir_stream_open(struct weir *weir, const struct weir_model *model,
+		     const struct weir_plan *plan, struct weir_stream **ret, struct weir_error *err)
+{
+	return wr_stream_open(weir->io, weir->pool, model, plan, ret, err);
+}
+
+int weir_load(struct weir *weir, const struct weir_model *model, const struct weir_plan *plan_arg,
+	      struct weir_loaded **ret, struct weir_error *err)
+{
+	struct weir_plan plan;
+	struct weir_units *units;
+	int rc;
+
+	rc = wr_plan_copy(&plan, plan_arg, err);
+	if (rc)
+		return rc;
+	if (!plan_arg)
+		plan.flags = WEIR_PLAN_VISION;
+	plan.unit = WEIR_UNIT_TENSOR;
+	rc = weir_units_open(model, &plan, &units, err);
+	if (rc)
+		return rc;
+	rc = wr_load_open(weir->io, weir->pool, plan.budget_bytes, model, units->parts,
+			  units->nr_parts, ret, err);
+	weir_units_close(units);
+	return rc;
+}

@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A walk over a plan's units, pass after pass, in fixed memory.
+ *
+ * Everything is decided at open: which units stay, where each will stand, which reads bring
+ * it. What is left for a pass is to pin the next unit, and to have the reads of those that
+ * follow on their way. Reading ahead goes through the end of a pass into the next one, and
+ * stops where no slot is free, or where enough is on its way to keep the device busy.
+ *
+ * One thread walks. The cache below is shared with the engine's thread, which fills it.
+ */
+#include "stream/streaming.h"
+
+#include <errno.h>
+
+#include "base/alloc.h"
+#include "base/atomic.h"
+#include "base/util.h"
+#include "cache/cache.h"
+#include "load/area.h"
+#include "load/fetch.h"
+#include "load/files.h"
+#include "stream/layout.h"
+#include "stream/units.h"
+
+/* Bytes on their way, or there and not used, beyond which nothing more is read ahead. It
+ * matters only for units that have places of their own: slots hold no more than this. */
+#define AHEAD_MIN_BYTES ((uint64_t)64 << 20)
+
+/* Reads of one unit are not cut by us: the engine does that. */
+#define RUN_MAX_BYTES ((uint64_t)1 << 30)
+
+/* How a unit gets into memory. [const] after open, but for the fetch. */
+struct stream_unit {
+	size_t landing_bytes;
+	uint64_t read_bytes; /* what the device moves for it */
+	uint32_t first_run;
+	uint32_t nr_runs;
+	bool resident;
+	bool ahead; /* [thread] counted in ahead_bytes */
+	struct wr_fetch fetch;
+};
+
+struct weir_stream {
+	struct weir_units *units;	  /* [const] */
+	struct weir_plan plan;		  /* [const] */
+	struct wr_files files;		  /* [const] */
+	struct wr_area area;		  /* [const] */
+	struct wr_cache *cache;		  /* [const] */
+	struct stream_unit *stream_units; /* [const] */
+	struct wr_run *runs;		  /* [const] */
+	struct wr_fetch_read *reads;	  /* one a run, of its unit's fetch */
+	size_t *places;			  /* [const] one a part: its first byte in the landing */
+	struct weir_stream_info info;	  /* [const] */
+	uint64_t ahead_limit;		  /* [const] */
+
+	/* [thread] All below: whoever calls weir_stream_next(). */
+	uint64_t cursor;      /* units begun so far, over all passes */
+	uint64_t ahead;	      /* first of that count that was not read ahead */
+	uint64_t ahead_bytes; /* landing bytes read ahead and not used */
+	bool pinned;	      /* unit cursor - 1 is pinned, at mem */
+	bool in_pass;
+	bool checked; /* the files were looked at in this pass */
+	char *mem;
+	uint64_t pass_begin_ns;
+	struct weir_pass_stats pass;
+};
+
+static void unit_fetched(struct wr_fetch *fetch, int result)
+{
+	struct weir_stream *stream = fetch->arg;
+	struct stream_unit *unit = wr_container_of(fetch, struct stream_unit, fetch);
+
+	wr_cache_filled(stream->cache, (uint32_t)(unit - stream->stream_units), result);
+}
+
+static int fill_unit(void *ctx, uint32_t index, void *mem, bool demand)
+{
+	struct weir_stream *stream = ctx;
+	struct stream_unit *unit = &stream->stream_units[index];
+
+	unit->fetch.mem = mem;
+	return wr_fetch_start(&unit->fetch, demand ? WEIR_IO_DEMAND : WEIR_IO_SPECULATIVE);
+}
+
+static void promote_unit(void *ctx, uint32_t index)
+{
+	struct weir_stream *stream = ctx;
+
+	wr_fetch_promote(&stream->stream_units[index].fetch);
+}
+
+static void cancel_unit(void *ctx, uint32_t index)
+{
+	struct weir_stream *stream = ctx;
+
+	wr_fetch_cancel(&stream->stream_units[index].fetch);
+}
+
+static const struct wr_cache_ops stream_cache_ops = {
+	.fill = fill_unit, .promote = promote_unit, .cancel = cancel_unit};
+
+/* Scratch for planning one unit after the other; room for the parts of the largest. */
+struct unit_plan {
+	struct wr_extent *extents;
+	struct wr_extent **sorted;
+	uint32_t nr_runs; /* runs planned so far, over all units */
+};
+
+/* The reads of one unit, and where its parts will stand. */
+static int plan_unit(struct weir_stream *stream, uint32_t index, struct unit_plan *scratch)
+{
+	struct weir_units *units = stream->units;
+	struct stream_unit *unit = &stream->stream_units[index];
+	uint32_t first = units->first[index], nr = units->first[index + 1] - first;
+	int nr_runs;
+
+	for (uint32_t p = 0; p < nr; p++) {
+		const struct weir_part *part = &units->parts[first + p];
+
+		scratch->extents[p] = (struct wr_extent){
+			.file = part->tensor->file, .offset = part->offset, .bytes = part->bytes};
+		scratch->sorted[p] = &scratch->extents[p];
+	}
+	wr_extents_sort(scratch->sorted, nr);
+	nr_runs = wr_runs_plan(&stream->files, scratch->sorted, nr, RUN_MAX_BYTES,
+			       &stream->runs[scratch->nr_runs], &unit->landing_bytes);
+	if (nr_runs < 0)
+		return nr_runs;
+	for (uint32_t p = 0; p < nr; p++)
+		stream->places[first + p] = scratch->extents[p].place;
+	unit->first_run = scratch->nr_runs;
+	unit->nr_runs = (uint32_t)nr_runs;
+	for (uint32_t r = 0; r < unit->nr_runs; r++)
+		unit->read_bytes += stream->runs[unit->first_run + r].landing_bytes;
+	unit->fetch = (struct wr_fetch){.files = &stream->files,
+					.runs = &stream->runs[unit->first_run],
+					.nr_runs = unit->nr_runs,
+					.reads = &stream->reads[unit->first_run],
+					.done = unit_fetched,
+					.arg = stream};
+	scratch->nr_runs += unit->nr_runs;
+	return 0;
+}
+
+static int plan_units(struct weir_stream *stream)
+{
+	struct weir_units *units = stream->units;
+	struct unit_plan scratch = {0};
+	uint32_t most = 0;
+	int rc = 0;
+
+	for (uint32_t i = 0; i < units->nr; i++)
+		most = wr_max(most, units->first[i + 1] - units->first[i]);
+	stream->stream_units = wr_calloc(units->nr, sizeof(*stream->stream_units));
+	stream->runs = wr_calloc(units->nr_parts, sizeof(*stream->runs));
+	stream->reads = wr_calloc(units->nr_parts, sizeof(*stream->reads));
+	stream->places = wr_calloc(units->nr_parts, sizeof(*stream->places));
+	scratch.extents = wr_calloc(most, sizeof(*scratch.extents));
+	scratch.sorted = wr_calloc(most, sizeof(*scratch.sorted));
+	if (!stream->stream_units || !stream->runs || !stream->reads || !stream->places ||
+	    !scratch.extents || !scratch.sorted)
+		rc = -ENOMEM;
+	for (uint32_t i = 0; !rc && i < units->nr; i++)
+		rc = plan_unit(stream, i, &scratch);
+	wr_free(scratch.extents);
+	wr_free(scratch.sorted);
+	return rc;
+}
+
+/* Sizes become the choice of resident units, kept in @stream->stream_units. */
+static int choose_residents(struct weir_stream *stream, uint64_t budget, struct wr_layout *layout,
+			    struct weir_error *err)
+{
+	uint32_t nr = stream->units->nr;
+	uint64_t *bytes = wr_calloc(nr, sizeof(*bytes));
+	bool *resident = wr_calloc(nr, sizeof(*resident));
+	int rc = bytes && resident ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; !rc && i < nr; i++)
+		bytes[i] = stream->stream_units[i].landing_bytes;
+	if (!rc)
+		rc = wr_layout_choose(bytes, nr, budget, resident, layout);
+	for (uint32_t i = 0; !rc && i < nr; i++)
+		stream->stream_units[i].resident = resident[i];
+	wr_free(bytes);
+	wr_free(resident);
+	if (rc == -ENOSPC)
+		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE,
+				    "a budget of %llu bytes does not hold two units of this plan; "
+				    "the smallest that does is %llu bytes",
+				    (unsigned long long)budget,
+				    (unsigned long long)layout->min_budget_bytes);
+	return rc;
+}
+
+/* Memory for the slots and the resident units, and the cache over it. */
+static int place_units(struct weir_stream *stream, const struct wr_layout *layout)
+{
+	struct wr_cache_opts opts = {.nr_entries = stream->units->nr,
+				     .ops = &stream_cache_ops,
+				     .ctx = stream,
+				     .slot_bytes = (size_t)layout->slot_bytes};
+	int rc;
+
+	for (unsigned int s = 0; layout->slot_bytes && s < 2; s++) {
+		opts.slots[s] = wr_area_take(&stream->area, opts.slot_bytes);
+		if (!opts.slots[s])
+			return -ENOSPC;
+	}
+	rc = wr_cache_open(&opts, &stream->cache);
+	if (rc)
+		return rc;
+	for (uint32_t i = 0; i < stream->units->nr; i++) {
+		struct stream_unit *unit = &stream->stream_units[i];
+		void *mem = NULL;
+
+		/* With memory in several pieces the last bytes of a piece may not fit a unit:
+		 * then one that was to stay is streamed, if the slots can take it. */
+		if (unit->resident)
+			mem = wr_area_take(&stream->area, unit->landing_bytes);
+		if (!mem && unit->landing_bytes > layout->slot_bytes)
+			return -ENOSPC;
+		wr_cache_place(stream->cache, i, unit->landing_bytes, mem);
+		unit->resident = mem;
+		stream->info.nr_resident += unit->resident;
+		if (unit->resident)
+			stream->info.resident_bytes += wr_units_bytes(stream->units, i);
+	}
+	return 0;
+}
+
+static int lay_out(struct weir_stream *stream, struct weir_pool *pool, struct weir_error *err)
+{
+	struct weir_stream_info *info = &stream->info;
+	struct weir_pool_stats stats;
+	struct wr_layout layout = {0};
+	uint64_t budget, free_bytes;
+	int rc;
+
+	weir_pool_stats(pool, &stats);
+	free_bytes = stats.free_bytes;
+	budget = stream->plan.budget_bytes ? stream->plan.budget_bytes : free_bytes;
+	budget = wr_align_down(budget, WR_AREA_ALIGN);
+	if (budget > free_bytes)
+		return wr_error_set(err, -ENOSPC, NULL, WEIR_OFFSET_NONE,
+				    "the plan wants %llu bytes and the context has %llu free",
+				    (unsigned long long)budget, (unsigned long long)free_bytes);
+	rc = choose_residents(stream, budget, &layout, err);
+	info->min_budget_bytes = layout.min_budget_bytes;
+	if (rc)
+		return rc;
+	rc = wr_area_init(&stream->area, pool,
+			  (size_t)(2 * layout.slot_bytes + layout.resident_bytes));
+	if (!rc)
+		rc = place_units(stream, &layout);
+	if (rc)
+		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE,
+				    "the pool's free memory is in pieces too small for this plan");
+	info->plan_bytes = stream->units->plan_bytes;
+	info->unit_bytes = stream->units->unit_bytes;
+	info->budget_bytes = budget;
+	info->window_bytes = 2 * layout.slot_bytes;
+	info->nr_units = stream->units->nr;
+	if (info->plan_bytes + 2 * info->unit_bytes > budget)
+		info->ideal_bytes = info->plan_bytes + 2 * info->unit_bytes - budget;
+	stream->ahead_limit = wr_max(AHEAD_MIN_BYTES, info->window_bytes);
+	return 0;
+}
+
+int wr_stream_open(struct weir_io *io, struct weir_pool *pool, const struct weir_model *model,
+		   const struct weir_plan *plan, struct weir_stream **ret, struct weir_error *err)
+{
+	struct weir_stream *stream = wr_calloc(1, sizeof(*stream));
+	int rc;
+
+	if (!stream)
+		return wr_error_set(err, -ENOMEM, NULL, WEIR_OFFSET_NONE, "no memory for a stream");
+	rc = wr_plan_copy(&stream->plan, plan, err);
+	if (!rc)
+		rc = weir_units_open(model, plan, &stream->units, err);
+	if (!rc)
+		rc = wr_files_init(&stream->files, io, model, err);
+	if (rc)
+		goto close;
+	rc = plan_units(stream);
+	if (rc)
+		wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "no memory for the plan's reads");
+	else
+		rc = lay_out(stream, pool, err);
+close:
+	if (rc)
+		weir_stream_close(stream);
+	else
+		*ret = stream;
+	return rc;
+}
+
+/* The unit of a count over all passes. */
+static uint32_t unit_of(const struct weir_stream *stream, uint64_t count)
+{
+	return (uint32_t)(count % stream->units->nr);
+}
+
+static void release(struct weir_stream *stream)
+{
+	if (stream->pinned)
+		wr_cache_put(stream->cache, unit_of(stream, stream->cursor - 1));
+	stream->pinned = false;
+	stream->mem = NULL;
+}
+
+void weir_stream_close(struct weir_stream *stream)
+{
+	if (!stream)
+		return;
+	if (stream->cache)
+		release(stream);
+	wr_cache_close(stream->cache);
+	wr_files_fini(&stream->files);
+	wr_area_fini(&stream->area);
+	weir_units_close(stream->units);
+	wr_free(stream->stream_units);
+	wr_free(stream->runs);
+	wr_free(stream->reads);
+	wr_free(stream->places);
+	wr_free(stream);
+}
+
+/* Start the reads of what comes after the unit that is being got. */
+static void read_ahead(struct weir_stream *stream)
+{
+	uint64_t nr = stream->units->nr;
+	uint64_t end = stream->cursor + nr;
+
+	if (stream->plan.passes)
+		end = wr_min(end, stream->plan.passes * nr);
+	stream->ahead = wr_max(stream->ahead, stream->cursor + 1);
+	for (; stream->ahead < end && stream->ahead_bytes < stream->ahead_limit; stream->ahead++) {
+		struct stream_unit *unit = &stream->stream_units[unit_of(stream, stream->ahead)];
+		int rc = wr_cache_prefetch(stream->cache, unit_of(stream, stream->ahead));
+
+		/* No slot, or no memory: later. A failing read is found by who needs it. */
+		if (rc < 0)
+			return;
+		if (rc && !unit->ahead) {
+			unit->ahead = true;
+			stream->ahead_bytes += unit->landing_bytes;
+		}
+	}
+}
+
+static void end_ahead(struct weir_stream *stream, struct stream_unit *unit)
+{
+	if (unit->ahead)
+		stream->ahead_bytes -= unit->landing_bytes;
+	unit->ahead = false;
+}
+
+static void begin_pass(struct weir_stream *stream)
+{
+	uint64_t number = stream->cursor / stream->units->nr;
+
+	stream->pass = (struct weir_pass_stats){.pass = number};
+	stream->pass_begin_ns = wr_now_ns();
+	stream->in_pass = true;
+	stream->checked = false;
+}
+
+static void end_pass(struct weir_stream *stream)
+{
+	stream->pass.elapsed_ns = wr_now_ns() - stream->pass_begin_ns;
+	stream->pass.complete = 1;
+	stream->in_pass = false;
+}
+
+static void count(struct weir_stream *stream, const struct stream_unit *unit, uint64_t bytes,
+		  const struct wr_cache_get *get)
+{
+	struct weir_pass_stats *pass = &stream->pass;
+
+	pass->nr_units++;
+	pass->nr_hits += get->was_hit;
+	pass->nr_stalls += get->waited;
+	pass->stall_ns += get->wait_ns;
+	if (get->was_hit)
+		pass->bytes_hit += bytes;
+	else
+		pass->bytes_read += unit->read_bytes;
+}
+
+/* What failed is the first run of the unit that did, unless no read was started at all. */
+static int unit_failed(struct weir_stream *stream, uint32_t index, int rc, struct weir_error *err)
+{
+	struct stream_unit *unit = &stream->stream_units[index];
+	const struct weir_part *part = &stream->units->parts[stream->units->first[index]];
+	const struct wr_run *run = &stream->runs[unit->first_run];
+
+	if (rc == -ECANCELED)
+		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "the stream was cancelled");
+	if (wr_load_relaxed(&unit->fetch.result))
+		run += wr_load_relaxed(&unit->fetch.failed);
+	return wr_error_set(err, rc, weir_model_file(stream->files.model, run->file)->path,
+			    run->offset, "reading %llu bytes for %s: %s",
+			    (unsigned long long)run->bytes, part->tensor->name, weir_strerror(rc));
+}
+
+int weir_stream_next(struct weir_stream *stream, struct weir_unit *ret, struct weir_error *err)
+{
+	uint32_t index = unit_of(stream, stream->cursor);
+	struct stream_unit *unit = &stream->stream_units[index];
+	struct wr_cache_get get;
+	int rc;
+
+	release(stream);
+	if (stream->in_pass && index == 0 && stream->pass.nr_units) {
+		end_pass(stream);
+		return 0;
+	}
+	if (!stream->in_pass)
+		begin_pass(stream);
+	if (!stream->checked) {
+		rc = wr_files_check(&stream->files, err);
+		if (rc)
+			return rc;
+		stream->checked = true;
+	}
+	wr_cache_get_begin(stream->cache, index, &get);
+	read_ahead(stream);
+	rc = wr_cache_get_wait(stream->cache, &get);
+	end_ahead(stream, unit);
+	if (rc)
+		return unit_failed(stream, index, rc, err);
+	stream->cursor++;
+	stream->pinned = true;
+	stream->mem = get.mem;
+	*ret = (struct weir_unit){
+		.index = index,
+		.group = stream->units->parts[stream->units->first[index]].tensor->group,
+		.pass = stream->pass.pass,
+		.nr_views = stream->units->first[index + 1] - stream->units->first[index],
+		.was_hit = get.was_hit,
+		.bytes = wr_units_bytes(stream->units, index)};
+	count(stream, unit, ret->bytes, &get);
+	return 1;
+}
+
+int weir_stream_view(const struct weir_stream *stream, uint32_t index, struct weir_view *ret)
+{
+	uint32_t unit, part;
+
+	if (!stream->pinned)
+		return -EINVAL;
+	unit = unit_of(stream, stream->cursor - 1);
+	part = stream->units->first[unit] + index;
+	if (index >= stream->units->first[unit + 1] - stream->units->first[unit])
+		return -EINVAL;
+	*ret = (struct weir_view){.tensor = stream->units->parts[part].tensor,
+				  .first_row = stream->units->parts[part].first_row,
+				  .nr_rows = stream->units->parts[part].nr_rows,
+				  .data = stream->mem + stream->places[part],
+				  .bytes = stream->units->parts[part].bytes};
+	return 0;
+}
+
+void weir_stream_cancel(struct weir_stream *stream)
+{
+	wr_cache_cancel(stream->cache);
+}
+
+void weir_stream_info(const struct weir_stream *stream, struct weir_stream_info *ret)
+{
+	*ret = stream->info;
+}
+
+void weir_stream_pass(const struct weir_stream *stream, struct weir_pass_stats *ret)
+{
+	*ret = stream->pass;
+	if (stream->in_pass)
+		ret->elapsed_ns = wr_now_ns() - stream->pass_begin_ns;
+}
