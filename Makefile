@@ -333,8 +333,8 @@ format: ## clang-format-14 over the tracked sources
 clean: ## remove what was built; the fetched harness stays
 	$(Q)if [ -d '$(O)' ]; then find '$(O)' -mindepth 1 -maxdepth 1 ! -name kselftest -exec rm -rf {} +; fi
 
-bench: build ## ratios against peers and limits
-	$(Q)$(B)/weir bench
+bench: build ## ratios against peers and limits: load, ladder, stream (about ten minutes)
+	$(Q)O='$(B)' tools/demo/bench.sh
 
 fuzz: ## each parser on hostile bytes (clang; FUZZ_SECONDS=60 each, FUZZ_JOBS at a time)
 	+$(Q)$(MAKE) --no-print-directory SAN=fuzzer CC=clang fuzz-run

@@ -51,9 +51,10 @@ static const struct good goods[] = {
 	{"an empty tensor",
 	 "{" ENTRY("a", "\"dtype\":\"F32\",\"shape\":[3,0],\"data_offsets\":[0,0]") "}", 0, 1},
 	{"an empty tensor between two",
-	 "{" ENTRY("a", F32_2) "," ENTRY("e", "\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[8,"
-					      "8]") "," ENTRY(
-		 "b", "\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[8,9]") "}",
+	 "{" ENTRY("a", F32_2) "," ENTRY(
+		 "e",
+		 "\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[8,"
+		 "8]") "," ENTRY("b", "\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[8,9]") "}",
 	 9, 3},
 	{"an empty dimension before great ones",
 	 "{" ENTRY("a", "\"dtype\":\"F32\",\"shape\":[0,9223372036854775808,4],\"data_offsets\":[0,"

@@ -5,7 +5,7 @@
  * Reads headers only, so it is fast on any size. The JSON carries everything; the
  * text is a summary with tables on request.
  */
-#include "weir.h"
+#include "commands.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -4,7 +4,7 @@
  * values that are made up. For tests, measurements and the demo, where a real one is too large to
  * fetch or may not be passed on.
  */
-#include "weir.h"
+#include "commands.h"
 
 #include <errno.h>
 #include <sched.h>

@@ -6,7 +6,7 @@
  * tensor that differs is a fault of the engine, of memory or of the disk; it is
  * named, and the exit status is 1.
  */
-#include "weir.h"
+#include "commands.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * weir.h - What the commands of the binary `weir` share with its dispatcher.
+ * commands.h - What the commands of the binary `weir` share with its dispatcher.
  *
  * A command is one function in its own file, cmd_<name>.c. It gets its own
  * argument vector (argv[0] is the command's name) and returns an exit status.
@@ -10,8 +10,8 @@
  * The functions are declared weak, so a command whose file is not part of the
  * build is simply not there; selftests/tools says which ones must be.
  */
-#ifndef WR_TOOLS_WEIR_H
-#define WR_TOOLS_WEIR_H
+#ifndef WR_TOOLS_COMMANDS_H
+#define WR_TOOLS_COMMANDS_H
 
 enum wr_exit {
 	WR_EXIT_OK = 0,
@@ -32,4 +32,4 @@ enum wr_exit {
 #define WR_COMMAND_DECLARE(name, help) int cmd_##name(int argc, char **argv) __attribute__((weak));
 WR_COMMANDS(WR_COMMAND_DECLARE)
 
-#endif /* WR_TOOLS_WEIR_H */
+#endif /* WR_TOOLS_COMMANDS_H */

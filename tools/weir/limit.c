@@ -259,7 +259,7 @@ static _Noreturn void child_main(const struct group *g, const struct child *c, p
 {
 	/* Not to outlive a parent that is killed: nobody else would remove the group. */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (getppid() != parent || write_file(g->path, "cgroup.procs", "0"))
+	if (getppid() != parent || (g->version && write_file(g->path, "cgroup.procs", "0")))
 		_exit(127);
 	pthread_sigmask(SIG_SETMASK, mask, NULL);
 	exit(c->fn(c->arg, c->shared) & 0xff);
@@ -268,7 +268,7 @@ static _Noreturn void child_main(const struct group *g, const struct child *c, p
 /* Wait for @pid; @ret_peak is the largest usage seen, for kernels that keep no peak. */
 static int wait_child(const struct group *g, pid_t pid, uint64_t *ret_peak)
 {
-	bool keeps_peak = read_u64(g, names[g->version].peak) > 0 || g->version == 1;
+	bool keeps_peak = g->version != 2 || read_u64(g, names[2].peak) > 0;
 	int status;
 	pid_t got;
 
@@ -301,6 +301,10 @@ static int run_in(const struct group *g, const struct child *c, struct wr_limit_
 	if (!pid)
 		child_main(g, c, parent, mask);
 	r.status = wait_child(g, pid, &seen);
+	if (!g->version) {
+		*ret = r;
+		return 0;
+	}
 	r.limit_bytes = read_u64(g, names[g->version].limit);
 	r.peak_bytes = read_u64(g, names[g->version].peak);
 	if (r.peak_bytes < seen)
@@ -316,11 +320,9 @@ int wr_limit_run(uint64_t bytes, int (*fn)(void *arg, void *result), void *arg, 
 	size_t shared_bytes = result_bytes ? result_bytes : 1;
 	struct child c = {fn, arg, NULL, result_bytes};
 	sigset_t held, before;
-	struct group g;
+	struct group g = {0};
 	int code;
 
-	if (!bytes)
-		return wr_error_set(err, -EINVAL, NULL, WEIR_OFFSET_NONE, "a limit of 0 bytes");
 	c.shared =
 		mmap(NULL, shared_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (c.shared == MAP_FAILED)
@@ -329,7 +331,7 @@ int wr_limit_run(uint64_t bytes, int (*fn)(void *arg, void *result), void *arg, 
 	sigaddset(&held, SIGINT);
 	sigaddset(&held, SIGTERM);
 	pthread_sigmask(SIG_BLOCK, &held, &before);
-	code = open_group(bytes, &g, err);
+	code = bytes ? open_group(bytes, &g, err) : 0;
 	if (!code) {
 		code = run_in(&g, &c, ret, &before);
 		if (code)
@@ -337,7 +339,8 @@ int wr_limit_run(uint64_t bytes, int (*fn)(void *arg, void *result), void *arg, 
 				     strerror(-code));
 		else if (result_bytes)
 			memcpy(result, c.shared, result_bytes);
-		remove_group(&g);
+		if (bytes)
+			remove_group(&g);
 	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	munmap(c.shared, shared_bytes);

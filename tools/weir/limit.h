@@ -17,7 +17,7 @@
 /**
  * struct wr_limit_report - How the child fared.
  * @status:      Its exit status, or 128 + the signal that ended it.
- * @version:     1 or 2: the cgroup version that held it.
+ * @version:     1 or 2: the cgroup version that held it; 0 without a limit.
  * @limit_bytes: The limit as the kernel took it (whole pages).
  * @peak_bytes:  Most memory it was charged with at one time.
  * @oom_kills:   How often the kernel killed for the limit.
@@ -32,7 +32,8 @@ struct wr_limit_report {
 
 /**
  * wr_limit_run() - Run @fn in a child under a memory limit and wait for it.
- * @bytes:        The limit; swap is not allowed on top where that can be said.
+ * @bytes:        The limit; swap is not allowed on top where that can be said. 0: none, and
+ *                no cgroup either: just a child whose counters begin anew.
  * @fn:           Runs in the child; its return value is the exit status (0 to 255).
  *                What it stores at @result the caller finds there.
  * @arg:          For @fn.

@@ -7,7 +7,7 @@
  * pipe) turns success into failure: a script must not take half an answer for
  * the whole one.
  */
-#include "weir.h"
+#include "commands.h"
 
 #include <stdbool.h>
 #include <stdio.h>

@@ -67,6 +67,39 @@ int wr_peak_memory_reset(void)
 	return write_text("/proc/self/clear_refs", "5");
 }
 
+uint64_t wr_peak_bytes(void)
+{
+	struct wr_peak_memory m;
+
+	return wr_peak_memory(&m) ? 0 : m.high_water_bytes + m.hugetlb_bytes;
+}
+
+uint64_t wr_peak_read_bytes(void)
+{
+	FILE *f = fopen("/proc/self/io", "re");
+	uint64_t bytes = 0;
+	char line[128];
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "read_bytes: %" SCNu64, &bytes) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return bytes;
+}
+
+void wr_peak_drop_cache(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	/* Only clean pages go: whoever wrote the file may have left it to the kernel. */
+	(void)fsync(fd);
+	(void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+	close(fd);
+}
+
 double wr_peak_cpu_seconds(void)
 {
 	struct rusage u;

@@ -32,6 +32,15 @@ int wr_peak_memory(struct wr_peak_memory *ret);
 /* Start VmHWM again from what is resident now; 0 or a negative errno. */
 int wr_peak_memory_reset(void);
 
+/* The most memory this process ever had, hugetlb pages that it has now included. */
+uint64_t wr_peak_bytes(void);
+
+/* Bytes the block layer has read on behalf of this process so far; 0 when not told. */
+uint64_t wr_peak_read_bytes(void);
+
+/* Drop a file's clean pages from the page cache; pages somebody has mapped stay. */
+void wr_peak_drop_cache(const char *path);
+
 /* User and system seconds of this process and all its threads. */
 double wr_peak_cpu_seconds(void);
 

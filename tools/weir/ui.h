@@ -19,7 +19,7 @@
 #include <jansson.h>
 #include <weir/base.h>
 
-#include "weir.h"
+#include "commands.h"
 
 /* ---- options (ui_option.c) ---- */
 

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * weir bench - ratios against peers and limits, both measured in the same run.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "bench.h"
+#include "ui.h"
+
+static const struct {
+	const char *name;
+	int (*run)(const struct wr_bench_args *args);
+	const char *help;
+} benches[] = {
+	{"load", wr_bench_load, "cold loads against fio"},
+	{"stream", wr_bench_stream,
+	 "passes against mmap under the same memory limit, and the bounds"},
+	{"ladder", wr_bench_ladder, "passes on every rung of the io ladder"},
+	{"demo", wr_bench_demo, "one run of each arm, pass by pass, as a table and a picture"},
+};
+
+int cmd_bench(int argc, char **argv)
+{
+	struct wr_ui_size budget = {.relative = true, .permyriad = 6000};
+	struct wr_bench_args args = {.rounds = 5, .passes = 5, .compute = WR_COMPUTE_GEMV};
+	const struct wr_ui_option options[] = {
+		{"rounds", WR_UI_U32, "N", "how often every arm runs (5)", &args.rounds, 1,
+		 WR_BENCH_MAX_ROUNDS},
+		{"passes", WR_UI_U32, "N", "passes of a run (5)", &args.passes, 2,
+		 WR_ARM_MAX_PASSES},
+		{"compute", WR_UI_CHOICE, "touch|gemv", "what to do with the bytes (gemv)",
+		 &args.compute, 0, 0},
+		{"unit", WR_UI_CHOICE, "tile|tensor|group", "what is handed over at a time (tile)",
+		 &args.unit, 0, 0},
+		{"budget", WR_UI_SIZE, "N%", "ladder, demo: of what a pass visits (60%)", &budget,
+		 0, 0},
+		{"svg", WR_UI_STRING, "FILE", "draw a picture", &args.svg, 0, 0},
+		{"json", WR_UI_FLAG, NULL, "print one JSON object", &args.json, 0, 0},
+	};
+	const struct wr_ui_usage usage = {
+		.name = "bench",
+		.args = "load|stream|ladder|demo PATH",
+		.summary = "Measure against peers and limits, alternating, as paired ratios.",
+		.options = options,
+		.nr_options = sizeof(options) / sizeof(options[0]),
+		.min_args = 2,
+		.max_args = 2};
+	int nr, rc;
+
+	rc = wr_ui_parse(&usage, argc, argv, &nr);
+	if (rc != WR_UI_RUN)
+		return rc;
+	if (!budget.relative || !budget.permyriad)
+		return wr_ui_usage_error(&usage, "--budget takes a share, such as 60%%");
+	args.budget_permille = budget.permyriad / 10;
+	args.path = argv[2];
+	for (size_t i = 0; i < sizeof(benches) / sizeof(benches[0]); i++)
+		if (!strcmp(argv[1], benches[i].name))
+			return benches[i].run(&args);
+	return wr_ui_usage_error(&usage, "there is no benchmark \"%s\"", argv[1]);
+}
