@@ -27,11 +27,13 @@
 #endif
 
 /*
- * On a field: only with @m held. The lock stands above the field in the struct, and the mark after
- * the field's name. On a prototype: the caller holds it; the function takes it; lets it go.
+ * WR_GUARDED_BY(m) on a field: touched only with @m, a lock in the same struct, held. For readers:
+ * in C, clang before 20 cannot name a member here. WR_GLOBAL_GUARDED_BY(m) on a variable of static
+ * storage is checked. On a prototype, also checked: the caller holds the lock (WR_REQUIRES), the
+ * function takes it (WR_ACQUIRE), lets it go (WR_RELEASE), wants it not held (WR_EXCLUDES).
  */
-#define WR_GUARDED_BY(m)	  WR_TSA(guarded_by(m))
-#define WR_PT_GUARDED_BY(m)	  WR_TSA(pt_guarded_by(m))
+#define WR_GUARDED_BY(m)
+#define WR_GLOBAL_GUARDED_BY(m)	  WR_TSA(guarded_by(m))
 #define WR_REQUIRES(m)		  WR_TSA(requires_capability(m))
 #define WR_REQUIRES_SHARED(m)	  WR_TSA(requires_shared_capability(m))
 #define WR_ACQUIRE(m)		  WR_TSA(acquire_capability(m))

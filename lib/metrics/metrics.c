@@ -33,8 +33,9 @@ static _Thread_local struct tls_slot tls_slots[WEIR_METRICS_REGISTRIES_MAX]
 	__attribute__((tls_model("initial-exec"))); /* [thread] */
 
 struct wr_mutex wr_metrics_mutex = WR_MUTEX_INIT(WR_RANK_METRICS, "metrics");
-static struct weir_metrics *registries[WEIR_METRICS_REGISTRIES_MAX] WR_GUARDED_BY(wr_metrics_mutex);
-static uint64_t last_generation WR_GUARDED_BY(wr_metrics_mutex);
+static struct weir_metrics *registries[WEIR_METRICS_REGISTRIES_MAX] WR_GLOBAL_GUARDED_BY(
+	wr_metrics_mutex);
+static uint64_t last_generation WR_GLOBAL_GUARDED_BY(wr_metrics_mutex);
 
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
