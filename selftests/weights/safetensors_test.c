@@ -173,8 +173,8 @@ struct bad {
 };
 
 #define DIMS_9	"[1,1,1,1,1,1,1,1,1]"
-#define DIMS_13 "1,1,1,1,1,1,1,1,1,1,1,1,1,"
-#define DIMS_65 "[" DIMS_13 DIMS_13 DIMS_13 DIMS_13 DIMS_13 "1]"
+#define DIMS_16 "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,"
+#define DIMS_65 "[" DIMS_16 DIMS_16 DIMS_16 DIMS_16 "1]"
 #define DEEP_8	"[[[[[[[["
 #define DEEP_64 DEEP_8 DEEP_8 DEEP_8 DEEP_8 DEEP_8 DEEP_8 DEEP_8 DEEP_8
 
