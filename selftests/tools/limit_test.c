@@ -126,13 +126,18 @@ TEST(what_a_child_leaves_running_is_ended)
 	EXPECT_EQ(0, left_behind("/sys/fs/cgroup", 4));
 }
 
-TEST(a_limit_of_nothing_is_refused)
+TEST(a_limit_of_nothing_is_a_child_without_a_limit)
 {
-	struct wr_limit_report r = {.status = 77};
+	struct wr_limit_report r = {.status = 77, .version = 9};
+	struct answer a = {0};
+	unsigned int mib = 4;
 	struct weir_error err = {0};
 
-	EXPECT_EQ(-EINVAL, wr_limit_run(0, touch, NULL, NULL, 0, &r, &err));
-	EXPECT_EQ(77, r.status);
+	ASSERT_EQ(0, wr_limit_run(0, touch, &mib, &a, sizeof(a), &r, &err));
+	EXPECT_EQ(7, r.status);
+	EXPECT_EQ(0, r.version);
+	EXPECT_EQ(4u, a.touched_mib);
+	EXPECT_NE(getpid(), a.pid);
 }
 
 TEST_HARNESS_MAIN
