@@ -126,11 +126,11 @@ static int choose_access(struct weir_io_file *file, struct weir_error *err)
 				err, -EOPNOTSUPP, file->path, WEIR_OFFSET_NONE,
 				"this file system has no direct reads (O_DIRECT), which "
 				"the rung asked for needs: use 'auto' or 'buffered'");
-		/*
-		 * The readers are several and each knows its range: read-ahead would only bring
-		 * in pages that nobody drops.
-		 */
-		(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM);
+		file->cache = wr_io_probe_cache(file->fd, file->info.bytes);
+		/* See threads.c. */
+		(void)posix_fadvise(file->fd, 0, 0,
+				    file->cache.dontcache ? POSIX_FADV_SEQUENTIAL
+							  : POSIX_FADV_RANDOM);
 	}
 	rc = wr_io_need_workers(io, &file->lane);
 	if (rc != 0)
@@ -141,6 +141,8 @@ static int choose_access(struct weir_io_file *file, struct weir_error *err)
 
 static void file_free(struct weir_io_file *file)
 {
+	if (file->fd >= 0 && file->cache.cold)
+		(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
 	if (file->fd >= 0)
 		close(file->fd);
 	wr_free(file->path);

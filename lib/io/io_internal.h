@@ -264,6 +264,16 @@ void wr_io_refusal(int code, char *text, size_t text_bytes);
 int wr_io_probe_direct(int fd, uint32_t *ret_offset_align,
 		       uint32_t *ret_memory_align) WEIR_MUST_CHECK;
 
+/* For a file that is read through the page cache; see threads.c. */
+struct wr_io_cache_use {
+	bool dontcache; /* RWF_DONTCACHE works */
+	bool cold;	/* little of the file was in the cache when it was opened */
+};
+
+struct wr_io_cache_use wr_io_probe_cache(int fd, uint64_t file_bytes);
+
+#define WR_IO_RWF_DONTCACHE 0x80 /* Linux 6.14, include/uapi/linux/fs.h */
+
 /* ---- files (file.c) ---------------------------------------------------------------------------------- */
 
 struct weir_io_file {
@@ -274,7 +284,7 @@ struct weir_io_file {
 	uint32_t align;		 /* [const] of offsets and lengths given to the kernel */
 	struct weir_io_file_info info;	/* [const] */
 	char *path;			/* [const] absolute */
-	_Atomic uint32_t no_dontcache;	/* [atomic] RWF_DONTCACHE was refused */
+	struct wr_io_cache_use cache;	/* [const] when not direct */
 	TAILQ_ENTRY(weir_io_file) link; /* [IO] */
 };
 

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -160,4 +161,36 @@ int wr_io_probe_direct(int fd, uint32_t *ret_offset_align, uint32_t *ret_memory_
 	*ret_offset_align = offset_align;
 	*ret_memory_align = memory_align;
 	return 0;
+}
+
+/* Linux 6.5, include/uapi/linux/mman.h; the C library has no name for it yet. */
+#define SYS_CACHESTAT 451
+
+struct cachestat_range {
+	uint64_t offset;
+	uint64_t bytes;
+};
+
+struct cachestat {
+	uint64_t nr_cache;
+	uint64_t others[4];
+};
+
+/* Less than an eighth in the cache is taken for chance: a header read before, a page or two. */
+#define COLD_SHARE 8
+
+struct wr_io_cache_use wr_io_probe_cache(int fd, uint64_t file_bytes)
+{
+	struct wr_io_cache_use use = {0};
+	struct cachestat_range whole = {.bytes = 0};
+	struct cachestat found = {0};
+	uint64_t pages = file_bytes / (uint64_t)sysconf(_SC_PAGESIZE) + 1;
+	char byte;
+	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
+
+	/* At the end of the file nothing is read, but the flag is looked at. */
+	use.dontcache = preadv2(fd, &iov, 1, (off_t)file_bytes, WR_IO_RWF_DONTCACHE) == 0;
+	use.cold = syscall(SYS_CACHESTAT, fd, &whole, &found, 0) == 0 &&
+		   found.nr_cache < pages / COLD_SHARE + 1;
+	return use;
 }

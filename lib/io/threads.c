@@ -8,9 +8,18 @@
  * sleeps only when there is nothing it could take; work that appears wakes one worker, which wakes
  * the next if there is more.
  *
- * Buffered reads leave the page cache as it was, as far as the kernel lets us. RWF_DONTCACHE drops
- * exactly the pages that the read brought in. Without it the range is dropped afterwards
- * (POSIX_FADV_DONTNEED), and which of its pages were there before cannot be told: those go too.
+ * Buffered reads leave the page cache as it was, as far as the kernel lets us:
+ *
+ *   - With RWF_DONTCACHE the kernel drops the pages that a read brought in, and no others, with
+ *     read-ahead at work. What two workers touch at the same moment stays (large folios that lie
+ *     across a chunk's end), so the range of each finished request, and the file when it is closed,
+ *     is dropped once more, if the file was not in the cache to begin with.
+ *   - Without it each chunk's range is dropped behind it, and which of its pages were there before
+ *     cannot be known: those go too. Read-ahead is off then (POSIX_FADV_RANDOM): it would make
+ *     large folios, and one that is only partly in the range is not dropped.
+ *
+ * Measured on 2 GB, 4 workers: 1.7 GB/s at 0.16 CPU-s/GB the first way, 0.9 at 0.43 the second;
+ * the second with read-ahead left all 2 GB in the cache.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,9 +29,6 @@
 
 #include "base/alloc.h"
 #include "io/io_internal.h"
-
-/* Linux 6.14, include/uapi/linux/fs.h; older kernels refuse it with EOPNOTSUPP. */
-#define RWF_DONTCACHE_BIT 0x80
 
 struct wr_io_workers {
 	struct wr_io_lane lane; /* scheduler: [IO_QUEUE] */
@@ -56,23 +62,6 @@ static void wake(struct wr_io_lane *lane)
 
 /* ---- reading ------------------------------------------------------------------------------------ */
 
-static int64_t read_dontcache(struct weir_io_file *file, char *mem, size_t bytes, uint64_t offset)
-{
-	struct iovec iov = {.iov_base = mem, .iov_len = bytes};
-	ssize_t n;
-
-	if (wr_load_relaxed(&file->no_dontcache))
-		return -EOPNOTSUPP;
-	n = preadv2(file->fd, &iov, 1, (off_t)offset, RWF_DONTCACHE_BIT);
-	if (n >= 0)
-		return n;
-	if (errno == EOPNOTSUPP || errno == ENOSYS || errno == EINVAL) {
-		wr_store_relaxed(&file->no_dontcache, 1u);
-		return -EOPNOTSUPP;
-	}
-	return -errno;
-}
-
 static void drop_behind(const struct weir_io_file *file, uint64_t offset, uint64_t bytes)
 {
 	uint64_t begin = wr_align_down(offset, WR_IO_BUF_ALIGN);
@@ -84,23 +73,20 @@ static void drop_behind(const struct weir_io_file *file, uint64_t offset, uint64
 
 static int64_t read_chunk(const struct wr_io_chunk *c)
 {
-	struct weir_io_file *file = c->req->user.file;
-	char *mem = c->mem + c->done;
-	uint32_t bytes = c->bytes - c->done;
+	const struct weir_io_file *file = c->req->user.file;
+	struct iovec iov = {.iov_base = c->mem + c->done, .iov_len = c->bytes - c->done};
 	uint64_t offset = c->offset + c->done;
-	int64_t res;
+	ssize_t n;
 
-	if (!file->info.direct) {
-		res = read_dontcache(file, mem, bytes, offset);
-		if (res != -EOPNOTSUPP)
-			return res;
-	}
-	res = pread(file->fd, mem, bytes, (off_t)offset);
-	if (res < 0)
+	if (file->cache.dontcache)
+		n = preadv2(file->fd, &iov, 1, (off_t)offset, WR_IO_RWF_DONTCACHE);
+	else
+		n = pread(file->fd, iov.iov_base, iov.iov_len, (off_t)offset);
+	if (n < 0)
 		return -errno;
-	if (!file->info.direct)
-		drop_behind(file, offset, (uint64_t)res);
-	return res;
+	if (!file->info.direct && !file->cache.dontcache)
+		drop_behind(file, offset, (uint64_t)n);
+	return n;
 }
 
 /* ---- the threads ------------------------------------------------------------------------------------ */
@@ -138,6 +124,8 @@ static bool call_back(struct wr_io_workers *w) WR_REQUIRES(w->lock)
 		return false;
 	pass_on(w);
 	wr_mutex_unlock(&w->lock);
+	if (r->user.file->cache.cold)
+		drop_behind(r->user.file, r->begin, r->next - r->begin);
 	wr_io_lane_call_back(&w->lane, r);
 	wr_mutex_lock(&w->lock);
 	wr_io_sched_finished(&w->lane.sched, r);
