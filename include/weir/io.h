@@ -2,12 +2,13 @@
 /**
  * weir/io.h - Bytes of a file into memory, past the page cache, in two classes.
  *
- * An engine owns one thread and one submission queue into it. A read names a byte
- * range of a file and a landing buffer; the engine cuts it into chunks, keeps the
- * device busy within the byte limit of the read's class, and calls back once, when
- * every chunk is in or the read failed. Demand reads overtake speculative ones that
- * have not been handed to the kernel yet; a speculative read can be promoted when
- * somebody starts waiting for it, or cancelled.
+ * An engine owns its threads and a submission queue into them: one thread on the
+ * io_uring rungs, several on the others. A read names a byte range of a file and
+ * a landing buffer; the engine cuts it into chunks, keeps the device busy within the
+ * byte limit of the read's class, and calls back once, when every chunk is in or the
+ * read failed. Demand reads overtake speculative ones that have not been handed to
+ * the kernel yet: no speculative chunk starts while a demand read has one left. A
+ * speculative read can be promoted when somebody starts waiting for it, or cancelled.
  *
  * Direct reads start and end on device blocks, so the engine reads a little more
  * than asked and says where in the landing buffer the wanted bytes begin: no second
@@ -55,10 +56,18 @@ enum weir_io_class {
  * @cpu:               1 + the CPU to pin the engine's thread to; 0 leaves it free.
  * @chunk_bytes:       Largest single read given to the kernel: a power of two, 64 KiB to
  *                     16 MiB. Default 1 MiB.
- * @demand_bytes:      Bytes of demand reads in flight at most. Default 32 MiB.
- * @speculative_bytes: Bytes of speculative reads in flight at most. Default 16 MiB.
+ * @demand_bytes:      Bytes of demand reads in flight at most, at least @chunk_bytes.
+ *                     Default 32 MiB.
+ * @speculative_bytes: Bytes of speculative reads in flight at most, at least
+ *                     @chunk_bytes. Default 16 MiB. A promoted read's chunks in flight
+ *                     stay in the account of speculation.
  * @threads:           Threads of the pread and buffered rungs, 1 to 64. Default 4.
- * @depth:             Chunks in flight at most, 1 to 4096. Default 64.
+ * @depth:             Chunks in flight at most, 1 to 4096; on the pread and buffered
+ *                     rungs also at most @threads. Speculation uses three quarters of
+ *                     them. Default 64.
+ *
+ * On the io_uring rungs, files without O_DIRECT are read by @threads threads beside the
+ * engine's own, within limits of their own of the same size.
  */
 struct weir_io_opts {
 	size_t size;
@@ -76,11 +85,17 @@ struct weir_io_opts {
  * @arg:    As given in the request.
  * @result: 0, or a negative errno: -EIO (device error, after one retry), -ENODATA
  *          (the file ends before the range does), -ESTALE (the file is no longer the
- *          one that was opened), -ECANCELED (weir_io_cancel(), weir_io_close()).
+ *          one that was opened: changed, truncated or replaced), -ECANCELED
+ *          (weir_io_cancel(), weir_io_close()), -EINVAL (the landing buffer is not
+ *          writable memory), -ENOMEM (the kernel has none for the read).
  * @data:   First wanted byte, inside the landing buffer; NULL on failure.
  *
- * Context: The engine's thread, no lock held. Must not block, and must not call
- *          weir_io_close(). It may submit, promote and cancel.
+ * On failure the contents of the landing buffer are undefined.
+ *
+ * Context: A thread of the engine, no lock held. With more than one thread, callbacks
+ *          of different reads run at the same time. Must not block, and must not call
+ *          weir_io_close(). It may submit, promote and cancel. Only in weir_io_close()
+ *          can it be the closing thread.
  */
 typedef void (*weir_io_done_fn)(void *arg, int result, void *data);
 
@@ -141,7 +156,8 @@ struct weir_io_file_info {
  * @nr_retries:        Chunks read again after EIO, EINTR or EAGAIN.
  * @bytes_wanted:      Bytes of completed requests.
  * @bytes_read:        Bytes that came from the files, over-read included.
- * @demand_wait_ns:    Sum over demand requests of submission to completion.
+ * @demand_wait_ns:    Sum over demand requests of submission, or promotion, to
+ *                     completion.
  * @max_inflight_bytes: Largest number of bytes in flight at one time.
  */
 struct weir_io_stats {
@@ -178,13 +194,14 @@ WEIR_API WEIR_MUST_CHECK int weir_io_open(const struct weir_io_opts *opts, struc
 
 /**
  * weir_io_close() - Stop an engine.
- * @io: The engine, or NULL. Its files must be closed before.
+ * @io: The engine, or NULL. Its files are closed before or afterwards, not meanwhile.
  *
  * Reads not yet handed to the kernel complete with -ECANCELED; reads in the kernel
  * are cancelled or awaited. Every callback has returned when this returns, and no
  * buffer is written to afterwards.
  *
- * Context: Any thread but the engine's, once. May block.
+ * Context: Any thread but the engine's, once; no other call on the engine may be under
+ *          way but those of its callbacks, whose submissions get -ECANCELED. May block.
  * Since:   0.1
  */
 WEIR_API void weir_io_close(struct weir_io *io);
@@ -233,12 +250,15 @@ WEIR_API const char *weir_io_backend_reason(const struct weir_io *io);
  * On the fixed rung the pages are pinned now and not at every read. When the system
  * refuses (memlock limit), an engine opened with WEIR_IO_AUTO steps down to uring,
  * says so in weir_io_backend_reason() and returns 0; one opened with WEIR_IO_FIXED
- * fails. On the other rungs this does nothing. Not while reads are in flight.
+ * fails and keeps what was registered before. On the other rungs only the arguments
+ * are checked. Not while reads are in flight. A landing buffer that crosses the border
+ * of two pieces is read there as a plain buffer.
  *
- * Context: Any thread. May block.
+ * Context: Any thread but the engine's. May block.
  * Owner:   The caller keeps the memory and must not unmap it before weir_io_close().
- * Return:  0, -EINVAL (alignment), -ENOMEM (memlock limit on WEIR_IO_FIXED), -EBUSY
- *          (reads are in flight), -ENOSPC (more regions than the engine holds).
+ * Return:  0, -EINVAL (alignment; not all mapped; overlaps a region), -ENOMEM (memlock
+ *          limit on WEIR_IO_FIXED), -EOPNOTSUPP (memory that cannot be pinned, on
+ *          WEIR_IO_FIXED), -EBUSY (reads are in flight), -ENOSPC (more than 1024 pieces).
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_io_register(struct weir_io *io, void *base, size_t bytes);
@@ -252,13 +272,16 @@ WEIR_API WEIR_MUST_CHECK int weir_io_register(struct weir_io *io, void *base, si
  *
  * Uses O_DIRECT when the file system has it (statx(STATX_DIOALIGN), else a trial
  * read); on the io_uring and pread rungs a file without it is read by the threads of
- * the buffered rung, which weir_io_file_info() tells. Never blocks on a FIFO.
+ * the buffered rung, which weir_io_file_info() tells. tmpfs has none. Never blocks on a
+ * FIFO. A file read buffered that was not in the page cache when it was opened is
+ * dropped from it again when it is closed.
  *
- * Context: Any thread. May block.
+ * Context: Any thread but the engine's. May block. May start threads.
  * Owner:   The caller, until weir_io_file_close().
- * Return:  0, -ENOENT, -EACCES, -EINVAL (not a regular file), -EMFILE (too many open
- *          files), -ENOMEM, -EIO, -EOPNOTSUPP (the engine was opened for a direct rung by
- *          name and the file system has no O_DIRECT).
+ * Return:  0, -ENOENT, -EACCES, -EINVAL (not a regular file), -ELOOP, -ENAMETOOLONG,
+ *          -EMFILE, -ENFILE, -ENOMEM, -EIO, -EOPNOTSUPP (the engine was opened for a direct
+ *          rung by name and the file system has no O_DIRECT), -EAGAIN (the system gives
+ *          no further thread).
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_io_file_open(struct weir_io *io, const char *path,
@@ -266,9 +289,9 @@ WEIR_API WEIR_MUST_CHECK int weir_io_file_open(struct weir_io *io, const char *p
 
 /**
  * weir_io_file_close() - Close a file.
- * @file: The file, or NULL. No read of it may be in flight.
+ * @file: The file, or NULL. No read of it may be in flight; the engine may be closed.
  *
- * Context: Any thread. May block.
+ * Context: Any thread but the engine's. May block.
  * Since:   0.1
  */
 WEIR_API void weir_io_file_close(struct weir_io_file *file);
@@ -291,7 +314,8 @@ WEIR_API void weir_io_file_info(const struct weir_io_file *file, struct weir_io_
  * the path names now.
  *
  * Context: Any thread. May block.
- * Return:  0, -ESTALE (changed, truncated, replaced or removed), -EIO.
+ * Return:  0, -ESTALE (changed, truncated, replaced or removed), -EIO (cannot be
+ *          examined).
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_io_file_check(const struct weir_io_file *file);
@@ -317,10 +341,14 @@ WEIR_API size_t weir_io_landing_bytes(const struct weir_io_file *file, uint64_t 
  * @ret: A token for weir_io_promote() and weir_io_cancel(); may be NULL. Written before
  *       @req->done can run. Never 0; not reused while the engine is open.
  *
- * Context: Any thread, also the engine's own inside a callback. Does not block.
+ * Context: Any thread, also the engine's own inside a callback. Takes IO_QUEUE. Does not
+ *          block.
  * Cost:    One allocation from a free list, one queue push, a wake-up if the engine sleeps.
- * Return:  0 (the callback will be called), -EINVAL (range, buffer or class), -ENODATA
- *          (the range is not inside the file), -ENOMEM, -ECANCELED (the engine is closing).
+ *          The free list grows with the largest number of reads outstanding at one time
+ *          and is kept until weir_io_close().
+ * Return:  0 (the callback will be called), -EINVAL (size, buffer, class, or a file of
+ *          another engine), -ENODATA (the range is not inside the file), -ENOMEM,
+ *          -ECANCELED (the engine is closing).
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_io_read(struct weir_io *io, const struct weir_io_req *req,
@@ -331,7 +359,7 @@ WEIR_API WEIR_MUST_CHECK int weir_io_read(struct weir_io *io, const struct weir_
  * @io:    The engine.
  * @token: From weir_io_read(); a read that has ended is ignored.
  *
- * Context: Any thread. Does not block.
+ * Context: Any thread. Takes IO_QUEUE. Does not block.
  * Since:   0.1
  */
 WEIR_API void weir_io_promote(struct weir_io *io, uint64_t token);
@@ -344,7 +372,7 @@ WEIR_API void weir_io_promote(struct weir_io *io, uint64_t token);
  * The callback still comes exactly once: with -ECANCELED, or with 0 or an error when
  * the read was faster. The buffer is the engine's until then.
  *
- * Context: Any thread. Does not block.
+ * Context: Any thread. Takes IO_QUEUE. Does not block.
  * Since:   0.1
  */
 WEIR_API void weir_io_cancel(struct weir_io *io, uint64_t token);

@@ -33,14 +33,12 @@ static int open_code(int system_errno)
 		return -EACCES;
 	case EMFILE:
 	case ENFILE:
-		return -EMFILE;
 	case ENOMEM:
-		return -ENOMEM;
-	case ENXIO:
-	case ENODEV:
-	case EISDIR:
 	case ELOOP:
 	case ENAMETOOLONG:
+		return -system_errno;
+	case ENXIO: /* a socket, or a device that is not there */
+	case ENODEV:
 		return -EINVAL;
 	default:
 		return -EIO;

@@ -9,7 +9,7 @@
  *   a block                  that was opened, else -ENODATA
  *   EINTR EAGAIN             read again, NR_AGAIN times at most, then as a device error
  *   ENOMEM ENOBUFS           the same, then -ENOMEM
- *   EFAULT                   -EFAULT: the landing buffer is not memory
+ *   EFAULT                   -EINVAL: the landing buffer is not writable memory
  *   ECANCELED                -ECANCELED
  *   anything else            a device error: read again once, then -ESTALE if the file has changed,
  *                            else -EIO. The block layer has many names for these; among them is
@@ -102,8 +102,9 @@ int wr_io_chunk_result(struct wr_io_chunk *c, int64_t res)
 	case ENOBUFS:
 		return again(c, -ENOMEM);
 	case EFAULT:
+		return -EINVAL;
 	case ECANCELED:
-		return (int)res;
+		return -ECANCELED;
 	default:
 		return device_error(c, res);
 	}

@@ -10,8 +10,9 @@
  * make possible is submitted before the callbacks run, so a slow callback does not idle the device.
  * The thread leaves only when every request has been called back and nothing is in the kernel.
  *
- * Tried and dropped, with numbers in docs/measuring.md: SQPOLL (slower here, and a core spent),
- * IOPOLL (needs poll queues that few disks have), IOSQE_ASYNC (a kernel thread per read).
+ * Tried and dropped, on virtio with 1 MiB direct reads at depth 16 (2.2 GB/s at 0.01 CPU-s/GB as it
+ * is): SQPOLL (1.8 GB/s at 0.38, p99 four times as long), IOPOLL (needs poll queues; there are
+ * none), buffered reads through the ring (each goes to a kernel thread: 0.3 GB/s at 1.5).
  */
 #include <errno.h>
 #include <stdio.h>

@@ -232,7 +232,7 @@ TEST_F(faulty, a_buffer_that_is_no_memory_is_the_callers_mistake)
 
 	wr_io_set_fault(self->io, NULL);
 	ASSERT_EQ(mprotect(gone, 4 * CHUNK, PROT_NONE), 0);
-	EXPECT_EQ(io_read_now(self->io, self->file, 0, CHUNK, gone, 2 * CHUNK, &data), -EFAULT);
+	EXPECT_EQ(io_read_now(self->io, self->file, 0, CHUNK, gone, 2 * CHUNK, &data), -EINVAL);
 	ASSERT_EQ(mprotect(gone, 4 * CHUNK, PROT_READ | PROT_WRITE), 0);
 	io_buffer_free(gone, 4 * CHUNK);
 	EXPECT_EQ(read_whole(self), 0);
