@@ -272,15 +272,12 @@ TEST(every_command_explains_itself_in_80_columns)
 #define NAME(name, help) #name,
 	static const char *const names[] = {WR_COMMANDS(NAME)};
 	char all[8192], text[8192], line[64];
-	int nr = 0;
 
 	ASSERT_EQ(WR_EXIT_OK, shell("--help", all, sizeof(all)));
 	EXPECT_GE(80, widest_line(all));
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		snprintf(line, sizeof(line), "\n  %s ", names[i]);
-		if (!strstr(all, line))
-			continue;
-		nr++;
+		EXPECT_NE(NULL, strstr(all, line));
 		snprintf(line, sizeof(line), "%s --help", names[i]);
 		EXPECT_EQ(WR_EXIT_OK, shell(line, text, sizeof(text)));
 		EXPECT_EQ(0, strncmp(text, "usage: weir ", 12));
@@ -290,15 +287,14 @@ TEST(every_command_explains_itself_in_80_columns)
 			TH_LOG("%s", line);
 		}
 	}
-	EXPECT_LT(0, nr);
 }
 
 TEST(an_unknown_command_is_answered_with_the_nearest)
 {
 	char text[8192];
 
-	EXPECT_EQ(WR_EXIT_USAGE, shell("makmodel", text, sizeof(text)));
-	EXPECT_NE(NULL, strstr(text, "did you mean 'mkmodel'?"));
+	EXPECT_EQ(WR_EXIT_USAGE, shell("docter", text, sizeof(text)));
+	EXPECT_NE(NULL, strstr(text, "did you mean 'doctor'?"));
 	EXPECT_EQ(WR_EXIT_USAGE, shell("quux", text, sizeof(text)));
 	EXPECT_EQ(NULL, strstr(text, "did you mean"));
 	EXPECT_EQ(WR_EXIT_USAGE, shell("", text, sizeof(text)));

@@ -6,9 +6,6 @@
  * argument vector (argv[0] is the command's name) and returns an exit status.
  * WR_COMMANDS is the only list of them: the dispatcher, `weir --help` and the
  * near-miss hint come from it, in this order.
- *
- * The functions are declared weak, so a command whose file is not part of the
- * build is simply not there; selftests/tools says which ones must be.
  */
 #ifndef WR_TOOLS_COMMANDS_H
 #define WR_TOOLS_COMMANDS_H
@@ -29,7 +26,7 @@ enum wr_exit {
 	X(stream, "run passes over a model under a memory budget")                 \
 	X(bench, "measure against peers and limits")
 
-#define WR_COMMAND_DECLARE(name, help) int cmd_##name(int argc, char **argv) __attribute__((weak));
+#define WR_COMMAND_DECLARE(name, help) int cmd_##name(int argc, char **argv);
 WR_COMMANDS(WR_COMMAND_DECLARE)
 
 #endif /* WR_TOOLS_COMMANDS_H */

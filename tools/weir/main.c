@@ -28,7 +28,7 @@ static const struct command commands[] = {WR_COMMANDS(COMMAND_ENTRY)};
 static const struct command *find(const char *name)
 {
 	for (size_t i = 0; i < NR_COMMANDS; i++)
-		if (commands[i].run && !strcmp(commands[i].name, name))
+		if (!strcmp(commands[i].name, name))
 			return &commands[i];
 	return NULL;
 }
@@ -71,7 +71,7 @@ static const struct command *nearest(const char *name)
 		bool prefix = strlen(name) >= 2 && !strncmp(commands[i].name, name, strlen(name));
 		unsigned int d = prefix ? 0 : distance(name, commands[i].name);
 
-		if (commands[i].run && d < least) {
+		if (d < least) {
 			least = d;
 			best = &commands[i];
 		}
@@ -86,8 +86,7 @@ static void print_help(FILE *out)
 		     "Streams model weights from disk under a hard memory budget.\n\n"
 		     "Commands:\n");
 	for (size_t i = 0; i < NR_COMMANDS; i++)
-		if (commands[i].run)
-			fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].help);
+		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].help);
 	fprintf(out,
 		"\n`weir COMMAND --help` lists a command's options; every command has --json.\n"
 		"Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted.\n");
