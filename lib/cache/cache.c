@@ -55,10 +55,11 @@ struct wr_cache {
 	size_t slot_bytes;		/* [const] */
 	uint32_t nr_entries;		/* [const] */
 	uint32_t nr_filling;		/* [CACHE] */
+	uint32_t nr_wanted;		/* [CACHE] streamed entries that are EMPTY and pinned */
 	uint32_t current;		/* [CACHE] slot that streamed entries are placed in */
-	bool cancelled;			/* [CACHE] */
-	struct slot slots[2];
-	struct entry *entries;
+	bool cancelled;			/* [CACHE] never false again */
+	struct slot slots[2];		/* tagged field by field */
+	struct entry *entries;		/* [const] where they lie; tagged field by field */
 };
 
 int wr_cache_open(const struct wr_cache_opts *opts, struct wr_cache **ret)
@@ -117,8 +118,10 @@ static void leave_slot_locked(struct wr_cache *cache, uint32_t index) WR_REQUIRE
 		;
 	*link = e->next;
 	e->slot = NO_SLOT;
-	if (e->pins)
+	if (e->pins) {
 		slot->pinned--;
+		cache->nr_wanted++;
+	}
 	if (--slot->live == 0) {
 		slot->used = 0;
 		wr_cond_broadcast(&cache->changed);
@@ -169,12 +172,13 @@ static bool enter_slot_locked(struct wr_cache *cache, uint32_t index, bool deman
 	unsigned int s = find_slot_locked(cache, e->bytes, demand);
 	struct slot *slot;
 
-	if (s == NO_SLOT && demand) {
-		reclaim_slot_locked(cache, &cache->slots[0]);
-		reclaim_slot_locked(cache, &cache->slots[1]);
+	/* The current slot first: what was read ahead last is needed last. */
+	for (unsigned int i = 0; s == NO_SLOT && demand && i < 2; i++) {
+		reclaim_slot_locked(cache, &cache->slots[cache->current ^ i]);
 		s = find_slot_locked(cache, e->bytes, demand);
 	}
-	if (s == NO_SLOT)
+	/* A get without a place goes first: reads ahead of it could keep the slots forever. */
+	if (s == NO_SLOT || (!demand && cache->nr_wanted))
 		return false;
 	cache->current = s;
 	slot = &cache->slots[s];
@@ -184,8 +188,10 @@ static bool enter_slot_locked(struct wr_cache *cache, uint32_t index, bool deman
 	slot->first = index;
 	slot->used += e->bytes;
 	slot->live++;
-	if (e->pins)
+	if (e->pins) {
 		slot->pinned++;
+		cache->nr_wanted--;
+	}
 	return true;
 }
 
@@ -196,6 +202,8 @@ static bool begin_fill_locked(struct wr_cache *cache, uint32_t index, bool deman
 	struct entry *e = &cache->entries[index];
 
 	wr_lock_assert_held(&cache->lock);
+	if (cache->cancelled)
+		return false;
 	if (e->place)
 		e->mem = e->place;
 	else if (!enter_slot_locked(cache, index, demand))
@@ -233,6 +241,7 @@ static int run_fill(struct wr_cache *cache, uint32_t index, void *mem, bool dema
 	bool promote = false;
 	int rc;
 
+	wr_lock_assert_none_held("the cache's fill");
 	rc = cache->ops->fill(cache->ctx, index, mem, demand);
 	wr_mutex_lock(&cache->lock);
 	if (rc) {
@@ -243,8 +252,10 @@ static int run_fill(struct wr_cache *cache, uint32_t index, void *mem, bool dema
 		promote = e->demand && !demand;
 	}
 	wr_mutex_unlock(&cache->lock);
-	if (promote)
+	if (promote) {
+		wr_lock_assert_none_held("the cache's promote");
 		cache->ops->promote(cache->ctx, index);
+	}
 	return rc;
 }
 
@@ -256,7 +267,9 @@ int wr_cache_prefetch(struct wr_cache *cache, uint32_t index)
 	int rc = 0;
 
 	wr_mutex_lock(&cache->lock);
-	if (e->state == ENTRY_EMPTY)
+	if (cache->cancelled)
+		rc = -ECANCELED;
+	else if (e->state == ENTRY_EMPTY)
 		rc = begin_fill_locked(cache, index, false) ? 1 : -EAGAIN;
 	mem = e->mem;
 	serial = e->serial;
@@ -270,8 +283,12 @@ int wr_cache_prefetch(struct wr_cache *cache, uint32_t index)
 static void pin_locked(struct wr_cache *cache, struct entry *e) WR_REQUIRES(cache->lock)
 {
 	wr_lock_assert_held(&cache->lock);
-	if (e->pins++ == 0 && e->slot != NO_SLOT)
+	if (e->pins++ || e->place)
+		return;
+	if (e->slot != NO_SLOT)
 		cache->slots[e->slot].pinned++;
+	else
+		cache->nr_wanted++;
 }
 
 static void unpin_locked(struct wr_cache *cache, uint32_t index) WR_REQUIRES(cache->lock)
@@ -280,13 +297,17 @@ static void unpin_locked(struct wr_cache *cache, uint32_t index) WR_REQUIRES(cac
 
 	wr_lock_assert_held(&cache->lock);
 	wr_assert(e->pins);
-	if (--e->pins || e->slot == NO_SLOT)
+	if (--e->pins || e->place)
 		return;
-	cache->slots[e->slot].pinned--;
+	if (e->slot == NO_SLOT) {
+		cache->nr_wanted--;
+		return;
+	}
+	/* Others of the slot, read ahead and not used, may be given up from now on. */
+	if (--cache->slots[e->slot].pinned == 0)
+		wr_cond_broadcast(&cache->changed);
 	if (e->state == ENTRY_READY)
 		leave_slot_locked(cache, index);
-	else
-		wr_cond_broadcast(&cache->changed);
 }
 
 /*
@@ -310,10 +331,12 @@ static bool demand_locked(struct wr_cache *cache, uint32_t index) WR_REQUIRES(ca
 		return false;
 	mem = e->mem;
 	wr_mutex_unlock(&cache->lock);
-	if (fill)
+	if (fill) {
 		(void)run_fill(cache, index, mem, true, serial); /* the waiter sees e->result */
-	else
+	} else {
+		wr_lock_assert_none_held("the cache's promote");
 		cache->ops->promote(cache->ctx, index);
+	}
 	wr_mutex_lock(&cache->lock);
 	return true;
 }
@@ -338,12 +361,12 @@ int wr_cache_get_wait(struct wr_cache *cache, struct wr_cache_get *get)
 
 	wr_might_block("cache get");
 	wr_mutex_lock(&cache->lock);
-	while (e->state != ENTRY_READY) {
+	for (;;) {
 		if (cache->cancelled)
 			rc = -ECANCELED;
 		else if (e->state == ENTRY_EMPTY && e->serial != get->serial)
 			rc = e->result;
-		if (rc)
+		if (rc || e->state == ENTRY_READY)
 			break;
 		if (!demand_locked(cache, get->index))
 			wr_cond_wait(&cache->changed, &cache->lock);
@@ -380,6 +403,16 @@ void wr_cache_cancel(struct wr_cache *cache)
 	cache->cancelled = true;
 	wr_cond_broadcast(&cache->changed);
 	wr_mutex_unlock(&cache->lock);
+}
+
+bool wr_cache_is_cancelled(struct wr_cache *cache)
+{
+	bool cancelled;
+
+	wr_mutex_lock(&cache->lock);
+	cancelled = cache->cancelled;
+	wr_mutex_unlock(&cache->lock);
+	return cancelled;
 }
 
 void wr_cache_close(struct wr_cache *cache)

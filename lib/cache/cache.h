@@ -76,7 +76,8 @@ void wr_cache_place(struct wr_cache *cache, uint32_t index, size_t bytes, void *
 
 /*
  * Start reading an entry ahead of time. 1: a read was started; 0: it is there or on its
- * way; -EAGAIN: no slot is free now; else what fill said. Never blocks. Takes CACHE.
+ * way; -EAGAIN: no slot is free now, or somebody waits for one; -ECANCELED; else what fill
+ * said. Never blocks. Takes CACHE.
  */
 int wr_cache_prefetch(struct wr_cache *cache, uint32_t index);
 
@@ -96,7 +97,11 @@ void wr_cache_put(struct wr_cache *cache, uint32_t index);
 /* The user's answer to fill. Any thread, no lock held. */
 void wr_cache_filled(struct wr_cache *cache, uint32_t index, int result);
 
-/* Every get that waits, or will, fails with -ECANCELED. */
+/*
+ * For good: every get that waits, or will, fails with -ECANCELED, whether the bytes are there or
+ * not, and no fill is started. Pins held stay good. Takes CACHE. Does not block.
+ */
 void wr_cache_cancel(struct wr_cache *cache);
+bool wr_cache_is_cancelled(struct wr_cache *cache);
 
 #endif /* WR_CACHE_CACHE_H */
