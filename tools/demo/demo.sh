@@ -17,7 +17,7 @@ model=$(O="$O" sh tools/demo/model.sh)
 ls -l "$model"
 
 say "what this machine gives"
-"$weir" doctor --path "$model"
+"$weir" doctor "$model"
 
 say "what the model holds"
 "$weir" inspect "$model"
