@@ -96,6 +96,26 @@ TEST_F(locks, inversion_is_caught_by_one_thread)
 	wr_mutex_unlock(&self->io);
 }
 
+TEST_F(locks, inversion_is_caught_for_every_pair_of_ranks)
+{
+	struct wr_mutex outer, inner;
+	int nr = 0;
+
+	for (int a = 0; a < WR_NR_RANKS; a++) {
+		for (int b = a + 1; b < WR_NR_RANKS; b++) {
+			wr_mutex_init(&outer, a, "outer");
+			wr_mutex_init(&inner, b, "inner");
+			wr_mutex_lock(&inner);
+			wr_mutex_lock(&outer);
+			nr++;
+			EXPECT_FAULTS(ORDER, nr);
+			wr_mutex_unlock(&outer);
+			wr_mutex_unlock(&inner);
+		}
+	}
+	EXPECT_EQ(nr, WR_NR_RANKS * (WR_NR_RANKS - 1) / 2);
+}
+
 TEST_F(locks, inversion_is_caught_across_a_lock_between)
 {
 	wr_mutex_lock(&self->load);

@@ -158,6 +158,17 @@ TEST_F(histogram, quantiles_are_within_the_stated_error_of_an_exact_sort)
 	}
 }
 
+TEST_F(histogram, a_quantile_is_a_value_that_was_observed_not_one_below)
+{
+	weir_metrics_observe(self->m, self->id, 10);
+	weir_metrics_observe(self->m, self->id, 20);
+	weir_metrics_observe(self->m, self->id, 30);
+	ASSERT_EQ(weir_metrics_read_histogram(self->m, self->id, &self->hist), 0);
+	EXPECT_EQ(weir_histogram_quantile(&self->hist, 0.33), 10u);
+	EXPECT_EQ(weir_histogram_quantile(&self->hist, 0.5), 20u);
+	EXPECT_EQ(weir_histogram_quantile(&self->hist, 0.67), 30u);
+}
+
 TEST_F(histogram, a_share_outside_of_0_to_1_is_brought_inside)
 {
 	weir_metrics_observe(self->m, self->id, 10);

@@ -228,6 +228,20 @@ TEST_F(metrics, a_name_stands_for_one_thing)
 	EXPECT_EQ(weir_metrics_find(self->m, "test_new", &id), -ENOENT);
 }
 
+TEST_F(metrics, a_list_that_runs_past_what_is_there_is_not_that_list)
+{
+	struct weir_metric_desc list[2] = {
+		test_metrics[TEST_TIMES],
+		{WEIR_METRIC_COUNTER, "test_new", "", ""},
+	};
+	struct wr_metrics_set set;
+
+	EXPECT_EQ(wr_metrics_join(self->m, list, 2, &set), -EEXIST);
+	EXPECT_EQ(wr_metrics_join(self->m, list, 1, &set), 0);
+	EXPECT_EQ(set.first, self->set.first + TEST_TIMES);
+	EXPECT_EQ(wr_metrics_join(self->m, list, 0, &set), -EINVAL);
+}
+
 TEST_F(metrics, a_number_kept_elsewhere_is_pulled_when_read)
 {
 	struct weir_metric_desc desc = {WEIR_METRIC_GAUGE, "elsewhere", "", "x"};
