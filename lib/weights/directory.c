@@ -251,7 +251,8 @@ int wr_listing_read(struct wr_listing *list, struct wr_src *src)
 	code = read_names(list, dir);
 	closedir(dir);
 	if (code == 0) {
-		qsort(list->name, list->nr, sizeof(*list->name), by_name);
+		if (list->nr > 1)
+			qsort(list->name, list->nr, sizeof(*list->name), by_name);
 		choose(list);
 		if (list->gguf)
 			code = drop_parts(list);

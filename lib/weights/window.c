@@ -28,7 +28,7 @@ void wr_src_mem(struct wr_src *src, const char *path, const void *buf, size_t le
 		.err = err,
 		.fd = -1,
 		.bytes = wr_max(file_bytes, (uint64_t)len),
-		.win = buf,
+		.win = buf != NULL ? buf : (const void *)"",
 		.win_bytes = len,
 	};
 }

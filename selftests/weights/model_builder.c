@@ -25,7 +25,7 @@ static void room_for(struct mb_bytes *b, size_t n)
 
 void mb_put(struct mb_bytes *b, const void *p, size_t n)
 {
-	room_for(b, n);
+	room_for(b, n + 1);
 	memcpy(b->p + b->n, p, n);
 	b->n += n;
 }
@@ -59,7 +59,7 @@ void mb_u64(struct mb_bytes *b, uint64_t v)
 
 void mb_zeros(struct mb_bytes *b, size_t n)
 {
-	room_for(b, n);
+	room_for(b, n + 1);
 	memset(b->p + b->n, 0, n);
 	b->n += n;
 }
