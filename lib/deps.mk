@@ -11,5 +11,5 @@ deps_pool := base lock
 deps_io := base lock
 deps_cache := base lock
 deps_load := base lock weights pool io
-deps_stream := base weights pool io cache load
-deps_ctx := base topo pool io load stream
+deps_stream := base metrics knob weights pool io cache load
+deps_ctx := base metrics knob topo pool io load stream

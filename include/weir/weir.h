@@ -113,6 +113,31 @@ WEIR_API struct weir_io *weir_get_io(const struct weir *weir);
  */
 WEIR_API struct weir_topo *weir_get_topo(const struct weir *weir);
 
+/**
+ * weir_get_metrics() - What the context counts: engine, pool, streams.
+ * @weir: The context.
+ *
+ * A host may register metrics of its own beside them.
+ *
+ * Context: Any thread. Takes no lock.
+ * Return:  The registry, owned by the context.
+ * Since:   0.1
+ */
+WEIR_API struct weir_metrics *weir_get_metrics(const struct weir *weir);
+
+/**
+ * weir_get_knobs() - The numbers that steer the context's streams.
+ * @weir: The context.
+ *
+ * Knobs appear when the first stream that reads them is opened; docs/tuning.md says
+ * when to move which.
+ *
+ * Context: Any thread. Takes no lock.
+ * Return:  The table, owned by the context.
+ * Since:   0.1
+ */
+WEIR_API struct weir_knobs *weir_get_knobs(const struct weir *weir);
+
 #ifdef __cplusplus
 }
 #endif

@@ -6,16 +6,10 @@
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "ctx/context.h"
 #include "load/loading.h"
 #include "stream/streaming.h"
 #include "stream/units.h"
-
-/* All [const] between open and close. */
-struct weir {
-	struct weir_topo *topo;
-	struct weir_io *io;
-	struct weir_pool *pool;
-};
 
 static int open_topo(struct weir *weir, const struct weir_opts *opts, struct weir_error *err)
 {
@@ -66,6 +60,19 @@ static int introduce_pool_to_io(struct weir *weir, struct weir_error *err)
 	return 0;
 }
 
+static int open_numbers(struct weir *weir, struct weir_error *err)
+{
+	int rc = weir_metrics_open(&weir->metrics);
+
+	if (!rc)
+		rc = weir_knobs_open(&weir->knobs);
+	if (!rc)
+		rc = wr_ctx_register_metrics(weir);
+	return rc ? wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "metrics and knobs: %s",
+				 weir_strerror(rc))
+		  : 0;
+}
+
 int weir_open(const struct weir_opts *opts_arg, struct weir **ret, struct weir_error *err)
 {
 	struct weir_opts opts;
@@ -89,6 +96,8 @@ int weir_open(const struct weir_opts *opts_arg, struct weir **ret, struct weir_e
 		rc = open_pool(weir, &opts, err);
 	if (!rc)
 		rc = introduce_pool_to_io(weir, err);
+	if (!rc)
+		rc = open_numbers(weir, err);
 	if (rc)
 		weir_close(weir);
 	else
@@ -100,6 +109,8 @@ void weir_close(struct weir *weir)
 {
 	if (!weir)
 		return;
+	weir_metrics_close(weir->metrics);
+	weir_knobs_close(weir->knobs);
 	weir_io_close(weir->io);
 	weir_pool_close(weir->pool);
 	weir_topo_close(weir->topo);
@@ -121,10 +132,23 @@ struct weir_topo *weir_get_topo(const struct weir *weir)
 	return weir->topo;
 }
 
+struct weir_metrics *weir_get_metrics(const struct weir *weir)
+{
+	return weir->metrics;
+}
+
+struct weir_knobs *weir_get_knobs(const struct weir *weir)
+{
+	return weir->knobs;
+}
+
 int weir_stream_open(struct weir *weir, const struct weir_model *model,
 		     const struct weir_plan *plan, struct weir_stream **ret, struct weir_error *err)
 {
-	return wr_stream_open(weir->io, weir->pool, model, plan, ret, err);
+	struct wr_stream_parts parts = {
+		.io = weir->io, .pool = weir->pool, .metrics = weir->metrics, .knobs = weir->knobs};
+
+	return wr_stream_open(&parts, model, plan, ret, err);
 }
 
 int weir_load(struct weir *weir, const struct weir_model *model, const struct weir_plan *plan_arg,

@@ -20,12 +20,27 @@
 #include "load/area.h"
 #include "load/fetch.h"
 #include "load/files.h"
+#include "metrics/set.h"
 #include "stream/layout.h"
 #include "stream/units.h"
 
-/* Bytes on their way, or there and not used, beyond which nothing more is read ahead. It
- * matters only for units that have places of their own: slots hold no more than this. */
-#define AHEAD_MIN_BYTES ((uint64_t)64 << 20)
+/* Over all streams of a context. */
+#define STREAM_METRICS(X)                                                                       \
+	X(STREAM_UNITS, COUNTER, "weir_stream_units", "", "Units handed to hosts")              \
+	X(STREAM_HITS, COUNTER, "weir_stream_hits", "", "Units in memory from an earlier pass") \
+	X(STREAM_READ, COUNTER, "weir_stream_read_bytes", "bytes",                              \
+	  "Bytes read for units handed out")                                                    \
+	X(STREAM_STALL, HISTOGRAM, "weir_stream_stall_ns", "ns", "Waits for a unit's bytes")
+WR_METRICS_LIST(stream, STREAM_METRICS)
+
+/* Matters only for units with places of their own: the slots hold less than this. */
+static const struct weir_knob_desc ahead_knob = {
+	.name = "stream.ahead_bytes",
+	.unit = "bytes",
+	.help = "bytes read ahead and not used, beyond which nothing more is read ahead",
+	.default_value = (uint64_t)64 << 20,
+	.min = (uint64_t)1 << 20,
+	.max = (uint64_t)1 << 40};
 
 /* Reads of one unit are not cut by us: the engine does that. */
 #define RUN_MAX_BYTES ((uint64_t)1 << 30)
@@ -42,6 +57,9 @@ struct stream_unit {
 };
 
 struct weir_stream {
+	struct wr_stream_parts parts;	  /* [const] */
+	struct wr_metrics_set metrics;	  /* [const] */
+	uint32_t ahead_knob;		  /* [const] id */
 	struct weir_units *units;	  /* [const] */
 	struct weir_plan plan;		  /* [const] */
 	struct wr_files files;		  /* [const] */
@@ -52,7 +70,6 @@ struct weir_stream {
 	struct wr_fetch_read *reads;	  /* one a run, of its unit's fetch */
 	size_t *places;			  /* [const] one a part: its first byte in the landing */
 	struct weir_stream_info info;	  /* [const] */
-	uint64_t ahead_limit;		  /* [const] */
 
 	/* [thread] All below: whoever calls weir_stream_next(). */
 	uint64_t cursor;      /* units begun so far, over all passes */
@@ -264,11 +281,20 @@ static int lay_out(struct weir_stream *stream, struct weir_pool *pool, struct we
 	info->nr_units = stream->units->nr;
 	if (info->plan_bytes + 2 * info->unit_bytes > budget)
 		info->ideal_bytes = info->plan_bytes + 2 * info->unit_bytes - budget;
-	stream->ahead_limit = wr_max(AHEAD_MIN_BYTES, info->window_bytes);
 	return 0;
 }
 
-int wr_stream_open(struct weir_io *io, struct weir_pool *pool, const struct weir_model *model,
+static int register_names(struct weir_stream *stream)
+{
+	int rc = wr_metrics_join(stream->parts.metrics, stream_metrics, stream_nr_metrics,
+				 &stream->metrics);
+
+	if (!rc && stream->parts.knobs)
+		rc = weir_knob_register(stream->parts.knobs, &ahead_knob, &stream->ahead_knob);
+	return rc;
+}
+
+int wr_stream_open(const struct wr_stream_parts *parts, const struct weir_model *model,
 		   const struct weir_plan *plan, struct weir_stream **ret, struct weir_error *err)
 {
 	struct weir_stream *stream = wr_calloc(1, sizeof(*stream));
@@ -276,18 +302,21 @@ int wr_stream_open(struct weir_io *io, struct weir_pool *pool, const struct weir
 
 	if (!stream)
 		return wr_error_set(err, -ENOMEM, NULL, WEIR_OFFSET_NONE, "no memory for a stream");
+	stream->parts = *parts;
 	rc = wr_plan_copy(&stream->plan, plan, err);
 	if (!rc)
 		rc = weir_units_open(model, plan, &stream->units, err);
 	if (!rc)
-		rc = wr_files_init(&stream->files, io, model, err);
+		rc = wr_files_init(&stream->files, parts->io, model, err);
 	if (rc)
 		goto close;
-	rc = plan_units(stream);
+	rc = register_names(stream);
+	if (!rc)
+		rc = plan_units(stream);
 	if (rc)
 		wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "no memory for the plan's reads");
 	else
-		rc = lay_out(stream, pool, err);
+		rc = lay_out(stream, parts->pool, err);
 close:
 	if (rc)
 		weir_stream_close(stream);
@@ -332,11 +361,16 @@ static void read_ahead(struct weir_stream *stream)
 {
 	uint64_t nr = stream->units->nr;
 	uint64_t end = stream->cursor + nr;
+	uint64_t limit = ahead_knob.default_value;
 
 	if (stream->plan.passes)
 		end = wr_min(end, stream->plan.passes * nr);
+	if (stream->parts.knobs)
+		limit = weir_knob_get(stream->parts.knobs, stream->ahead_knob);
+	/* Two units at least, whatever their size. */
+	limit = wr_max(limit, stream->info.window_bytes);
 	stream->ahead = wr_max(stream->ahead, stream->cursor + 1);
-	for (; stream->ahead < end && stream->ahead_bytes < stream->ahead_limit; stream->ahead++) {
+	for (; stream->ahead < end && stream->ahead_bytes < limit; stream->ahead++) {
 		struct stream_unit *unit = &stream->stream_units[unit_of(stream, stream->ahead)];
 		int rc = wr_cache_prefetch(stream->cache, unit_of(stream, stream->ahead));
 
@@ -387,6 +421,12 @@ static void count(struct weir_stream *stream, const struct stream_unit *unit, ui
 		pass->bytes_hit += bytes;
 	else
 		pass->bytes_read += unit->read_bytes;
+	wr_metrics_count(&stream->metrics, STREAM_UNITS, 1);
+	wr_metrics_count(&stream->metrics, STREAM_HITS, get->was_hit);
+	if (!get->was_hit)
+		wr_metrics_count(&stream->metrics, STREAM_READ, (int64_t)unit->read_bytes);
+	if (get->waited)
+		wr_metrics_value(&stream->metrics, STREAM_STALL, get->wait_ns);
 }
 
 /* What failed is the first run of the unit that did, unless no read was started at all. */

@@ -4,11 +4,21 @@
 #define WR_STREAM_STREAMING_H
 
 #include <weir/io.h>
+#include <weir/knob.h>
+#include <weir/metrics.h>
 #include <weir/pool.h>
 #include <weir/stream.h>
 
-/* As weir_stream_open(). */
-int wr_stream_open(struct weir_io *io, struct weir_pool *pool, const struct weir_model *model,
+/* What a stream works with; outlives it. */
+struct wr_stream_parts {
+	struct weir_io *io;
+	struct weir_pool *pool;
+	struct weir_metrics *metrics; /* NULL: nothing is counted */
+	struct weir_knobs *knobs;     /* NULL: defaults */
+};
+
+/* As weir_stream_open(); @parts is copied. */
+int wr_stream_open(const struct wr_stream_parts *parts, const struct weir_model *model,
 		   const struct weir_plan *plan, struct weir_stream **ret, struct weir_error *err);
 
 #endif /* WR_STREAM_STREAMING_H */

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: MIT */
+/* The context's parts, for the files of this module. */
+#ifndef WR_CTX_CONTEXT_H
+#define WR_CTX_CONTEXT_H
+
+#include <weir/weir.h>
+
+/* All [const] between open and close. */
+struct weir {
+	struct weir_topo *topo;
+	struct weir_io *io;
+	struct weir_pool *pool;
+	struct weir_metrics *metrics;
+	struct weir_knobs *knobs;
+};
+
+/* Show what engine and pool count themselves in the context's registry. */
+int wr_ctx_register_metrics(struct weir *weir);
+
+#endif /* WR_CTX_CONTEXT_H */
