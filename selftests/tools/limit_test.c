@@ -39,6 +39,14 @@ static int touch(void *arg, void *result)
 	return 7;
 }
 
+static int die(void *arg, void *result)
+{
+	(void)arg;
+	(void)result;
+	raise(SIGUSR1);
+	return 0;
+}
+
 static int leave_a_child(void *arg, void *result)
 {
 	(void)arg;
@@ -126,18 +134,26 @@ TEST(what_a_child_leaves_running_is_ended)
 	EXPECT_EQ(0, left_behind("/sys/fs/cgroup", 4));
 }
 
-TEST(a_limit_of_nothing_is_a_child_without_a_limit)
+TEST(no_limit_is_a_plain_child_that_is_in_no_group_of_its_own)
 {
-	struct wr_limit_report r = {.status = 77, .version = 9};
+	struct wr_limit_report r = {.version = 77};
 	struct answer a = {0};
-	unsigned int mib = 4;
-	struct weir_error err = {0};
+	unsigned int mib = 8;
 
-	ASSERT_EQ(0, wr_limit_run(0, touch, &mib, &a, sizeof(a), &r, &err));
+	ASSERT_EQ(0, wr_limit_run(0, touch, &mib, &a, sizeof(a), &r, NULL));
 	EXPECT_EQ(7, r.status);
-	EXPECT_EQ(0, r.version);
-	EXPECT_EQ(4u, a.touched_mib);
+	EXPECT_EQ(8, a.touched_mib);
 	EXPECT_NE(getpid(), a.pid);
+	EXPECT_EQ(0, r.version);
+	EXPECT_EQ(0, r.limit_bytes);
+}
+
+TEST(a_child_that_dies_is_told_from_one_that_ends)
+{
+	struct wr_limit_report r = {0};
+
+	ASSERT_EQ(0, wr_limit_run(0, die, NULL, NULL, 0, &r, NULL));
+	EXPECT_EQ(128 + SIGUSR1, r.status);
 }
 
 TEST_HARNESS_MAIN

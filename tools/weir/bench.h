@@ -116,5 +116,7 @@ int wr_bench_load(const struct wr_bench_args *args);
 int wr_bench_stream(const struct wr_bench_args *args);
 int wr_bench_ladder(const struct wr_bench_args *args);
 int wr_bench_demo(const struct wr_bench_args *args);
+/* Takes no model: args->path is not looked at. */
+int wr_bench_gemv(const struct wr_bench_args *args);
 
 #endif /* WR_TOOLS_BENCH_H */

@@ -11,13 +11,16 @@
 static const struct {
 	const char *name;
 	int (*run)(const struct wr_bench_args *args);
+	bool needs_path;
 	const char *help;
 } benches[] = {
-	{"load", wr_bench_load, "cold loads against fio"},
-	{"stream", wr_bench_stream,
+	{"load", wr_bench_load, true, "cold loads against fio"},
+	{"stream", wr_bench_stream, true,
 	 "passes against mmap under the same memory limit, and the bounds"},
-	{"ladder", wr_bench_ladder, "passes on every rung of the io ladder"},
-	{"demo", wr_bench_demo, "one run of each arm, pass by pass, as a table and a picture"},
+	{"ladder", wr_bench_ladder, true, "passes on every rung of the io ladder"},
+	{"demo", wr_bench_demo, true,
+	 "one run of each arm, pass by pass, as a table and a picture"},
+	{"gemv", wr_bench_gemv, false, "the compute kernels against a plain read of memory"},
 };
 
 int cmd_bench(int argc, char **argv)
@@ -40,11 +43,11 @@ int cmd_bench(int argc, char **argv)
 	};
 	const struct wr_ui_usage usage = {
 		.name = "bench",
-		.args = "load|stream|ladder|demo PATH",
+		.args = "load|stream|ladder|demo PATH | gemv",
 		.summary = "Measure against peers and limits, alternating, as paired ratios.",
 		.options = options,
 		.nr_options = sizeof(options) / sizeof(options[0]),
-		.min_args = 2,
+		.min_args = 1,
 		.max_args = 2};
 	int nr, rc;
 
@@ -54,9 +57,13 @@ int cmd_bench(int argc, char **argv)
 	if (!budget.relative || !budget.permyriad)
 		return wr_ui_usage_error(&usage, "--budget takes a share, such as 60%%");
 	args.budget_permille = budget.permyriad / 10;
-	args.path = argv[2];
-	for (size_t i = 0; i < sizeof(benches) / sizeof(benches[0]); i++)
-		if (!strcmp(argv[1], benches[i].name))
-			return benches[i].run(&args);
+	args.path = nr > 1 ? argv[2] : NULL;
+	for (size_t i = 0; i < sizeof(benches) / sizeof(benches[0]); i++) {
+		if (strcmp(argv[1], benches[i].name))
+			continue;
+		if (benches[i].needs_path && !args.path)
+			return wr_ui_usage_error(&usage, "%s needs a PATH", argv[1]);
+		return benches[i].run(&args);
+	}
 	return wr_ui_usage_error(&usage, "there is no benchmark \"%s\"", argv[1]);
 }

@@ -48,7 +48,7 @@ struct wr_limit_report {
  *
  * Context: The process has one thread: the child is a plain fork().
  * Return:  0 (the child ran; see @ret), -EOPNOTSUPP (no memory cgroup can be made, and
- *          why), -EINVAL (0 bytes), -ENOMEM, -EAGAIN (no further process).
+ *          why), -ENOMEM, -EAGAIN (no further process).
  */
 int wr_limit_run(uint64_t bytes, int (*fn)(void *arg, void *result), void *arg, void *result,
 		 size_t result_bytes, struct wr_limit_report *ret, struct weir_error *err);
