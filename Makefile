@@ -204,10 +204,11 @@ $(B)/debug/libtools.a: $(filter-out %/main.o,$(DEBUG_TOOL_OBJ)) $(B)/sources
 $(B)/debug/libhelp.a: $(HELP_OBJ) $(B)/sources
 	$(archive)
 
+# nodelete: metrics has a thread-key destructor, which must stay mapped after a dlclose().
 $(B)/$(SO): $(LIB_OBJ) lib/weir.map $(B)/sources
 	$(call say,LD,$@)
 	$(Q)$(CC) -shared -o $@ $(filter %.o,$^) -Wl,-soname,$(SONAME) -Wl,--version-script=lib/weir.map \
-		-Wl,--as-needed $(if $(SAN),,-Wl$(comma)-z$(comma)defs) $(LD_ALL) $(LIBS)
+		-Wl,--as-needed -Wl,-z,nodelete $(if $(SAN),,-Wl$(comma)-z$(comma)defs) $(LD_ALL) $(LIBS)
 
 $(B)/$(SONAME): $(B)/$(SO)
 	$(Q)ln -sf $(SO) $@
