@@ -8,6 +8,9 @@
 #include "base/atomic.h"
 #include "base/util.h"
 
+/* A page: what the landing place of a read is aligned to, and where a run begins. */
+#define RUN_ALIGN ((uint64_t)4096)
+
 static bool joins(const struct wr_run *run, const struct wr_extent *ext, uint64_t max_run_bytes)
 {
 	uint64_t end = run->offset + run->bytes;
@@ -22,18 +25,22 @@ static int place_run(const struct wr_files *files, struct wr_run *run, struct wr
 {
 	struct weir_io_file *file = files->files[run->file];
 	struct weir_io_file_info info;
+	uint64_t begin = wr_align_down(run->offset, RUN_ALIGN);
 	size_t landing;
 
 	weir_io_file_info(file, &info);
+	run->lead = (uint32_t)(run->offset - begin);
+	/* The engine begins at a block that suits both the file and the memory. */
+	run->head = run->lead + (size_t)(begin % wr_max(info.offset_align, info.memory_align));
 	run->landing = *total;
-	run->landing_bytes = weir_io_landing_bytes(file, run->offset, (size_t)run->bytes);
-	landing = wr_align_up(run->landing_bytes, (size_t)4096);
+	run->landing_bytes = weir_io_landing_bytes(file, begin, run->lead + (size_t)run->bytes);
+	landing = wr_align_up(run->landing_bytes, RUN_ALIGN);
 	if (!run->landing_bytes || landing < run->landing_bytes ||
 	    wr_add_overflow(*total, landing, total))
 		return -EOVERFLOW;
 	for (; first <= last; first++)
-		(*first)->place = run->landing + (size_t)(run->offset % info.offset_align) +
-				  (size_t)((*first)->offset - run->offset);
+		(*first)->place =
+			run->landing + run->head + (size_t)((*first)->offset - run->offset);
 	return 0;
 }
 
@@ -102,9 +109,15 @@ static void end_run(struct wr_fetch *fetch, uint32_t index, int result)
 static void run_done(void *arg, int result, void *data)
 {
 	struct wr_fetch_read *read = arg;
+	struct wr_fetch *fetch = read->fetch;
+	uint32_t index = (uint32_t)(read - fetch->reads);
+	const struct wr_run *run = &fetch->runs[index];
 
+	/* Places are computed beforehand: they hold if the engine does what io.h says. */
+	wr_assert(result || (char *)data + run->lead == fetch->mem + run->landing + run->head);
 	(void)data;
-	end_run(read->fetch, (uint32_t)(read - read->fetch->reads), result);
+	(void)run;
+	end_run(fetch, index, result);
 }
 
 int wr_fetch_start(struct wr_fetch *fetch, int io_class)
@@ -118,8 +131,8 @@ int wr_fetch_start(struct wr_fetch *fetch, int io_class)
 	for (uint32_t i = 0; i < nr; i++) {
 		const struct wr_run *run = &fetch->runs[i];
 		struct weir_io_req req = {.file = fetch->files->files[run->file],
-					  .offset = run->offset,
-					  .bytes = (size_t)run->bytes,
+					  .offset = run->offset - run->lead,
+					  .bytes = run->lead + (size_t)run->bytes,
 					  .buf = fetch->mem + run->landing,
 					  .buf_bytes = run->landing_bytes,
 					  .io_class = (uint32_t)io_class,

@@ -21,13 +21,18 @@ struct wr_extent {
 	size_t place; /* out: of its first byte, relative to the landing memory */
 };
 
-/* One read. */
+/*
+ * One read. It begins at a page of the file, so that bytes stand in memory as aligned as they
+ * are in the file, whatever the engine's own alignment: 512 for many devices, 1 when buffered.
+ */
 struct wr_run {
 	uint32_t file;
+	uint32_t lead; /* bytes read before the first one wanted */
 	uint64_t offset;
 	uint64_t bytes;
 	size_t landing; /* of its buffer, relative to the landing memory */
 	size_t landing_bytes;
+	size_t head; /* of the first byte wanted, relative to the buffer */
 };
 
 /* Sort by file and offset, as wr_runs_plan() needs it. */

@@ -63,7 +63,7 @@ int wr_files_check(const struct wr_files *files, struct weir_error *err)
 		if (rc)
 			return wr_error_set(err, rc, weir_model_file(files->model, i)->path,
 					    WEIR_OFFSET_NONE,
-					    "the file changed while it was being streamed; "
+					    "the file changed while it was being read; "
 					    "open the model again");
 	}
 	return 0;

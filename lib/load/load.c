@@ -36,7 +36,9 @@ struct loading {
 	uint32_t remaining; /* [LOAD] fetches not ended */
 	int result;	    /* [LOAD] of the first run that failed */
 	uint32_t failed;    /* [LOAD] that run */
-	uint32_t nr_runs;   /* [const], as all below while reads are in flight */
+	uint32_t nr;	    /* [const], as all below while reads are in flight */
+	const struct weir_part *parts;
+	uint32_t nr_runs;
 	struct wr_extent *extents;
 	struct wr_extent **sorted;
 	struct wr_run *runs;
@@ -60,7 +62,7 @@ static void fetch_done(struct wr_fetch *fetch, int result)
 
 static int loading_init(struct loading *loading, const struct weir_part *parts, uint32_t nr)
 {
-	*loading = (struct loading){0};
+	*loading = (struct loading){.parts = parts, .nr = nr};
 	wr_mutex_init(&loading->lock, WR_RANK_LOAD, "load");
 	wr_cond_init(&loading->changed);
 	loading->extents = wr_calloc(nr, sizeof(*loading->extents));
@@ -92,11 +94,30 @@ static void loading_fini(struct loading *loading)
 	wr_mutex_fini(&loading->lock);
 }
 
+/*
+ * Where the tensors of a run stand. Runs and sorted extents are in one order: @next is the first
+ * extent behind those of the runs before; the first behind those of this run is returned.
+ */
+static uint32_t note_data(struct weir_loaded *loaded, const struct loading *loading, uint32_t next,
+			  const struct wr_run *run, const char *mem)
+{
+	for (; next < loading->nr; next++) {
+		const struct wr_extent *ext = loading->sorted[next];
+		size_t place = ext->place - run->landing;
+
+		if (place >= run->landing_bytes)
+			break;
+		loaded->data[loading->parts[ext - loading->extents].tensor->position] = mem + place;
+	}
+	return next;
+}
+
 /* Memory for all runs; then each run has its own place, and its fetch. */
 static int place_runs(struct weir_loaded *loaded, struct loading *loading, struct weir_pool *pool,
 		      uint64_t budget, size_t total, struct weir_error *err)
 {
 	struct weir_pool_stats stats;
+	uint32_t next = 0;
 	int rc = 0;
 
 	weir_pool_stats(pool, &stats);
@@ -115,11 +136,13 @@ static int place_runs(struct weir_loaded *loaded, struct loading *loading, struc
 		if (!mem)
 			return wr_error_set(err, -ENOSPC, NULL, WEIR_OFFSET_NONE,
 					    "the pool's free memory is in pieces too small");
-		/* wr_fetch adds run->landing, which counts over all runs, to its memory. */
+		next = note_data(loaded, loading, next, run, mem);
+		/* It no longer stands behind the others, but in memory of its own. */
+		run->landing = 0;
 		loading->fetches[r] = (struct wr_fetch){.files = &loaded->files,
 							.runs = run,
 							.nr_runs = 1,
-							.mem = mem - run->landing,
+							.mem = mem,
 							.reads = &loading->reads[r],
 							.done = fetch_done,
 							.arg = loading};
@@ -157,32 +180,15 @@ static int read_runs(struct loading *loading)
 	return rc;
 }
 
-/* Where each tensor stands: runs and sorted extents are in one order. */
-static void note_data(struct weir_loaded *loaded, const struct loading *loading,
-		      const struct weir_part *parts, uint32_t nr)
-{
-	uint32_t r = 0;
-
-	for (uint32_t i = 0; i < nr; i++) {
-		const struct wr_extent *ext = loading->sorted[i];
-
-		while (r + 1 < loading->nr_runs && loading->runs[r + 1].landing <= ext->place)
-			r++;
-		loaded->data[parts[ext - loading->extents].tensor->position] =
-			loading->fetches[r].mem + ext->place;
-	}
-}
-
 static int load_parts(struct weir_loaded *loaded, struct loading *loading, struct weir_pool *pool,
-		      uint64_t budget, const struct weir_part *parts, uint32_t nr,
-		      struct weir_error *err)
+		      uint64_t budget, struct weir_error *err)
 {
 	const struct wr_run *run;
 	size_t total = 0;
 	int rc;
 
-	rc = wr_runs_plan(&loaded->files, loading->sorted, nr, LOAD_RUN_BYTES, loading->runs,
-			  &total);
+	rc = wr_runs_plan(&loaded->files, loading->sorted, loading->nr, LOAD_RUN_BYTES,
+			  loading->runs, &total);
 	if (rc < 0)
 		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "the sizes overflow");
 	loading->nr_runs = (uint32_t)rc;
@@ -196,8 +202,8 @@ static int load_parts(struct weir_loaded *loaded, struct loading *loading, struc
 				    run->offset, "reading %llu bytes: %s",
 				    (unsigned long long)run->bytes, weir_strerror(rc));
 	}
-	note_data(loaded, loading, parts, nr);
-	return 0;
+	/* A file written to meanwhile gave some bytes from before and some from after. */
+	return wr_files_check(&loaded->files, err);
 }
 
 int wr_load_open(struct weir_io *io, struct weir_pool *pool, uint64_t budget_bytes,
@@ -218,7 +224,7 @@ int wr_load_open(struct weir_io *io, struct weir_pool *pool, uint64_t budget_byt
 	else
 		rc = wr_files_init(&loaded->files, io, model, err);
 	if (!rc)
-		rc = load_parts(loaded, &loading, pool, budget_bytes, parts, nr, err);
+		rc = load_parts(loaded, &loading, pool, budget_bytes, err);
 	loading_fini(&loading);
 	if (rc)
 		weir_unload(loaded);
