@@ -73,7 +73,7 @@ struct weir_stream {
 
 	/* [thread] All below: whoever calls weir_stream_next(). */
 	uint64_t cursor;      /* units begun so far, over all passes */
-	uint64_t ahead;	      /* first of that count that was not read ahead */
+	uint64_t ahead;	      /* first of that count that reading ahead has not come to */
 	uint64_t ahead_bytes; /* landing bytes read ahead and not used */
 	bool pinned;	      /* unit cursor - 1 is pinned, at mem */
 	bool in_pass;
@@ -208,7 +208,10 @@ static int choose_residents(struct weir_stream *stream, uint64_t budget, struct 
 				    "the smallest that does is %llu bytes",
 				    (unsigned long long)budget,
 				    (unsigned long long)layout->min_budget_bytes);
-	return rc;
+	if (rc)
+		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE,
+				    "no memory for choosing what stays in memory");
+	return 0;
 }
 
 /* Memory for the slots and the resident units, and the cache over it. */
@@ -252,21 +255,23 @@ static int lay_out(struct weir_stream *stream, struct weir_pool *pool, struct we
 	struct weir_stream_info *info = &stream->info;
 	struct weir_pool_stats stats;
 	struct wr_layout layout = {0};
-	uint64_t budget, free_bytes;
+	uint64_t budget;
 	int rc;
 
 	weir_pool_stats(pool, &stats);
-	free_bytes = stats.free_bytes;
-	budget = stream->plan.budget_bytes ? stream->plan.budget_bytes : free_bytes;
+	budget = stream->plan.budget_bytes ? stream->plan.budget_bytes : stats.free_bytes;
 	budget = wr_align_down(budget, WR_AREA_ALIGN);
-	if (budget > free_bytes)
-		return wr_error_set(err, -ENOSPC, NULL, WEIR_OFFSET_NONE,
-				    "the plan wants %llu bytes and the context has %llu free",
-				    (unsigned long long)budget, (unsigned long long)free_bytes);
 	rc = choose_residents(stream, budget, &layout, err);
 	info->min_budget_bytes = layout.min_budget_bytes;
 	if (rc)
 		return rc;
+	if (budget > stats.free_bytes)
+		return wr_error_set(err, -ENOSPC, NULL, WEIR_OFFSET_NONE,
+				    "the plan wants %llu bytes and the context has %llu free; the "
+				    "smallest budget that would do is %llu bytes",
+				    (unsigned long long)budget,
+				    (unsigned long long)stats.free_bytes,
+				    (unsigned long long)layout.min_budget_bytes);
 	rc = wr_area_init(&stream->area, pool,
 			  (size_t)(2 * layout.slot_bytes + layout.resident_bytes));
 	if (!rc)
@@ -276,7 +281,7 @@ static int lay_out(struct weir_stream *stream, struct weir_pool *pool, struct we
 				    "the pool's free memory is in pieces too small for this plan");
 	info->plan_bytes = stream->units->plan_bytes;
 	info->unit_bytes = stream->units->unit_bytes;
-	info->budget_bytes = budget;
+	info->budget_bytes = stream->area.bytes;
 	info->window_bytes = 2 * layout.slot_bytes;
 	info->nr_units = stream->units->nr;
 	if (info->plan_bytes + 2 * info->unit_bytes > budget)
@@ -356,20 +361,20 @@ void weir_stream_close(struct weir_stream *stream)
 	wr_free(stream);
 }
 
-/* Start the reads of what comes after the unit that is being got. */
-static void read_ahead(struct weir_stream *stream)
+/* Start the reads of what comes, @from on: the first unit that is not being got already. */
+static void read_ahead(struct weir_stream *stream, uint64_t from)
 {
 	uint64_t nr = stream->units->nr;
-	uint64_t end = stream->cursor + nr;
+	uint64_t end = stream->cursor + nr, last;
 	uint64_t limit = ahead_knob.default_value;
 
-	if (stream->plan.passes)
-		end = wr_min(end, stream->plan.passes * nr);
+	if (stream->plan.passes && !wr_mul_overflow(stream->plan.passes, nr, &last))
+		end = wr_min(end, last);
 	if (stream->parts.knobs)
 		limit = weir_knob_get(stream->parts.knobs, stream->ahead_knob);
 	/* Two units at least, whatever their size. */
 	limit = wr_max(limit, stream->info.window_bytes);
-	stream->ahead = wr_max(stream->ahead, stream->cursor + 1);
+	stream->ahead = wr_max(stream->ahead, from);
 	for (; stream->ahead < end && stream->ahead_bytes < limit; stream->ahead++) {
 		struct stream_unit *unit = &stream->stream_units[unit_of(stream, stream->ahead)];
 		int rc = wr_cache_prefetch(stream->cache, unit_of(stream, stream->ahead));
@@ -436,6 +441,8 @@ static int unit_failed(struct weir_stream *stream, uint32_t index, int rc, struc
 	const struct weir_part *part = &stream->units->parts[stream->units->first[index]];
 	const struct wr_run *run = &stream->runs[unit->first_run];
 
+	/* To make room for it again, what was read ahead may have to go: look at all of it anew. */
+	stream->ahead = stream->cursor;
 	if (rc == -ECANCELED)
 		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "the stream was cancelled");
 	if (wr_load_relaxed(&unit->fetch.result))
@@ -453,8 +460,16 @@ int weir_stream_next(struct weir_stream *stream, struct weir_unit *ret, struct w
 	int rc;
 
 	release(stream);
+	if (wr_cache_is_cancelled(stream->cache))
+		return unit_failed(stream, index, -ECANCELED, err);
 	if (stream->in_pass && index == 0 && stream->pass.nr_units) {
+		/* What was written to during the pass gave some bytes from before, some from after. */
+		rc = wr_files_check(&stream->files, err);
+		if (rc)
+			return rc;
 		end_pass(stream);
+		/* The host does something else now: the device need not wait for it. */
+		read_ahead(stream, stream->cursor);
 		return 0;
 	}
 	if (!stream->in_pass)
@@ -466,7 +481,7 @@ int weir_stream_next(struct weir_stream *stream, struct weir_unit *ret, struct w
 		stream->checked = true;
 	}
 	wr_cache_get_begin(stream->cache, index, &get);
-	read_ahead(stream);
+	read_ahead(stream, stream->cursor + 1);
 	rc = wr_cache_get_wait(stream->cache, &get);
 	end_ahead(stream, unit);
 	if (rc)
