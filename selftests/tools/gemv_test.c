@@ -223,6 +223,24 @@ TEST_F(variant, gives_one_nan_for_every_kind_of_nan)
 	}
 }
 
+TEST_F(variant, keeps_the_sign_of_a_sum_that_underflows_to_zero)
+{
+	/* Every product rounds to -0; lanes behind the end of the row must not add +0. */
+	struct wr_gemv_tile tile = make(self, WR_GEMV_F32, 1, 67, 0, false);
+	uint32_t least = 1, bits;
+	float y;
+
+	if (!self->ops)
+		SKIP(return, "this CPU or compiler lacks %s", variant->name);
+	for (size_t i = 0; i < 67; i++) {
+		memcpy(&self->x[i], &least, sizeof(least));
+		memcpy(self->w_end - 67 * 4 + i * 4, &(uint32_t){0x80000001}, 4);
+	}
+	self->ops->rows(&tile, self->x, &y);
+	memcpy(&bits, &y, sizeof(bits));
+	EXPECT_EQ(0x80000000, bits);
+}
+
 TEST_F(variant, touches_any_cut_of_the_bytes_to_the_same_sum)
 {
 	const size_t bytes = 5003;
