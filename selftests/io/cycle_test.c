@@ -26,13 +26,22 @@ IO_EVERY_RUNG(ending)
 
 FIXTURE_SETUP(ending)
 {
+	struct weir_error err = {0};
+	struct weir_io_file *file;
+	struct weir_io *io;
+
 	self->opts = (struct weir_io_opts){
 		.size = sizeof(self->opts),
 		.backend = variant->backend,
 		.chunk_bytes = CHUNK,
 	};
+	IO_NEED_MEMORY_FILES(variant->memory);
 	io_scratch_path(self->path, sizeof(self->path), variant->memory, "ending");
 	ASSERT_EQ(io_file_make(self->path, FILE_BYTES), 0);
+	IO_OR_SKIP(weir_io_open(&self->opts, &io, &err), self->path, err);
+	IO_OR_SKIP(weir_io_file_open(io, self->path, &file, &err), self->path, err);
+	weir_io_file_close(file);
+	weir_io_close(io);
 	self->buf = io_buffer(BUF_BYTES);
 }
 

@@ -42,12 +42,14 @@ FIXTURE_SETUP(faulty)
 		.backend = variant->backend,
 		.chunk_bytes = CHUNK,
 	};
+	struct weir_error err = {0};
 
+	IO_NEED_MEMORY_FILES(variant->memory);
 	io_scratch_path(self->path, sizeof(self->path), variant->memory, "fault");
 	io_scratch_path(self->other, sizeof(self->other), variant->memory, "fault-other");
 	ASSERT_EQ(io_file_make(self->path, FILE_BYTES), 0);
-	ASSERT_EQ(weir_io_open(&opts, &self->io, NULL), 0);
-	ASSERT_EQ(weir_io_file_open(self->io, self->path, &self->file, NULL), 0);
+	IO_OR_SKIP(weir_io_open(&opts, &self->io, &err), self->path, err);
+	IO_OR_SKIP(weir_io_file_open(self->io, self->path, &self->file, &err), self->path, err);
 	self->buf = io_buffer(BUF_BYTES);
 	ASSERT_EQ(weir_io_register(self->io, self->buf, BUF_BYTES), 0);
 	io_gate_init(&self->gate, false);

@@ -15,6 +15,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define HUGE_BYTES ((size_t)2 << 20)
@@ -247,10 +248,13 @@ long io_resident_pages(const char *path)
 	size_t pages = bytes > 0 ? ((size_t)bytes + 4095) / 4096 : 0;
 	unsigned char *in = calloc(pages + 1, 1);
 	void *map = MAP_FAILED;
+	struct statfs fs;
 
+	if (fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == 0x01021994 /* TMPFS_MAGIC */)
+		pages = 0;
 	if (pages != 0)
 		map = mmap(NULL, (size_t)bytes, PROT_READ, MAP_SHARED, fd, 0);
-	if (map == MAP_FAILED || mincore(map, (size_t)bytes, in) != 0)
+	if (pages != 0 && (map == MAP_FAILED || mincore(map, (size_t)bytes, in) != 0))
 		nr = -errno;
 	for (size_t i = 0; i < pages && nr >= 0; i++)
 		nr += in[i] & 1;

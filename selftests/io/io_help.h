@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #include <weir/io.h>
 
@@ -40,6 +41,38 @@
 		.backend = WEIR_IO_AUTO,        \
 		.memory = true,                 \
 	};
+
+/*
+ * A skip in a fixture's setup: the harness goes on with the test unless the setup has not passed,
+ * and reports the skip all the same.
+ */
+#define IO_SKIP_SETUP(...)             \
+	do {                           \
+		SKIP(, __VA_ARGS__);   \
+		_metadata->passed = 0; \
+		return;                \
+	} while (0)
+
+/* In a setup: @call must succeed, or give -EOPNOTSUPP on a machine that lacks a rung. */
+#define IO_OR_SKIP(call, path, err)                         \
+	do {                                                \
+		int rc_ = (call);                           \
+		if (rc_ == -EOPNOTSUPP) {                   \
+			unlink(path);                       \
+			IO_SKIP_SETUP("%s", (err).message); \
+		}                                           \
+		ASSERT_EQ(rc_, 0)                           \
+		{                                           \
+			TH_LOG("%s", (err).message);        \
+		}                                           \
+	} while (0)
+
+/* Of a variant, in a fixture's setup. */
+#define IO_NEED_MEMORY_FILES(memory)                           \
+	do {                                                   \
+		if ((memory) && access("/dev/shm", W_OK) != 0) \
+			IO_SKIP_SETUP("there is no /dev/shm"); \
+	} while (0)
 
 /* A name in the build folder, or in memory (tmpfs), of this process. */
 void io_scratch_path(char *path, size_t path_bytes, bool memory, const char *name);
@@ -98,7 +131,7 @@ int io_nr_fds(void);
 int io_nr_threads(void);
 /* A line of /proc/self/status, as VmRSS or VmPin. */
 long io_status_kib(const char *name);
-/* Pages of the file in the page cache, or -errno. */
+/* Pages of the file in the page cache, or -errno; 0 where the page cache is the file (tmpfs). */
 long io_resident_pages(const char *path);
 
 /*

@@ -83,6 +83,33 @@ static int read_whole(FIXTURE_DATA(ladder) * self)
 	return rc;
 }
 
+/* First in a test that takes one thing away: the machine must give all of it to begin with. */
+#define NEED_HIGHEST_RUNG()                                                              \
+	do {                                                                             \
+		ASSERT_EQ(open_engine(self, WEIR_IO_AUTO), 0);                           \
+		if (weir_io_backend(self->io) != WEIR_IO_FIXED)                          \
+			SKIP(return, "%s", weir_io_backend_reason(self->io));            \
+		if (read_whole(self) != 0 || !is_direct(self))                           \
+			SKIP(return, "this file system has no direct reads (O_DIRECT)"); \
+		close_all(self);                                                         \
+	} while (0)
+
+static void close_all(FIXTURE_DATA(ladder) * self)
+{
+	weir_io_file_close(self->file);
+	weir_io_close(self->io);
+	self->file = NULL;
+	self->io = NULL;
+}
+
+static bool is_direct(FIXTURE_DATA(ladder) * self)
+{
+	struct weir_io_file_info info;
+
+	weir_io_file_info(self->file, &info);
+	return info.direct != 0;
+}
+
 static bool reason_has(FIXTURE_DATA(ladder) * self, const char *text)
 {
 	return strstr(weir_io_backend_reason(self->io), text) != NULL;
@@ -92,6 +119,7 @@ static bool reason_has(FIXTURE_DATA(ladder) * self, const char *text)
 
 TEST_F(ladder, nothing_refused_is_the_highest_rung)
 {
+	NEED_HIGHEST_RUNG();
 	ASSERT_EQ(open_engine(self, WEIR_IO_AUTO), 0);
 	EXPECT_EQ(weir_io_backend(self->io), WEIR_IO_FIXED);
 	EXPECT_STREQ(weir_io_backend_reason(self->io), "highest rung");
@@ -112,10 +140,7 @@ static void expect_pread(struct __test_metadata *_metadata, FIXTURE_DATA(ladder)
 	}
 	EXPECT_EQ(weir_io_register(self->io, self->buf, BUF_BYTES), 0);
 	EXPECT_EQ(read_whole(self), 0);
-	weir_io_file_close(self->file);
-	weir_io_close(self->io);
-	self->file = NULL;
-	self->io = NULL;
+	close_all(self);
 	EXPECT_EQ(open_engine(self, WEIR_IO_URING), -EOPNOTSUPP);
 	EXPECT_EQ(self->err.code, -EOPNOTSUPP);
 	EXPECT_NE(strstr(self->err.message, reason), NULL);
@@ -125,29 +150,33 @@ static void expect_pread(struct __test_metadata *_metadata, FIXTURE_DATA(ladder)
 
 TEST_F(ladder, a_filter_that_says_permission_denied)
 {
+	NEED_HIGHEST_RUNG();
 	if (!io_forbid(SYS_io_uring_setup, EPERM, -1))
-		SKIP(return, "seccomp filters");
+		SKIP(return, "system call filters (seccomp)");
 	expect_pread(_metadata, self, "Operation not permitted (by a seccomp filter");
 }
 
 TEST_F(ladder, a_filter_or_kernel_without_the_call)
 {
+	NEED_HIGHEST_RUNG();
 	if (!io_forbid(SYS_io_uring_setup, ENOSYS, -1))
-		SKIP(return, "seccomp filters");
+		SKIP(return, "system call filters (seccomp)");
 	expect_pread(_metadata, self, "a kernel without io_uring");
 }
 
 TEST_F(ladder, a_ring_that_cannot_be_entered)
 {
+	NEED_HIGHEST_RUNG();
 	if (!io_forbid(SYS_io_uring_enter, EPERM, -1))
-		SKIP(return, "seccomp filters");
+		SKIP(return, "system call filters (seccomp)");
 	expect_pread(_metadata, self, "cannot be entered");
 }
 
 TEST_F(ladder, a_ring_that_cannot_be_asked)
 {
+	NEED_HIGHEST_RUNG();
 	if (!io_forbid(SYS_io_uring_register, EPERM, -1))
-		SKIP(return, "seccomp filters");
+		SKIP(return, "system call filters (seccomp)");
 	expect_pread(_metadata, self, "does not list its operations");
 }
 
@@ -192,8 +221,10 @@ static int auto_engine_under_sysctl(FIXTURE_DATA(ladder) * self, char value, boo
 
 TEST_F(ladder, the_sysctl_that_forbids_it_to_all)
 {
-	int rc = auto_engine_under_sysctl(self, '2', false, "kernel.io_uring_disabled is 2");
+	int rc;
 
+	NEED_HIGHEST_RUNG();
+	rc = auto_engine_under_sysctl(self, '2', false, "kernel.io_uring_disabled is 2");
 	if (rc == 77)
 		SKIP(return, "root and kernel.io_uring_disabled (Linux 6.6)");
 	EXPECT_EQ(rc, 0);
@@ -201,8 +232,10 @@ TEST_F(ladder, the_sysctl_that_forbids_it_to_all)
 
 TEST_F(ladder, the_sysctl_that_forbids_it_to_most)
 {
-	int rc = auto_engine_under_sysctl(self, '1', true, "kernel.io_uring_disabled is 1");
+	int rc;
 
+	NEED_HIGHEST_RUNG();
+	rc = auto_engine_under_sysctl(self, '1', true, "kernel.io_uring_disabled is 1");
 	if (rc == 77)
 		SKIP(return, "root and kernel.io_uring_disabled (Linux 6.6)");
 	EXPECT_EQ(rc, 0);
@@ -212,9 +245,10 @@ TEST_F(ladder, the_sysctl_that_forbids_it_to_most)
 
 TEST_F(ladder, no_registered_buffers_at_all)
 {
+	NEED_HIGHEST_RUNG();
 	if (!io_forbid(SYS_io_uring_register, EPERM, REGISTER_BUFFERS) ||
 	    !io_forbid(SYS_io_uring_register, EPERM, REGISTER_BUFFERS2))
-		SKIP(return, "seccomp filters");
+		SKIP(return, "system call filters (seccomp)");
 	EXPECT_EQ(open_engine(self, WEIR_IO_FIXED), -EOPNOTSUPP);
 	ASSERT_EQ(open_engine(self, WEIR_IO_AUTO), 0);
 	EXPECT_EQ(weir_io_backend(self->io), WEIR_IO_URING);
@@ -228,9 +262,10 @@ TEST_F(ladder, tables_without_holes)
 	struct weir_io_stats stats;
 	int64_t live;
 
+	NEED_HIGHEST_RUNG();
 	if (!io_forbid(SYS_io_uring_register, EINVAL, REGISTER_BUFFERS2) ||
 	    !io_forbid(SYS_io_uring_register, EINVAL, REGISTER_FILES2))
-		SKIP(return, "seccomp filters");
+		SKIP(return, "system call filters (seccomp)");
 	ASSERT_EQ(open_engine(self, WEIR_IO_FIXED), 0);
 	EXPECT_EQ(weir_io_register(self->io, self->buf + BUF_BYTES / 2, BUF_BYTES / 2), 0);
 	EXPECT_EQ(read_whole(self), 0);
@@ -256,6 +291,7 @@ TEST_F(ladder, a_region_of_many_pieces)
 	/* The same 2 MiB all over: a region of more than 1 GiB without the memory. */
 	char *base = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
+	NEED_HIGHEST_RUNG();
 	ASSERT_EQ(ftruncate(fd, (off_t)part), 0);
 	ASSERT_NE((void *)base, MAP_FAILED);
 	for (size_t i = 0; i < nr; i++)
@@ -276,16 +312,14 @@ TEST_F(ladder, a_region_of_many_pieces)
 	weir_io_stats(self->io, &stats);
 	EXPECT_EQ(stats.nr_fixed_chunks, 1);
 	EXPECT_EQ(stats.nr_chunks, 2);
-	weir_io_file_close(self->file);
-	weir_io_close(self->io);
-	self->file = NULL;
-	self->io = NULL;
+	close_all(self);
 	munmap(base, bytes);
 	close(fd);
 }
 
 TEST_F(ladder, a_region_that_is_not_mapped_is_the_callers_mistake)
 {
+	NEED_HIGHEST_RUNG();
 	ASSERT_EQ(open_engine(self, WEIR_IO_AUTO), 0);
 	EXPECT_EQ(weir_io_register(self->io, (void *)4096, 1 << 20), -EINVAL);
 	EXPECT_EQ(weir_io_backend(self->io), WEIR_IO_FIXED);
@@ -306,6 +340,7 @@ TEST_F(ladder, little_lockable_memory_steps_down_with_a_reason)
 {
 	const char *before;
 
+	NEED_HIGHEST_RUNG();
 	ASSERT_EQ(chmod(self->path, 0644), 0);
 	if (!little_lockable_memory(64 << 10))
 		SKIP(return, "a user other than root");
@@ -326,6 +361,7 @@ TEST_F(ladder, little_lockable_memory_steps_down_with_a_reason)
 
 TEST_F(ladder, little_lockable_memory_fails_a_rung_asked_for)
 {
+	NEED_HIGHEST_RUNG();
 	if (!little_lockable_memory(64 << 10))
 		SKIP(return, "a user other than root");
 	ASSERT_EQ(open_engine(self, WEIR_IO_FIXED), 0);
@@ -338,6 +374,7 @@ TEST_F(ladder, an_ordinary_user_gets_what_the_limit_allows)
 {
 	struct weir_io_stats stats;
 
+	NEED_HIGHEST_RUNG();
 	if (!little_lockable_memory(8 << 20))
 		SKIP(return, "a user other than root");
 	ASSERT_EQ(open_engine(self, WEIR_IO_AUTO), 0);
@@ -354,6 +391,9 @@ TEST_F(ladder, a_file_in_memory_is_read_buffered_unless_a_direct_rung_was_asked_
 {
 	struct weir_io_file_info info;
 
+	NEED_HIGHEST_RUNG();
+	if (access("/dev/shm", W_OK) != 0)
+		SKIP(return, "there is no /dev/shm");
 	unlink(self->path);
 	io_scratch_path(self->path, sizeof(self->path), true, "ladder");
 	ASSERT_EQ(io_file_make(self->path, FILE_BYTES), 0);
@@ -368,10 +408,7 @@ TEST_F(ladder, a_file_in_memory_is_read_buffered_unless_a_direct_rung_was_asked_
 			EXPECT_EQ(read_whole(self), -EOPNOTSUPP);
 			EXPECT_NE(strstr(self->err.message, "O_DIRECT"), NULL);
 		}
-		weir_io_file_close(self->file);
-		weir_io_close(self->io);
-		self->file = NULL;
-		self->io = NULL;
+		close_all(self);
 	}
 }
 
@@ -379,8 +416,9 @@ TEST_F(ladder, a_kernel_that_cannot_say_how_to_align_is_tried)
 {
 	struct weir_io_file_info info;
 
+	NEED_HIGHEST_RUNG();
 	if (!io_forbid(SYS_statx, ENOSYS, -1))
-		SKIP(return, "seccomp filters");
+		SKIP(return, "system call filters (seccomp)");
 	ASSERT_EQ(open_engine(self, WEIR_IO_AUTO), 0);
 	ASSERT_EQ(read_whole(self), 0);
 	weir_io_file_info(self->file, &info);
@@ -391,8 +429,9 @@ TEST_F(ladder, a_kernel_that_cannot_say_how_to_align_is_tried)
 
 TEST_F(ladder, a_kernel_without_reads_that_leave_no_pages_drops_them_behind)
 {
+	NEED_HIGHEST_RUNG();
 	if (!io_forbid(SYS_preadv2, EOPNOTSUPP, -1))
-		SKIP(return, "seccomp filters");
+		SKIP(return, "system call filters (seccomp)");
 	ASSERT_EQ(open_engine(self, WEIR_IO_BUFFERED), 0);
 	ASSERT_EQ(read_whole(self), 0);
 	EXPECT_LE(io_resident_pages(self->path), 1);
@@ -434,6 +473,7 @@ TEST_F(ladder, a_large_chunk_brings_large_limits_with_it)
 
 TEST_F(ladder, a_cpu_that_is_not_there_is_no_device)
 {
+	NEED_HIGHEST_RUNG();
 	self->opts.cpu = 1 + 1000;
 	for (uint32_t b = WEIR_IO_AUTO; b <= WEIR_IO_BUFFERED; b++)
 		EXPECT_EQ(open_engine(self, b), -ENODEV);
@@ -449,6 +489,7 @@ TEST_F(ladder, no_thread_to_be_had)
 	const struct rlimit none = {.rlim_cur = 0, .rlim_max = 0};
 	int before = io_nr_threads();
 
+	NEED_HIGHEST_RUNG();
 	ASSERT_EQ(setrlimit(RLIMIT_NPROC, &none), 0);
 	if (geteuid() == 0)
 		ASSERT_EQ(io_drop_privileges(), 0);
@@ -491,6 +532,7 @@ TEST_F(ladder, the_engines_threads_leave_signals_to_the_host)
 {
 	const uint64_t signals = (uint64_t)1 << (SIGINT - 1) | (uint64_t)1 << (SIGTERM - 1);
 
+	NEED_HIGHEST_RUNG();
 	ASSERT_EQ(open_engine(self, WEIR_IO_PREAD), 0);
 	ASSERT_EQ(read_whole(self), 0);
 	EXPECT_EQ(nr_threads_that_block(signals), 4);

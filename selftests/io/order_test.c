@@ -40,11 +40,13 @@ FIXTURE_SETUP(one_at_a_time)
 		.threads = 1,
 		.depth = 1,
 	};
+	struct weir_error err = {0};
 
+	IO_NEED_MEMORY_FILES(variant->memory);
 	io_scratch_path(self->path, sizeof(self->path), variant->memory, "order");
 	ASSERT_EQ(io_file_make(self->path, FILE_BYTES), 0);
-	ASSERT_EQ(weir_io_open(&opts, &self->io, NULL), 0);
-	ASSERT_EQ(weir_io_file_open(self->io, self->path, &self->file, NULL), 0);
+	IO_OR_SKIP(weir_io_open(&opts, &self->io, &err), self->path, err);
+	IO_OR_SKIP(weir_io_file_open(self->io, self->path, &self->file, &err), self->path, err);
 	self->buf = io_buffer(NR * 4 * CHUNK);
 	io_gate_init(&self->gate, true);
 	self->fault = (struct wr_io_fault){.filter = io_gate_filter, .arg = &self->gate};
@@ -234,11 +236,13 @@ FIXTURE_SETUP(many)
 		.threads = 16,
 		.depth = 16,
 	};
+	struct weir_error err = {0};
 
+	IO_NEED_MEMORY_FILES(variant->memory);
 	io_scratch_path(self->path, sizeof(self->path), variant->memory, "many");
 	ASSERT_EQ(io_file_make(self->path, FILE_BYTES), 0);
-	ASSERT_EQ(weir_io_open(&opts, &self->io, NULL), 0);
-	ASSERT_EQ(weir_io_file_open(self->io, self->path, &self->file, NULL), 0);
+	IO_OR_SKIP(weir_io_open(&opts, &self->io, &err), self->path, err);
+	IO_OR_SKIP(weir_io_file_open(self->io, self->path, &self->file, &err), self->path, err);
 	self->buf = io_buffer(2 * FILE_BYTES);
 }
 
