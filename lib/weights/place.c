@@ -33,9 +33,14 @@ struct parts {
 	uint8_t tail;
 };
 
-static bool is(const struct piece *piece, const char *word)
+/* Most words differ in the first letter, so this is no call. */
+static inline bool is(const struct piece *piece, const char *word)
 {
-	return strlen(word) == piece->bytes && memcmp(piece->p, word, piece->bytes) == 0;
+	for (uint32_t i = 0; i < piece->bytes; i++) {
+		if (word[i] != piece->p[i])
+			return false;
+	}
+	return word[piece->bytes] == '\0';
 }
 
 static bool begins(const struct piece *piece, const char *word)
@@ -197,10 +202,12 @@ static const struct slot slots[] = {
 
 #define SLOT_EXPERTS 60u
 
-static uint16_t slot_of(const char *path, size_t bytes)
+static uint16_t slot_of(const char *path, uint32_t bytes)
 {
+	const struct piece piece = {path, bytes};
+
 	for (size_t i = 0; i < wr_array_size(slots); i++) {
-		if (strlen(slots[i].path) == bytes && memcmp(slots[i].path, path, bytes) == 0)
+		if (is(&piece, slots[i].path))
 			return slots[i].slot;
 	}
 	return WR_SLOT_UNKNOWN;
@@ -239,7 +246,7 @@ static void place_in_layer(const struct parts *parts, uint32_t from, struct wr_p
 	}
 	if (last->bytes > 5 && memcmp(last->p + last->bytes - 5, "_exps", 5) == 0)
 		place->stacked = true;
-	place->slot = slot_of(first->p, (size_t)(last->p - first->p) + last->bytes);
+	place->slot = slot_of(first->p, (uint32_t)(last->p - first->p) + last->bytes);
 }
 
 /* The component that numbers a layer, 0 when none does. */

@@ -67,8 +67,18 @@ static int by_place(const void *a, const void *b)
 	return (x->name > y->name) - (x->name < y->name);
 }
 
+static bool is_sorted(const struct wr_table *table)
+{
+	for (uint32_t i = 1; i < table->nr; i++) {
+		if (by_place(&table->entry[i - 1], &table->entry[i]) > 0)
+			return false;
+	}
+	return true;
+}
+
+/* Writers list tensors in file order, so there is mostly nothing to do. */
 void wr_table_sort(struct wr_table *table)
 {
-	if (table->nr > 1)
+	if (!is_sorted(table))
 		qsort(table->entry, table->nr, sizeof(*table->entry), by_place);
 }
