@@ -196,9 +196,9 @@ struct weir_model_file {
  * total_size is logged.
  *
  * Reads headers only. Limits, all -EFBIG: 100,000,000 bytes of a safetensors header (as
- * the format's own reader), 1 GiB of GGUF metadata, 64 MiB of an index, 1,023 bytes of a
- * tensor's name, WEIR_MAX_DIMS dimensions, 2^24 tensors, 4,096 shards, an alignment of
- * 1 MiB. Memory while reading: 256 KiB and what the index takes.
+ * the format's own reader), 1 GiB of GGUF metadata in 65,536 values, 64 MiB of an index,
+ * 1,023 bytes of a tensor's name, WEIR_MAX_DIMS dimensions, 2^20 tensors, 4,096 shards,
+ * an alignment of 1 MiB. Memory while reading: 256 KiB and what the index takes.
  *
  * Context: Any thread. May block, but not for the writer of a FIFO. Keeps no file open.
  * Owner:   The caller, until weir_model_close().

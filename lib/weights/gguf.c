@@ -532,6 +532,10 @@ static int parse(struct parse *p)
 		code = check_count(p, 8, p->nr_tensors, TENSOR_LEAST, "tensors");
 	if (code == 0)
 		code = check_count(p, 16, p->nr_pairs, PAIR_LEAST, "values");
+	if (code == 0 && p->nr_pairs > WR_GGUF_PAIRS_MOST)
+		code = wr_src_fail(p->src, -EFBIG, 16,
+				   "%" PRIu64 " values are above the limit of %u", p->nr_pairs,
+				   WR_GGUF_PAIRS_MOST);
 	for (uint64_t i = 0; code == 0 && i < p->nr_pairs; i++)
 		code = take_pair(p);
 	if (code == 0)

@@ -20,8 +20,10 @@
 #define WR_GGUF_HEADER_MOST (UINT64_C(1) << 30) /* metadata and tensor list */
 #define WR_INDEX_MOST	    (64u << 20)		/* model.safetensors.index.json */
 #define WR_CONFIG_MOST	    (1u << 20)		/* config.json */
-#define WR_TENSORS_MOST	    (1u << 24)
-#define WR_SHARDS_MOST	    4096u
+/* Ten times what the largest published models have; keys of one file, a thousand times. */
+#define WR_TENSORS_MOST	   (1u << 20)
+#define WR_GGUF_PAIRS_MOST 65536u
+#define WR_SHARDS_MOST	   4096u
 /* ggml keeps 63 bytes of a name; the longest of published safetensors files have about 150. */
 #define WR_TENSOR_NAME_MOST 1023u
 

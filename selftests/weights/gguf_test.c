@@ -224,6 +224,13 @@ static uint64_t too_many_values(struct mb_bytes *b)
 	return 16;
 }
 
+static uint64_t more_values_than_are_read(struct mb_bytes *b)
+{
+	mb_gguf_head(b, 3, 0, 65537);
+	mb_zeros(b, 65537 * 14);
+	return 16;
+}
+
 /* The tensors fit before the values are read, and no longer after. */
 static uint64_t too_many_tensors_after_the_values(struct mb_bytes *b)
 {
@@ -583,6 +590,7 @@ static const struct bad bads[] = {
 	BAD(version_3_swapped, -EOPNOTSUPP),
 	BAD(too_many_tensors, -ENODATA),
 	BAD(too_many_values, -ENODATA),
+	BAD(more_values_than_are_read, -EFBIG),
 	BAD(too_many_tensors_after_the_values, -ENODATA),
 	BAD(empty_key, -EBADMSG),
 	BAD(key_twice, -EBADMSG),
