@@ -423,8 +423,8 @@ TEST_F(order, a_config_that_makes_no_sense_changes_nothing)
 		"{\"vision_config\": {\"deepstack_visual_indexes\": [-1]}}",
 		"{\"vision_config\": {\"deepstack_visual_indexes\": [99999999999]}}",
 		"{\"vision_config\": {\"deepstack_visual_indexes\": \"5\"}}",
-		"{\"vision_config\": {\"deepstack_visual_indexes\": "
-		"[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]}}",
+		("{\"vision_config\": {\"deepstack_visual_indexes\": "
+		 "[1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1]}}"),
 	};
 
 	for (size_t i = 0; i < wr_array_size(configs); i++) {
