@@ -64,6 +64,9 @@ static void list_safetensors(struct tm_list *list, unsigned layers)
 		add(list, "F32", 2, 97, 512, LAYER "mlp.down_proj.weight", i);
 		add(list, "BF16", 2, 512, 97, LAYER "mlp.gate_proj.weight", i);
 		add(list, "BF16", 2, 512, 97, LAYER "mlp.up_proj.weight", i);
+	}
+	/* Apart from the first half of their layers: a layer is two reads. */
+	for (unsigned i = layers; i--;) {
 		/* Three bytes: what follows begins at an odd offset. */
 		add(list, "U8", 1, 1, 3, LAYER "self_attn.q_norm.weight", i);
 		add(list, "BF16", 2, 64, 97, LAYER "self_attn.k_proj.weight", i);
