@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/* The context: what it opens, what it refuses, and that nothing of it remains. */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+
+#include <weir/weir.h>
+
+#include "base/alloc.h"
+#include "io/io_help.h"
+#include "stream/testmodel.h"
+
+#define POOL_BYTES ((size_t)4 << 20)
+#define NR_CYCLES  200
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define OWN_MEMORY_ONLY 0
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define OWN_MEMORY_ONLY 0
+#endif
+#endif
+#ifndef OWN_MEMORY_ONLY
+#define OWN_MEMORY_ONLY 1
+#endif
+
+static struct weir_opts options(void)
+{
+	return (struct weir_opts){.size = sizeof(struct weir_opts),
+				  .budget_bytes = POOL_BYTES,
+				  .page_kinds = 1u << WEIR_PAGE_4K};
+}
+
+TEST(a_context_without_a_budget_or_with_flags_of_the_future_is_refused)
+{
+	struct weir_opts opts = options();
+	struct {
+		struct weir_opts opts;
+		uint64_t newer;
+	} next = {.opts = options(), .newer = 1};
+	struct weir *weir = NULL;
+	struct weir_error err;
+
+	EXPECT_EQ(weir_open(NULL, &weir, &err), -EINVAL);
+	opts.budget_bytes = 0;
+	EXPECT_EQ(weir_open(&opts, &weir, &err), -EINVAL);
+	EXPECT_EQ(err.code, -EINVAL);
+	EXPECT_NE(strstr(err.message, "budget_bytes"), NULL);
+	opts = options();
+	opts.flags = 1u << 31;
+	EXPECT_EQ(weir_open(&opts, &weir, NULL), -EINVAL);
+	next.opts.size = sizeof(next);
+	EXPECT_EQ(weir_open(&next.opts, &weir, &err), -E2BIG);
+	EXPECT_EQ(weir, NULL);
+}
+
+TEST(what_its_parts_refuse_it_refuses_with_their_reason)
+{
+	struct weir_opts opts = options();
+	struct weir *weir = NULL;
+	struct weir_error err;
+
+	opts.io_backend = 77;
+	EXPECT_EQ(weir_open(&opts, &weir, &err), -EINVAL);
+	EXPECT_NE(strstr(err.message, "backend"), NULL);
+	opts = options();
+	opts.page_kinds = 1u << 30;
+	EXPECT_EQ(weir_open(&opts, &weir, &err), -EINVAL);
+	opts = options();
+	opts.topo_synthetic = "no such machine";
+	EXPECT_EQ(weir_open(&opts, &weir, &err), -EINVAL);
+	opts = options();
+	opts.node_mask = (uint64_t)1 << 60;
+	EXPECT_EQ(weir_open(&opts, &weir, &err), -ENODEV);
+	opts = options();
+	opts.budget_bytes = (size_t)1 << 50;
+	EXPECT_EQ(weir_open(&opts, &weir, &err), -ENOMEM);
+	EXPECT_EQ(err.code, -ENOMEM);
+	EXPECT_EQ(weir, NULL);
+	weir_close(NULL);
+}
+
+TEST(its_pool_has_the_budget_and_its_engine_the_rung)
+{
+	for (uint32_t rung = WEIR_IO_FIXED; rung <= WEIR_IO_BUFFERED; rung++) {
+		struct weir_opts opts = options();
+		struct weir_pool_stats stats;
+		struct weir *weir;
+
+		opts.io_backend = rung;
+		ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+		weir_pool_stats(weir_get_pool(weir), &stats);
+		EXPECT_EQ(stats.capacity_bytes, POOL_BYTES);
+		EXPECT_EQ(stats.free_bytes, POOL_BYTES);
+		EXPECT_EQ(weir_io_backend(weir_get_io(weir)), (int)rung);
+		EXPECT_NE(weir_get_topo(weir), NULL);
+		weir_close(weir);
+	}
+}
+
+static void note_progress(void *arg, size_t done_bytes, size_t total_bytes)
+{
+	size_t *seen = arg;
+
+	seen[0] = done_bytes;
+	seen[1] = total_bytes;
+}
+
+TEST(its_progress_reaches_the_whole_budget)
+{
+	struct weir_opts opts = options();
+	size_t seen[2] = {0};
+	struct weir *weir;
+
+	opts.progress = note_progress;
+	opts.progress_arg = seen;
+	ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+	EXPECT_EQ(seen[0], POOL_BYTES);
+	EXPECT_EQ(seen[1], POOL_BYTES);
+	weir_close(weir);
+}
+
+TEST(a_described_machine_moves_no_thread)
+{
+	struct weir_opts opts = options();
+	struct test_model tm;
+	struct weir_loaded *loaded;
+	struct weir *weir;
+
+	ASSERT_TRUE(tm_open(&tm, TM_SINGLE, 1, false));
+	/* More processors than there are here. */
+	opts.topo_synthetic = "pack:4 core:64 pu:2";
+	ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+	ASSERT_EQ(weir_load(weir, tm.model, NULL, &loaded, NULL), 0);
+	weir_unload(loaded);
+	weir_close(weir);
+	opts = options();
+	opts.flags = WEIR_OPEN_NO_PIN;
+	ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+	weir_close(weir);
+	tm_close(&tm);
+}
+
+TEST(two_contexts_do_not_know_of_each_other)
+{
+	struct weir_opts opts = options();
+	struct weir_loaded *in_a, *in_b;
+	struct weir *a, *b;
+	struct test_model tm;
+	struct weir_view view;
+
+	ASSERT_TRUE(tm_open(&tm, TM_SINGLE, 1, false));
+	ASSERT_EQ(weir_open(&opts, &a, NULL), 0);
+	ASSERT_EQ(weir_open(&opts, &b, NULL), 0);
+	ASSERT_EQ(weir_load(a, tm.model, NULL, &in_a, NULL), 0);
+	ASSERT_EQ(weir_load(b, tm.model, NULL, &in_b, NULL), 0);
+	weir_unload(in_a);
+	weir_close(a);
+	ASSERT_EQ(weir_loaded_view(in_b, weir_model_at(tm.model, 0), &view), 0);
+	EXPECT_TRUE(tm_view_is_right(&tm, &view));
+	weir_unload(in_b);
+	weir_close(b);
+	tm_close(&tm);
+}
+
+TEST(open_gives_up_cleanly_wherever_memory_runs_out)
+{
+	struct weir_opts opts = options();
+	int64_t live = wr_test_alloc_live();
+	struct weir_error err;
+	struct weir *weir = NULL;
+	int nr_fds, nr_threads;
+	uint64_t n;
+
+	ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+	weir_close(weir);
+	weir = NULL;
+	nr_fds = io_nr_fds();
+	nr_threads = io_nr_threads();
+	for (n = 1; n < 500; n++) {
+		int rc;
+
+		wr_test_alloc_fail_at(n);
+		memset(&err, 0, sizeof(err));
+		rc = weir_open(&opts, &weir, &err);
+		if (!wr_test_alloc_failed())
+			break;
+		/* Some memory only says why; without it nothing fails. */
+		EXPECT_TRUE(rc == 0 || rc == -ENOMEM);
+		EXPECT_EQ(err.code, rc);
+		if (rc == 0)
+			weir_close(weir);
+		else
+			EXPECT_EQ(weir, NULL);
+		weir = NULL;
+		EXPECT_EQ(wr_test_alloc_live(), live);
+		EXPECT_EQ(io_nr_fds(), nr_fds);
+		EXPECT_EQ(io_nr_threads(), nr_threads);
+	}
+	wr_test_alloc_fail_at(0);
+	EXPECT_GT(n, 10u);
+	weir_close(weir);
+	EXPECT_EQ(wr_test_alloc_live(), live);
+}
+
+TEST(many_contexts_opened_and_closed_leave_nothing)
+{
+	struct weir_opts opts = options();
+	int nr_fds = 0, nr_threads = 0;
+	int64_t live = 0;
+	long rss = 0;
+
+	for (int i = 0; i < NR_CYCLES; i++) {
+		struct weir *weir;
+
+		opts.io_backend = (uint32_t)i % (WEIR_IO_BUFFERED + 1);
+		ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+		weir_close(weir);
+		/* What the C library and hwloc keep for themselves they have by now. */
+		if (i == NR_CYCLES / 4) {
+			nr_fds = io_nr_fds();
+			nr_threads = io_nr_threads();
+			live = wr_test_alloc_live();
+			rss = io_status_kib("VmRSS");
+		}
+	}
+	EXPECT_EQ(io_nr_fds(), nr_fds);
+	EXPECT_EQ(io_nr_threads(), nr_threads);
+	EXPECT_EQ(wr_test_alloc_live(), live);
+	if (OWN_MEMORY_ONLY)
+		EXPECT_LE(io_status_kib("VmRSS"), rss + 2048);
+}
+
+TEST_HARNESS_MAIN
