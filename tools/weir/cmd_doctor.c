@@ -177,6 +177,15 @@ static void look_at_kernel(struct wr_doctor *d)
 		wr_doctor_add(d, WR_DOCTOR_OK, "kernel", "Linux %s, %s", u.release, u.machine);
 }
 
+static int not_there(bool json, const char *path, int code)
+{
+	struct weir_error err = {.code = -code, .offset = WEIR_OFFSET_NONE};
+
+	snprintf(err.message, sizeof(err.message), "cannot be looked at: %s", strerror(code));
+	snprintf(err.file, sizeof(err.file), "%s", path);
+	return wr_ui_fail(json, "doctor", &err);
+}
+
 int cmd_doctor(int argc, char **argv)
 {
 	bool json = false;
@@ -203,7 +212,7 @@ int cmd_doctor(int argc, char **argv)
 	if (nr)
 		d.path = argv[1];
 	if (access(d.path, F_OK))
-		return wr_ui_fail_code(json, "doctor", -errno, "%s: %s", d.path, strerror(errno));
+		return not_there(json, d.path, errno);
 	d.facts = json_object();
 	look_at_kernel(&d);
 	wr_doctor_processor(&d);
