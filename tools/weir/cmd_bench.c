@@ -63,6 +63,8 @@ int cmd_bench(int argc, char **argv)
 			continue;
 		if (benches[i].needs_path && !args.path)
 			return wr_ui_usage_error(&usage, "%s needs a PATH", argv[1]);
+		if (!benches[i].needs_path && args.path)
+			return wr_ui_usage_error(&usage, "one argument too many: %s", args.path);
 		return benches[i].run(&args);
 	}
 	return wr_ui_usage_error(&usage, "there is no benchmark \"%s\"", argv[1]);
