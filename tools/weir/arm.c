@@ -70,6 +70,23 @@ static uint64_t useful_budget(const struct weir_units *units, uint64_t budget)
 	return budget < most ? budget : most;
 }
 
+/*
+ * A budget that is too small for a page on every node, 0 among them, is refused by the stream,
+ * which knows how much would do: the context gets that page.
+ */
+static int open_context(struct weir_opts *opts, struct weir_plan *plan, struct weir **ret,
+			struct weir_error *err)
+{
+	const size_t least = (size_t)64 * 4096;
+	int rc = weir_open(opts, ret, err);
+
+	if (rc != -EINVAL || opts->budget_bytes >= least)
+		return rc;
+	plan->budget_bytes = opts->budget_bytes ? opts->budget_bytes : 1;
+	opts->budget_bytes = least;
+	return weir_open(opts, ret, err);
+}
+
 static int open_weir(struct weir_arm *w, const struct wr_arm *arm, const struct weir_model *model,
 		     const struct weir_units *units, struct wr_arm_result *ret)
 {
@@ -84,7 +101,7 @@ static int open_weir(struct weir_arm *w, const struct wr_arm *arm, const struct 
 	int rc;
 
 	wr_ui_progress_start(&w->progress, "touching memory", opts.budget_bytes, !arm->progress);
-	rc = weir_open(&opts, &w->weir, &ret->err);
+	rc = open_context(&opts, &plan, &w->weir, &ret->err);
 	wr_ui_progress_end(&w->progress);
 	if (rc)
 		return rc;
