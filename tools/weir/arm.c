@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "arm_internal.h"
 #include "peak.h"
@@ -46,10 +47,15 @@ struct weir_arm {
 	struct wr_ui_progress progress;
 };
 
-static void show_touching(void *arg, size_t done_bytes, size_t total_bytes)
+/* Opening cannot be stopped half-way, and there is nothing yet to put back in order. */
+void wr_arm_touching(void *arg, size_t done_bytes, size_t total_bytes)
 {
 	(void)total_bytes;
 	wr_ui_progress_update(arg, done_bytes);
+	if (wr_ui_interrupted()) {
+		wr_ui_progress_end(arg);
+		_exit(WR_EXIT_INTERRUPTED);
+	}
 }
 
 /*
@@ -94,7 +100,7 @@ static int open_weir(struct weir_arm *w, const struct wr_arm *arm, const struct 
 				 .budget_bytes = (size_t)useful_budget(units, arm->budget_bytes),
 				 .io_backend = arm->backend,
 				 .page_kinds = arm->page_kinds,
-				 .progress = show_touching,
+				 .progress = wr_arm_touching,
 				 .progress_arg = &w->progress};
 	struct weir_plan plan = arm->plan;
 	uint64_t begin = wr_ui_now_ns();

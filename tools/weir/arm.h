@@ -85,6 +85,9 @@ struct wr_arm_result {
 /* Run it in this process. Returns ret->rc. */
 int wr_arm_run(const struct wr_arm *arm, struct wr_arm_result *ret);
 
+/* Progress of opening a context; @arg is the struct wr_ui_progress. Ends the process after ^C. */
+void wr_arm_touching(void *arg, size_t done_bytes, size_t total_bytes);
+
 /* "fixed", ..., or "mmap". */
 const char *wr_arm_backend_name(uint32_t backend);
 

@@ -6,7 +6,9 @@
  * how long that took is printed as a row of its own.
  */
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "loadrun.h"
 #include "peak.h"
@@ -32,23 +34,39 @@ static int print_json(const struct wr_loadrun *run, const struct wr_loadrun_resu
 
 static int print_text(const struct wr_loadrun *run, const struct wr_loadrun_result *res)
 {
+	static const struct wr_ui_column columns[] = {{"", WR_UI_LEFT}, {"", WR_UI_WRAP}};
+	struct wr_ui_table *t = wr_ui_table_open(columns, 2);
 	struct weir_io *io = weir_get_io(run->weir);
 	struct weir_pool *pool = weir_get_pool(run->weir);
 	char a[WR_UI_TEXT], b[WR_UI_TEXT], c[WR_UI_TEXT];
 	double seconds = (double)res->ns / 1e9;
+	int rc;
 
-	printf("loaded       %s in %s: %s, %.3f CPU s/GB\n", wr_ui_bytes(a, res->bytes),
-	       wr_ui_duration(b, seconds), wr_ui_rate(c, (double)res->bytes / seconds),
-	       (double)res->cpu_ns / (double)res->bytes);
-	printf("io           %s: %s\n", weir_io_backend_name(weir_io_backend(io)),
-	       weir_io_backend_reason(io));
-	printf("pages        %s: %s\n", weir_page_kind_name(weir_pool_page_kind(pool)),
-	       weir_pool_page_reason(pool));
-	printf("page cache   grew by %" PRId64 " bytes\n", res->cache_growth);
-	printf("before that  %s to open and touch the memory\n",
-	       wr_ui_duration(a, (double)run->open_ns / 1e9));
-	printf("peak memory  %s\n", wr_ui_memory(a, wr_peak_bytes()));
-	return WR_EXIT_OK;
+	wr_ui_table_cell(t, "loaded");
+	wr_ui_table_cell(t, "%s in %s: %s, %.3f CPU s/GB", wr_ui_bytes(a, res->bytes),
+			 wr_ui_duration(b, seconds), wr_ui_rate(c, (double)res->bytes / seconds),
+			 res->bytes ? (double)res->cpu_ns / (double)res->bytes : 0.0);
+	wr_ui_reason(t, "io", weir_io_backend_name(weir_io_backend(io)),
+		     weir_io_backend_reason(io));
+	wr_ui_reason(t, "pages", weir_page_kind_name(weir_pool_page_kind(pool)),
+		     weir_pool_page_reason(pool));
+	wr_ui_table_cell(t, "page cache");
+	wr_ui_table_cell(t, "grew by %" PRId64 " bytes", res->cache_growth);
+	wr_ui_table_cell(t, "before that");
+	wr_ui_table_cell(t, "%s to open and touch the memory",
+			 wr_ui_duration(a, (double)run->open_ns / 1e9));
+	wr_ui_table_cell(t, "peak memory");
+	wr_ui_table_cell(t, "%s", wr_ui_memory(a, wr_peak_bytes()));
+	rc = wr_ui_table_print(t, stdout);
+	wr_ui_table_close(t);
+	return rc ? wr_ui_fail_code(false, "load", rc, "no memory for the table") : WR_EXIT_OK;
+}
+
+/* A load has nothing to put back in order, and the library ends none half-way. */
+static void stop_now(int signal_number)
+{
+	(void)signal_number;
+	_exit(WR_EXIT_INTERRUPTED);
 }
 
 int cmd_load(int argc, char **argv)
@@ -77,6 +95,8 @@ int cmd_load(int argc, char **argv)
 	rc = wr_ui_parse(&usage, argc, argv, &nr);
 	if (rc != WR_UI_RUN)
 		return rc;
+	signal(SIGINT, stop_now);
+	signal(SIGTERM, stop_now);
 	/* --io's words are in the order of enum weir_io_backend. */
 	rc = wr_loadrun_open(&run, argv[1], (uint32_t)io, pages ? 1u << (pages - 1) : 0, json,
 			     &err);

@@ -71,25 +71,36 @@ static int print_json(const struct wr_arm *arm, const struct wr_arm_result *res)
 	return wr_ui_json_print(root);
 }
 
-static void print_head(const struct wr_arm *arm, const struct wr_arm_result *res)
+/* Rows of a name and what is to be said of it, broken where the line ends. */
+static int print_head(const struct wr_arm *arm, const struct wr_arm_result *res)
 {
+	static const struct wr_ui_column columns[] = {{"", WR_UI_LEFT}, {"", WR_UI_WRAP}};
+	struct wr_ui_table *t = wr_ui_table_open(columns, 2);
 	char a[WR_UI_TEXT], b[WR_UI_TEXT], c[WR_UI_TEXT];
+	int rc;
 
-	printf("%s: %" PRIu64 " tensors, %s, of which a pass visits %s in %" PRIu32
-	       " units of at most %s\n",
-	       arm->path, res->nr_tensors, wr_ui_bytes(a, res->model_bytes),
-	       wr_ui_bytes(b, res->info.plan_bytes), res->info.nr_units,
-	       wr_ui_memory(c, res->info.unit_bytes));
-	if (res->backend == WR_ARM_MMAP) {
-		printf("mmap, no budget of its own\n");
-		return;
-	}
-	printf("budget %s: %s stay, two slots take %s; io %s (%s)\n",
-	       wr_ui_memory(a, arm->budget_bytes), wr_ui_memory(b, res->info.resident_bytes),
-	       wr_ui_memory(c, res->info.window_bytes), wr_arm_backend_name(res->backend),
-	       res->reason);
-	printf("pages %s%s%s\n", weir_page_kind_name((int)res->page_kind),
-	       res->page_reason[0] ? "; " : "", res->page_reason);
+	printf("%s: %" PRIu64 " tensors, %s\n", arm->path, res->nr_tensors,
+	       wr_ui_bytes(a, res->model_bytes));
+	wr_ui_table_cell(t, "pass");
+	wr_ui_table_cell(t, "visits %s in %" PRIu32 " units of at most %s",
+			 wr_ui_bytes(a, res->info.plan_bytes), res->info.nr_units,
+			 wr_ui_memory(b, res->info.unit_bytes));
+	wr_ui_table_cell(t, "budget");
+	if (res->backend == WR_ARM_MMAP)
+		wr_ui_table_cell(t, "none of its own");
+	else
+		wr_ui_table_cell(t, "%s: %s stay, two slots take %s",
+				 wr_ui_memory(a, arm->budget_bytes),
+				 wr_ui_memory(b, res->info.resident_bytes),
+				 wr_ui_memory(c, res->info.window_bytes));
+	wr_ui_reason(t, "io", wr_arm_backend_name(res->backend),
+		     res->backend == WR_ARM_MMAP ? "" : res->reason);
+	if (res->backend != WR_ARM_MMAP)
+		wr_ui_reason(t, "pages", weir_page_kind_name((int)res->page_kind),
+			     res->page_reason);
+	rc = wr_ui_table_print(t, stdout);
+	wr_ui_table_close(t);
+	return rc;
 }
 
 static int print_text(const struct wr_arm *arm, const struct wr_arm_result *res)
@@ -100,9 +111,8 @@ static int print_text(const struct wr_arm *arm, const struct wr_arm_result *res)
 		{"checksum", WR_UI_LEFT}};
 	struct wr_ui_table *t = wr_ui_table_open(columns, sizeof(columns) / sizeof(columns[0]));
 	char text[WR_UI_TEXT];
-	int rc;
+	int rc = print_head(arm, res);
 
-	print_head(arm, res);
 	for (uint32_t p = 0; p < res->nr_passes; p++) {
 		const struct wr_arm_pass *pass = &res->passes[p];
 
@@ -114,10 +124,11 @@ static int print_text(const struct wr_arm *arm, const struct wr_arm_result *res)
 		wr_ui_table_cell(t, "%s", wr_ui_duration(text, (double)pass->compute_ns / 1e9));
 		wr_ui_table_cell(t, "%016" PRIx64, pass->checksum);
 	}
-	rc = wr_ui_table_print(t, stdout);
+	printf("\n");
+	rc |= wr_ui_table_print(t, stdout);
 	wr_ui_table_close(t);
 	if (res->backend != WR_ARM_MMAP)
-		printf("least a pass can read with two units kept free: %s\n",
+		printf("\nleast a pass can read with two units kept free: %s\n",
 		       wr_ui_bytes(text, res->info.ideal_bytes));
 	printf("peak memory of the process: %s\n", wr_ui_memory(text, res->peak_bytes));
 	return rc ? WR_EXIT_FAILED : WR_EXIT_OK;
@@ -166,7 +177,7 @@ static int run(const struct stream_args *args, const char *path)
 	wr_ui_interrupt_init();
 	rc = wr_arm_run(&arm, &res);
 	if (res.interrupted)
-		return WR_EXIT_INTERRUPTED;
+		return wr_ui_fail_interrupted(args->json, "stream");
 	if (rc)
 		return wr_ui_fail(args->json, "stream", &res.err);
 	return args->json ? print_json(&arm, &res) : print_text(&arm, &res);

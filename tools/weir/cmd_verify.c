@@ -101,8 +101,7 @@ static int pick_error(struct check *c, int engine_code, struct weir_error *err)
 	else if (c->plain_code && c->plain_code != -ECANCELED)
 		*err = c->plain_err;
 	else if (engine_code || c->plain_code)
-		*err = (struct weir_error){
-			.code = -ECANCELED, .offset = WEIR_OFFSET_NONE, .message = "interrupted"};
+		*err = (struct weir_error){.code = -ECANCELED, .offset = WEIR_OFFSET_NONE};
 	else
 		return 0;
 	return err->code;
@@ -160,6 +159,19 @@ static int print_json(const struct check *c)
 		tensors));
 }
 
+static int print_backend(const struct weir_io *io)
+{
+	static const struct wr_ui_column columns[] = {{"", WR_UI_LEFT}, {"", WR_UI_WRAP}};
+	struct wr_ui_table *t = wr_ui_table_open(columns, 2);
+	int code;
+
+	wr_ui_reason(t, "io", weir_io_backend_name(weir_io_backend(io)),
+		     weir_io_backend_reason(io));
+	code = wr_ui_table_print(t, stdout);
+	wr_ui_table_close(t);
+	return code;
+}
+
 static int print_text(const struct check *c)
 {
 	static const struct wr_ui_column columns[] = {
@@ -182,14 +194,13 @@ static int print_text(const struct check *c)
 	if (bad || c->request->tensors)
 		code = wr_ui_table_print(t, stdout);
 	wr_ui_table_close(t);
-	if (code)
-		return wr_ui_fail_code(false, "verify", code, "no memory for the table");
 	printf("%s: %" PRIu32 " tensors, %s", c->request->path, weir_model_nr_tensors(c->model),
 	       wr_ui_bytes(text, total_bytes(c->model)));
-	printf(", %" PRIu32 " mismatches, %s", bad, wr_ui_duration(text, c->seconds));
-	printf(" (%s: %s)\n", weir_io_backend_name(weir_io_backend(c->io)),
-	       weir_io_backend_reason(c->io));
-	return WR_EXIT_OK;
+	printf(", %" PRIu32 " mismatches, %s\n", bad, wr_ui_duration(text, c->seconds));
+	if (!code)
+		code = print_backend(c->io);
+	return code ? wr_ui_fail_code(false, "verify", code, "no memory for the table")
+		    : WR_EXIT_OK;
 }
 
 static int check_model(struct check *c)
@@ -205,7 +216,7 @@ static int check_model(struct check *c)
 	if (!c->engine.hash || !c->plain.hash)
 		status = wr_ui_fail_code(c->request->json, "verify", -ENOMEM, "no memory");
 	else if ((code = run_both(c, &err)) == -ECANCELED)
-		status = (wr_ui_fail(c->request->json, "verify", &err), WR_EXIT_INTERRUPTED);
+		status = wr_ui_fail_interrupted(c->request->json, "verify");
 	else if (code)
 		status = wr_ui_fail(c->request->json, "verify", &err);
 	else if ((status = c->request->json ? print_json(c) : print_text(c)) == WR_EXIT_OK)

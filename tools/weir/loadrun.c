@@ -8,12 +8,6 @@
 #include "peak.h"
 #include "ui.h"
 
-static void show_touching(void *arg, size_t done_bytes, size_t total_bytes)
-{
-	(void)total_bytes;
-	wr_ui_progress_update(arg, done_bytes);
-}
-
 int wr_loadrun_open(struct wr_loadrun *run, const char *path, uint32_t backend, uint32_t page_kinds,
 		    bool quiet, struct weir_error *err)
 {
@@ -21,7 +15,7 @@ int wr_loadrun_open(struct wr_loadrun *run, const char *path, uint32_t backend, 
 	struct weir_opts opts = {.size = sizeof(opts),
 				 .io_backend = backend,
 				 .page_kinds = page_kinds,
-				 .progress = show_touching,
+				 .progress = wr_arm_touching,
 				 .progress_arg = &progress};
 	uint64_t begin = wr_ui_now_ns();
 	int rc;

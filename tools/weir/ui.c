@@ -89,6 +89,12 @@ int wr_ui_fail_code(bool json, const char *what, int code, const char *fmt, ...)
 	return wr_ui_fail(json, what, &err);
 }
 
+int wr_ui_fail_interrupted(bool json, const char *what)
+{
+	(void)wr_ui_fail_code(json, what, -EINTR, "interrupted");
+	return WR_EXIT_INTERRUPTED;
+}
+
 int wr_ui_json_print(json_t *root)
 {
 	/* Nanoseconds of a day survive 14 digits; 17 would print 0.1 as 0.10000000000000001. */

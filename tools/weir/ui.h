@@ -173,6 +173,12 @@ int wr_ui_table_print(const struct wr_ui_table *t, FILE *out);
 
 void wr_ui_table_close(struct wr_ui_table *t);
 
+/* Print a sentence or more on stdout, broken where the line of 80 columns ends. */
+void wr_ui_say(const char *fmt, ...) WEIR_PRINTF(1, 2);
+
+/* A row of two cells: @name, and "CHOICE: REASON"; lines of the reason become one. */
+void wr_ui_reason(struct wr_ui_table *t, const char *name, const char *choice, const char *reason);
+
 /* ---- messages (ui.c) ---- */
 
 /**
@@ -189,6 +195,9 @@ int wr_ui_fail(bool json, const char *what, const struct weir_error *err);
 
 /* The same from a code and a text of the caller's. */
 int wr_ui_fail_code(bool json, const char *what, int code, const char *fmt, ...) WEIR_PRINTF(4, 5);
+
+/* Say that ^C ended the command, as the error EINTR. Returns WR_EXIT_INTERRUPTED. */
+int wr_ui_fail_interrupted(bool json, const char *what);
 
 /* A JSON string of a path or a name; bytes that are no UTF-8 become '?'. */
 json_t *wr_ui_json_text(const char *text);

@@ -80,6 +80,21 @@ void wr_ui_table_cell(struct wr_ui_table *t, const char *fmt, ...)
 		t->cells[t->nr_cells++] = text;
 }
 
+void wr_ui_reason(struct wr_ui_table *t, const char *name, const char *choice, const char *reason)
+{
+	char line[1024];
+	size_t n = 0;
+
+	for (const char *p = reason; *p && n + 3 < sizeof(line); p++) {
+		if (*p == '\n')
+			line[n++] = ';';
+		line[n++] = *p == '\n' ? ' ' : *p;
+	}
+	line[n] = '\0';
+	wr_ui_table_cell(t, "%s", name);
+	wr_ui_table_cell(t, "%s%s%s", choice, n ? ": " : "", line);
+}
+
 static size_t width_of(const char *text)
 {
 	size_t n = 0;
@@ -221,4 +236,21 @@ int wr_ui_table_print(const struct wr_ui_table *t, FILE *out)
 		print_row(t, row, width, out);
 	}
 	return 0;
+}
+
+void wr_ui_say(const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	for (char *p = text; *p;) {
+		size_t bytes = break_at(p, MAX_WIDTH);
+
+		printf("%.*s\n", (int)bytes, p);
+		for (p += bytes; *p == ' ';)
+			p++;
+	}
 }
