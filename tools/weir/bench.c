@@ -14,7 +14,8 @@
 
 void wr_bench_add(struct wr_bench_series *series, double v)
 {
-	if (series->nr < WR_BENCH_MAX_ROUNDS)
+	/* What took no time that the clock can tell has no rate, and a quotient by it none. */
+	if (isfinite(v) && series->nr < WR_BENCH_MAX_ROUNDS)
 		series->v[series->nr++] = v;
 }
 
@@ -119,7 +120,8 @@ int wr_bench_arm(const struct wr_bench_model *m, const struct wr_arm *arm, uint6
 	rc = wr_limit_run(limit, run_arm, &copy, ret, sizeof(*ret), &report, err);
 	if (rc)
 		return rc;
-	if (ret->interrupted)
+	/* Only we may have been told to stop, as by kill(1); the child saw its work to the end. */
+	if (ret->interrupted || report.status == WR_EXIT_INTERRUPTED || wr_ui_interrupted())
 		return -EINTR;
 	if (!ret->rc && !ret->nr_passes) {
 		*err = (struct weir_error){.code = -EIO, .offset = WEIR_OFFSET_NONE};
@@ -197,9 +199,8 @@ void wr_bench_print_conditions(const char *path)
 
 	if (uname(&uts) || getloadavg(load, 3) < 1)
 		return;
-	printf("weir %s, Linux %s, load %.1f", weir_version(), uts.release, load[0]);
+	wr_ui_say("weir %s, Linux %s, load %.1f", weir_version(), uts.release, load[0]);
 	if (!wr_peak_device_find(path, &dev))
-		printf(", %s: read_ahead_kb %llu, scheduler %s", dev.name,
-		       (unsigned long long)dev.read_ahead_kb, dev.scheduler);
-	printf("\n");
+		wr_ui_say("%s: read_ahead_kb %llu, scheduler %s", dev.name,
+			  (unsigned long long)dev.read_ahead_kb, dev.scheduler);
 }

@@ -109,25 +109,27 @@ static int print_text(const struct demo *d)
 	char a[WR_UI_TEXT], b[WR_UI_TEXT], c[WR_UI_TEXT];
 
 	wr_bench_print_conditions(d->args->path);
-	printf("a pass visits %s; budget %s (%u %%); io %s, pages %s, %u compute threads (%s)\n\n",
-	       wr_ui_bytes(a, d->m.plan_bytes), wr_ui_memory(b, d->budget),
-	       d->args->budget_permille / 10, wr_arm_backend_name(d->weir.backend),
-	       weir_page_kind_name((int)d->weir.page_kind), d->weir.threads, d->weir.variant);
+	wr_ui_say("a pass visits %s; budget %s (%u %%); io %s, pages %s, %u compute threads (%s)",
+		  wr_ui_bytes(a, d->m.plan_bytes), wr_ui_memory(b, d->budget),
+		  d->args->budget_permille / 10, wr_arm_backend_name(d->weir.backend),
+		  weir_page_kind_name((int)d->weir.page_kind), d->weir.threads, d->weir.variant);
+	printf("\n");
 	print_passes(d);
-	printf("\nleast a pass can read in this budget, two units kept free: %s; weir reads %s\n",
-	       wr_ui_bytes(a, d->weir.info.ideal_bytes), wr_ui_bytes(b, (uint64_t)read));
+	printf("\n");
+	wr_ui_say("least a pass can read in this budget, two units kept free: %s; weir reads %s",
+		  wr_ui_bytes(a, d->weir.info.ideal_bytes), wr_ui_bytes(b, (uint64_t)read));
 	if (d->fio.bytes_per_second > 0)
-		printf("fio reads %s here, so these bytes take %s at best; the pass takes %s\n",
-		       wr_ui_rate(a, d->fio.bytes_per_second),
-		       wr_ui_duration(b, read / d->fio.bytes_per_second),
-		       wr_ui_duration(c, seconds));
+		wr_ui_say("fio reads %s here, so these bytes take %s at best; the pass takes %s",
+			  wr_ui_rate(a, d->fio.bytes_per_second),
+			  wr_ui_duration(b, read / d->fio.bytes_per_second),
+			  wr_ui_duration(c, seconds));
 	if (d->no_fio[0])
-		printf("fio: %s\n", d->no_fio);
+		wr_ui_say("fio: %s", d->no_fio);
 	printf("peak memory of the weir process: %s, %.0f MiB above its budget\n",
 	       wr_ui_memory(a, d->weir_peak),
 	       ((double)d->weir_peak - (double)d->budget) / (1 << 20));
 	if (d->no_mmap[0])
-		printf("no mmap next to it: %s\n", d->no_mmap);
+		wr_ui_say("no mmap next to it: %s", d->no_mmap);
 	else
 		printf("both ran in a memory cgroup of budget + %u MiB\n",
 		       (unsigned int)(WR_BENCH_OVERHEAD_BYTES >> 20));
@@ -199,16 +201,22 @@ static json_t *json_arm(const struct wr_arm_result *res)
 	return passes;
 }
 
+/* Null without fio, and where fio's clock did not tick. */
+static json_t *json_rate(double rate)
+{
+	return isfinite(rate) && rate > 0 ? json_real(rate) : json_null();
+}
+
 static int print_json(const struct demo *d)
 {
-	int rc = wr_ui_json_print(
-		json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:b}", "conditions",
-			  wr_bench_conditions(d->args->path), "path", d->args->path, "plan_bytes",
-			  wr_ui_json_u64(d->m.plan_bytes), "budget_bytes",
-			  wr_ui_json_u64(d->budget), "peak_bytes", wr_ui_json_u64(d->weir_peak),
-			  "ideal_bytes_per_pass", wr_ui_json_u64(d->weir.info.ideal_bytes), "weir",
-			  json_arm(&d->weir), "mmap", json_arm(&d->mmap), "fio_bytes_per_second",
-			  d->fio.bytes_per_second, "checksums_equal", checksums_equal(d)));
+	int rc = wr_ui_json_print(json_pack(
+		"{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:b}", "conditions",
+		wr_bench_conditions(d->args->path), "path", wr_ui_json_text(d->args->path),
+		"plan_bytes", wr_ui_json_u64(d->m.plan_bytes), "budget_bytes",
+		wr_ui_json_u64(d->budget), "peak_bytes", wr_ui_json_u64(d->weir_peak),
+		"ideal_bytes_per_pass", wr_ui_json_u64(d->weir.info.ideal_bytes), "weir",
+		json_arm(&d->weir), "mmap", json_arm(&d->mmap), "fio_bytes_per_second",
+		json_rate(d->fio.bytes_per_second), "checksums_equal", checksums_equal(d)));
 
 	return checksums_equal(d) ? rc : WR_EXIT_FAILED;
 }
@@ -230,7 +238,7 @@ int wr_bench_demo(const struct wr_bench_args *args)
 	if (!rc && args->svg)
 		rc = draw(&d, &err);
 	if (rc == -EINTR)
-		rc = WR_EXIT_INTERRUPTED;
+		rc = wr_ui_fail_interrupted(args->json, "bench demo");
 	else if (rc)
 		rc = wr_ui_fail(args->json, "bench demo", &err);
 	else

@@ -152,7 +152,6 @@ static int print_text(const struct bench *b)
 static int run(struct bench *b, const struct wr_bench_args *args)
 {
 	list_kernels(b);
-	wr_ui_interrupt_init();
 	for (uint32_t round = 0; round < args->rounds; round++) {
 		for (size_t i = 0; i < b->nr; i++) {
 			double read = read_rate(b);
@@ -163,9 +162,9 @@ static int run(struct bench *b, const struct wr_bench_args *args)
 				wr_bench_add(&b->read, read);
 			wr_bench_add(&b->kernels[i].rate, rate);
 			wr_bench_add(&b->kernels[i].ratio, rate / read);
+			if (wr_ui_interrupted())
+				return wr_ui_fail_interrupted(args->json, "bench gemv");
 		}
-		if (wr_ui_interrupted())
-			return WR_EXIT_INTERRUPTED;
 	}
 	return args->json ? print_json(b) : print_text(b);
 }
@@ -177,6 +176,7 @@ int wr_bench_gemv(const struct wr_bench_args *args)
 	static struct bench b;
 	int status;
 
+	wr_ui_interrupt_init();
 	b.area = mmap(NULL, all, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (b.area == MAP_FAILED)
 		return wr_ui_fail_code(args->json, "bench", -ENOMEM, "no memory for 256 MiB");

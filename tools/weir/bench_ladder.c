@@ -49,7 +49,7 @@ static int one_turn(const struct wr_bench_args *args, const struct wr_bench_mode
 			rung->checksum = 0;
 	wr_bench_add(&rung->seconds, wr_bench_steady(&res, wr_bench_pass_seconds));
 	wr_bench_add(&rung->cpu, (double)res.cpu_ns / 1e9 / args->passes);
-	return wr_ui_interrupted() ? -EINTR : 0;
+	return 0;
 }
 
 static void relate(struct rung *rungs)
@@ -101,8 +101,8 @@ static int print_text(const struct wr_bench_args *args, const struct rung *rungs
 	wr_ui_table_close(t);
 	for (size_t i = 0; i < NR_RUNGS; i++)
 		if (!rungs[i].works)
-			printf("%s does not work here: %s\n", wr_arm_backend_name(rungs[i].backend),
-			       rungs[i].reason);
+			wr_ui_say("%s does not work here: %s",
+				  wr_arm_backend_name(rungs[i].backend), rungs[i].reason);
 	printf("checksums: %s; bar: pread within 1.20 of uring\n",
 	       equal(rungs) ? "equal on every rung" : "DIFFER");
 	return equal(rungs) ? WR_EXIT_OK : WR_EXIT_FAILED;
@@ -121,9 +121,9 @@ static int print_json(const struct wr_bench_args *args, const struct rung *rungs
 						"seconds", wr_bench_json(&rungs[i].seconds),
 						"per_first_rung", wr_bench_json(&rungs[i].to_first),
 						"cpu_seconds", wr_bench_json(&rungs[i].cpu)));
-	rc = wr_ui_json_print(json_pack("{s:o, s:s, s:b, s:o}", "conditions",
-					wr_bench_conditions(args->path), "path", args->path,
-					"checksums_equal", equal(rungs), "rungs", list));
+	rc = wr_ui_json_print(json_pack(
+		"{s:o, s:o, s:b, s:o}", "conditions", wr_bench_conditions(args->path), "path",
+		wr_ui_json_text(args->path), "checksums_equal", equal(rungs), "rungs", list));
 	return equal(rungs) ? rc : WR_EXIT_FAILED;
 }
 
@@ -147,7 +147,7 @@ int wr_bench_ladder(const struct wr_bench_args *args)
 			rc = one_turn(args, &m, &rungs[r % 2 ? NR_RUNGS - 1 - i : i], &err);
 	wr_bench_model_close(&m);
 	if (rc)
-		return rc == -EINTR ? WR_EXIT_INTERRUPTED
+		return rc == -EINTR ? wr_ui_fail_interrupted(args->json, "bench ladder")
 				    : wr_ui_fail(args->json, "bench ladder", &err);
 	relate(rungs);
 	return args->json ? print_json(args, rungs) : print_text(args, rungs);

@@ -24,6 +24,7 @@ struct load_series {
 	struct wr_bench_series cache; /* page cache growth, per cent of the model */
 	char page_reason[128];	      /* why fio had no huge pages; "" when it had */
 	char fio[32];
+	char no_fio[128]; /* why there is no number of fio's; "" when there is */
 };
 
 static int weir_turn(struct wr_loadrun *run, struct load_series *s, struct weir_error *err)
@@ -45,8 +46,11 @@ static int fio_turn(const struct wr_bench_model *m, bool huge, struct load_serie
 	struct wr_fio_result res;
 	int rc = wr_bench_fio(m, huge, &res, err);
 
+	/* fio is a peer: where it does not run, weir's own numbers remain. */
+	if (rc && rc != -EINTR)
+		snprintf(s->no_fio, sizeof(s->no_fio), "%.120s", err->message);
 	if (rc)
-		return rc;
+		return rc == -EINTR ? rc : 0;
 	wr_bench_add(huge ? &s->huge : &s->plain, res.bytes_per_second / 1e9);
 	snprintf(s->fio, sizeof(s->fio), "%s", res.version);
 	if (!huge)
@@ -67,8 +71,6 @@ static int one_round(struct wr_loadrun *run, const struct wr_bench_model *m, uin
 		uint32_t arm = number % 2 ? 2 - turn : turn;
 
 		rc = arm == 0 ? weir_turn(run, s, err) : fio_turn(m, arm == 1, s, err);
-		if (rc == -ENOENT && arm)
-			rc = 0; /* no fio: weir's own numbers remain */
 	}
 	if (rc)
 		return rc;
@@ -109,11 +111,11 @@ static int print_text(const struct wr_loadrun *run, const struct load_series *s)
 	row(t, "page cache growth, % of the model", &s->cache, 2, "< 1");
 	rc = wr_ui_table_print(t, stdout);
 	wr_ui_table_close(t);
-	printf("weir: io %s, pages %s; %s\n", weir_io_backend_name(weir_io_backend(io)),
-	       weir_page_kind_name(weir_pool_page_kind(weir_get_pool(run->weir))),
-	       s->fio[0] ? s->fio : "fio is not installed");
+	wr_ui_say("weir: io %s, pages %s; %s", weir_io_backend_name(weir_io_backend(io)),
+		  weir_page_kind_name(weir_pool_page_kind(weir_get_pool(run->weir))),
+		  s->fio[0] ? s->fio : s->no_fio);
 	if (s->page_reason[0])
-		printf("fio had no huge pages: %s\n", s->page_reason);
+		wr_ui_say("fio had no huge pages: %s", s->page_reason);
 	return rc ? WR_EXIT_FAILED : WR_EXIT_OK;
 }
 
@@ -123,9 +125,9 @@ static int print_json(const struct wr_bench_args *args, const struct wr_loadrun 
 	struct weir_io *io = weir_get_io(run->weir);
 
 	return wr_ui_json_print(json_pack(
-		"{s:o, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
-		"conditions", wr_bench_conditions(args->path), "path", args->path, "backend",
-		weir_io_backend_name(weir_io_backend(io)), "page_kind",
+		"{s:o, s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		"conditions", wr_bench_conditions(args->path), "path", wr_ui_json_text(args->path),
+		"backend", weir_io_backend_name(weir_io_backend(io)), "page_kind",
 		weir_page_kind_name(weir_pool_page_kind(weir_get_pool(run->weir))), "fio", s->fio,
 		"fio_page_reason", s->page_reason, "weir_gb_per_second", wr_bench_json(&s->rate),
 		"fio_huge_gb_per_second", wr_bench_json(&s->huge), "fio_default_gb_per_second",
@@ -145,13 +147,13 @@ int wr_bench_load(const struct wr_bench_args *args)
 	struct weir_error err;
 	int rc;
 
+	wr_ui_interrupt_init();
 	rc = wr_bench_model_open(&m, args->path, NULL, &err);
 	if (rc)
 		return wr_ui_fail(args->json, "bench load", &err);
 	rc = wr_loadrun_open(&run, args->path, WEIR_IO_AUTO, 0, args->json, &err);
 	if (rc)
 		goto close;
-	wr_ui_interrupt_init();
 	wr_ui_progress_start(&progress, "rounds", args->rounds, args->json);
 	for (uint32_t r = 0; !rc && r < args->rounds; r++) {
 		rc = one_round(&run, &m, r, &series, &err);
@@ -165,7 +167,7 @@ int wr_bench_load(const struct wr_bench_args *args)
 	else if (rc != -EINTR)
 		rc = wr_ui_fail(args->json, "bench load", &err);
 	else
-		rc = WR_EXIT_INTERRUPTED;
+		rc = wr_ui_fail_interrupted(args->json, "bench load");
 	wr_loadrun_close(&run);
 	wr_bench_model_close(&m);
 	return rc;

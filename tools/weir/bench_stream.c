@@ -18,6 +18,9 @@
 
 #define SMALL_READ_AHEAD_KB 128
 
+/* A case that needs the disk's setting changed, which this user may not do. */
+#define NOT_ROOT 1
+
 struct stream_case {
 	double ratio;		/* plan bytes / budget */
 	uint64_t read_ahead_kb; /* 0: as the machine has it */
@@ -103,11 +106,8 @@ static int fio_turn(struct stream_bench *b)
 	int rc = wr_bench_fio(&b->m, true, &res, &b->err);
 
 	b->round.fio_rate = rc ? NAN : res.bytes_per_second;
-	if (rc == -ENOENT)
-		snprintf(b->no_fio, sizeof(b->no_fio), "fio is not installed");
-	else if (!rc)
-		snprintf(b->no_fio, sizeof(b->no_fio), "%s", res.page_reason);
-	return rc == -ENOENT ? 0 : rc;
+	snprintf(b->no_fio, sizeof(b->no_fio), "%.120s", rc ? b->err.message : res.page_reason);
+	return rc == -EINTR ? rc : 0;
 }
 
 static void note_round(const struct stream_bench *b, struct stream_case *c)
@@ -183,7 +183,7 @@ static int run_case(struct stream_bench *b, struct stream_case *c)
 	c->budget = (uint64_t)((double)b->m.plan_bytes / c->ratio);
 	c->checksums_equal = true;
 	if (c->read_ahead_kb && wr_peak_device_set_read_ahead(&b->dev, c->read_ahead_kb))
-		return -EACCES;
+		return NOT_ROOT;
 	snprintf(what, sizeof(what), "M/B %.1f", c->ratio);
 	wr_ui_progress_start(&progress, what, b->args->rounds, b->args->json);
 	for (uint32_t r = 0; r < b->args->rounds && !rc; r++) {
@@ -283,18 +283,18 @@ static int report(const struct stream_bench *b, const struct stream_case *cases,
 		list = json_array();
 		for (size_t i = 0; i < nr; i++)
 			json_array_append_new(list, json_case(&cases[i]));
-		(void)wr_ui_json_print(json_pack("{s:o, s:s, s:o, s:o}", "conditions",
+		(void)wr_ui_json_print(json_pack("{s:o, s:o, s:o, s:o}", "conditions",
 						 wr_bench_conditions(b->args->path), "path",
-						 b->args->path, "plan_bytes",
+						 wr_ui_json_text(b->args->path), "plan_bytes",
 						 wr_ui_json_u64(b->m.plan_bytes), "cases", list));
 	} else {
 		wr_bench_print_conditions(b->args->path);
 		for (size_t i = 0; i < nr; i++)
 			print_case(b, &cases[i]);
 		if (b->no_limit[0])
-			printf("no mmap arm: %s\n", b->no_limit);
+			wr_ui_say("no mmap arm: %s", b->no_limit);
 		if (b->no_fio[0])
-			printf("fio: %s\n", b->no_fio);
+			wr_ui_say("fio: %s", b->no_fio);
 	}
 	return equal ? WR_EXIT_OK : WR_EXIT_FAILED;
 }
@@ -322,15 +322,14 @@ int wr_bench_stream(const struct wr_bench_args *args)
 	b.has_dev = !wr_peak_device_find(args->path, &b.dev);
 	if (!b.has_dev || b.dev.read_ahead_kb == SMALL_READ_AHEAD_KB)
 		nr = 4;
-	for (; done < nr && !rc; done++) {
+	while (done < nr && !rc) {
 		rc = run_case(&b, &cases[done]);
-		/* Not root: the machine's own setting is all there is. */
-		if (rc == -EACCES && cases[done].read_ahead_kb)
-			break;
+		done += !rc;
 	}
-	if (rc && rc != -EACCES) {
+	/* Not root: the machine's own setting is all there is. */
+	if (rc < 0) {
 		wr_bench_model_close(&b.m);
-		return rc == -EINTR ? WR_EXIT_INTERRUPTED
+		return rc == -EINTR ? wr_ui_fail_interrupted(args->json, "bench stream")
 				    : wr_ui_fail(args->json, "bench stream", &b.err);
 	}
 	rc = report(&b, cases, done);
