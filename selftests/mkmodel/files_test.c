@@ -31,14 +31,14 @@ FIXTURE(folder)
 
 FIXTURE_SETUP(folder)
 {
-	mkt_make_dir(self->top, sizeof(self->top));
+	wt_dir_make(self->top, sizeof(self->top), NULL);
 	snprintf(self->a, sizeof(self->a), "%s/a", self->top);
 	snprintf(self->b, sizeof(self->b), "%s/b", self->top);
 }
 
 FIXTURE_TEARDOWN(folder)
 {
-	mkt_remove_dir(self->top);
+	wt_dir_remove(self->top);
 }
 
 static bool same_file(const char *a, const char *b, const char *name)
@@ -257,17 +257,16 @@ TEST_F(folder, a_write_that_fails_leaves_no_file)
 {
 	const char *args[] = {"--model", "2b", TINY, self->a, NULL};
 	struct rlimit old, small = {100000, 100000};
-	int fd;
-	pid_t pid;
+	struct wt_run run = {0};
 
 	ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old), 0);
 	small.rlim_max = old.rlim_max;
 	signal(SIGXFSZ, SIG_IGN);
 	ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
-	pid = mkt_start(args, &fd);
+	ASSERT_EQ(mkt_start(&run, args), 0);
 	setrlimit(RLIMIT_FSIZE, &old);
-	EXPECT_EQ(mkt_wait(pid), 1);
-	close(fd);
+	EXPECT_EQ(wt_wait(&run), 1);
+	wt_run_fini(&run);
 	EXPECT_EQ(mkt_count_files(self->a), -1);
 }
 
@@ -295,13 +294,13 @@ TEST_F(folder, an_interrupted_run_leaves_no_file)
 	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
 		/* Its first shard alone takes longer than the signal. */
 		const char *args[] = {"--model", "8b", "--threads", "1", self->a, NULL};
-		int fd;
-		pid_t pid = mkt_start(args, &fd);
+		struct wt_run run = {0};
 
+		ASSERT_EQ(mkt_start(&run, args), 0);
 		EXPECT_TRUE(wait_for_part(self->a, ".model-00001-of-00004.safetensors.part"));
-		kill(pid, signals[i]);
-		EXPECT_EQ(mkt_wait(pid), 130);
-		close(fd);
+		kill(run.pid, signals[i]);
+		EXPECT_EQ(wt_wait(&run), 130);
+		wt_run_fini(&run);
 		EXPECT_EQ(mkt_count_files(self->a), -1);
 	}
 }

@@ -3,129 +3,55 @@
 #include "mkmodel_help.h"
 
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "mkmodel_priv.h"
 
 #define MAX_ARGS 32
 
-static const char *weir_binary(void)
+/* "mkmodel" and @args, and @last when it is not NULL. */
+static void with_command(const char **all, const char *const *args, const char *last)
 {
-	const char *path = getenv("WEIR_BIN");
+	int nr = 0;
 
-	return path ? path : WR_TEST_WEIR;
+	all[nr++] = "mkmodel";
+	while (*args && nr < MAX_ARGS - 2)
+		all[nr++] = *args++;
+	all[nr++] = last;
+	all[nr] = NULL;
 }
 
-pid_t mkt_start(const char *const *args, int *ret_fd)
+int mkt_start(struct wt_run *run, const char *const *args)
 {
-	char *argv[MAX_ARGS] = {(char *)(uintptr_t)weir_binary(), (char *)(uintptr_t) "mkmodel"};
-	int pipe_fds[2], nr = 2;
-	pid_t pid;
+	const char *all[MAX_ARGS];
 
-	while (*args && nr < MAX_ARGS - 1)
-		argv[nr++] = (char *)(uintptr_t)*args++;
-	if (pipe(pipe_fds))
-		return -1;
-	pid = fork();
-	if (pid == 0) {
-		dup2(pipe_fds[1], STDOUT_FILENO);
-		dup2(pipe_fds[1], STDERR_FILENO);
-		close(pipe_fds[0]);
-		close(pipe_fds[1]);
-		execv(argv[0], argv);
-		_exit(127);
-	}
-	close(pipe_fds[1]);
-	*ret_fd = pipe_fds[0];
-	return pid;
-}
-
-int mkt_wait(pid_t pid)
-{
-	int status;
-
-	if (waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
-/* Everything up to the end of file as a string, to be freed. */
-static char *drain(int fd)
-{
-	size_t len = 0, cap = 1 << 20;
-	char *text = malloc(cap);
-	ssize_t n;
-
-	while (text && len < cap - 1 && (n = read(fd, text + len, cap - 1 - len)) > 0)
-		len += (size_t)n;
-	if (text)
-		text[len] = '\0';
-	close(fd);
-	return text;
+	with_command(all, args, NULL);
+	return wt_start(run, all);
 }
 
 int mkt_run(const char *const *args)
 {
-	int fd;
-	pid_t pid = mkt_start(args, &fd);
+	struct wt_run run = {0};
+	int status = mkt_start(&run, args) ? -1 : wt_wait(&run);
 
-	free(drain(fd));
-	return mkt_wait(pid);
+	wt_run_fini(&run);
+	return status;
 }
 
 json_t *mkt_run_json(const char *const *args, int *ret_status)
 {
-	const char *all[MAX_ARGS] = {0};
-	int fd, nr = 0;
+	const char *all[MAX_ARGS];
+	struct wt_run run = {0};
 	json_t *root;
-	char *text;
-	pid_t pid;
 
-	while (args[nr] && nr < MAX_ARGS - 4) {
-		all[nr] = args[nr];
-		nr++;
-	}
-	all[nr] = "--json";
-	pid = mkt_start(all, &fd);
-	text = drain(fd);
-	*ret_status = mkt_wait(pid);
-	root = text ? json_loads(text, 0, NULL) : NULL;
-	free(text);
+	with_command(all, args, "--json");
+	*ret_status = wt_start(&run, all) ? -1 : wt_wait(&run);
+	root = json_incref(run.json);
+	wt_run_fini(&run);
 	return root;
-}
-
-void mkt_make_dir(char *ret, size_t size)
-{
-	snprintf(ret, size, "%s/mkmodel-test-XXXXXX", WR_TEST_BUILD);
-	if (!mkdtemp(ret)) {
-		perror(ret);
-		_exit(1);
-	}
-}
-
-void mkt_remove_dir(const char *dir)
-{
-	DIR *d = opendir(dir);
-	struct dirent *e;
-	char path[4096];
-
-	if (!d)
-		return;
-	while ((e = readdir(d))) {
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
-			continue;
-		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
-		if (unlink(path))
-			mkt_remove_dir(path);
-	}
-	closedir(d);
-	rmdir(dir);
 }
 
 int mkt_count_files(const char *dir)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests of `weir mkmodel` share: running the binary, a folder that goes away, whole files,
- * and plans of tiny models.
+ * What the tests of `weir mkmodel` share: running it, whole files, and plans of tiny models.
  */
 #ifndef WR_SELFTESTS_MKMODEL_HELP_H
 #define WR_SELFTESTS_MKMODEL_HELP_H
@@ -9,28 +8,22 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include <jansson.h>
+
+#include "harness/run_weir.h"
 
 struct wr_mk_file;
 struct wr_mk_plan;
 
-/* Starts `weir mkmodel ARGS...` with stdout and stderr into *ret_fd; @args ends with NULL. */
-pid_t mkt_start(const char *const *args, int *ret_fd);
-
-/* Exit status of a child, 128 + signal when it was killed. */
-int mkt_wait(pid_t pid);
+/* Starts `weir mkmodel ARGS...`; @args ends with NULL. See wt_start(). */
+int mkt_start(struct wt_run *run, const char *const *args);
 
 /* Runs to the end; what was printed is dropped. */
 int mkt_run(const char *const *args);
 
 /* Runs with --json added and parses what was printed; NULL when that is no JSON. */
 json_t *mkt_run_json(const char *const *args, int *ret_status);
-
-/* Name of a new folder below the build folder. */
-void mkt_make_dir(char *ret, size_t size);
-void mkt_remove_dir(const char *dir);
 
 /* Files in @dir, "." and ".." left out; -1 when it is not there. */
 int mkt_count_files(const char *dir);

@@ -14,24 +14,15 @@
 
 #include <jansson.h>
 
+#include "harness/run_weir.h"
+
 #define OUTPUT (1u << 16)
 static char output[OUTPUT];
 
 /* Run `weir doctor` with @arguments; stdout and stderr to @output; the status. */
 static int doctor(const char *arguments)
 {
-	char command[2048];
-	size_t n = 0;
-	FILE *p;
-	int status;
-
-	snprintf(command, sizeof(command), "'%s' doctor %s 2>&1", WR_TEST_WEIR, arguments);
-	p = popen(command, "r");
-	while (p && n + 1 < OUTPUT && !feof(p) && !ferror(p))
-		n += fread(output + n, 1, OUTPUT - 1 - n, p);
-	output[n] = '\0';
-	status = p ? pclose(p) : -1;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	return wt_shell(output, OUTPUT, "doctor %s 2>&1", arguments);
 }
 
 /* The finding of that name; NULL when there is none. */

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,33 +16,13 @@
 
 #include <jansson.h>
 
+#include "harness/run_weir.h"
 #include "verify.h"
 
 FIXTURE(model)
 {
 	char dir[512];
 };
-
-/* Run the binary with @fmt; its output, ended by NUL, into @ret; returns the status. */
-__attribute__((format(printf, 3, 4))) static int shell(char *ret, size_t size, const char *fmt, ...)
-{
-	char arguments[1024], command[2048];
-	va_list ap;
-	size_t n = 0;
-	FILE *p;
-	int status;
-
-	va_start(ap, fmt);
-	vsnprintf(arguments, sizeof(arguments), fmt, ap);
-	va_end(ap);
-	snprintf(command, sizeof(command), "'%s' %s", WR_TEST_WEIR, arguments);
-	p = popen(command, "r");
-	while (p && n + 1 < size && !feof(p) && !ferror(p))
-		n += fread(ret + n, 1, size - 1 - n, p);
-	ret[n] = '\0';
-	status = p ? pclose(p) : -1;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
 
 #define OUTPUT (1u << 20)
 static char output[OUTPUT];
@@ -52,7 +31,8 @@ FIXTURE_SETUP(model)
 {
 	snprintf(self->dir, sizeof(self->dir), "%s/verify-XXXXXX", WR_TEST_BUILD);
 	ASSERT_NE(NULL, mkdtemp(self->dir));
-	ASSERT_EQ(0, shell(output, OUTPUT,
+	ASSERT_EQ(0,
+		  wt_shell(output, OUTPUT,
 			   "mkmodel --model qwen3-vl-2b --layers 1 --vision-blocks 1 --shrink 16 "
 			   "--vocab 1000 --json --force '%s'",
 			   self->dir));
@@ -72,7 +52,7 @@ TEST_F(model, is_described_in_json_with_every_field_of_the_schema)
 	uint64_t sum = 0;
 	size_t i;
 
-	ASSERT_EQ(0, shell(output, OUTPUT, "inspect '%s' --json", self->dir));
+	ASSERT_EQ(0, wt_shell(output, OUTPUT, "inspect '%s' --json", self->dir));
 	root = json_loads(output, JSON_REJECT_DUPLICATES, NULL);
 	ASSERT_NE(NULL, root);
 	EXPECT_STREQ("safetensors", json_string_value(json_object_get(root, "format")));
@@ -93,7 +73,7 @@ TEST_F(model, is_described_in_json_with_every_field_of_the_schema)
 
 TEST_F(model, is_shown_in_80_columns)
 {
-	ASSERT_EQ(0, shell(output, OUTPUT, "inspect '%s' --groups --tensors", self->dir));
+	ASSERT_EQ(0, wt_shell(output, OUTPUT, "inspect '%s' --groups --tensors", self->dir));
 	for (char *line = strtok(output, "\n"); line; line = strtok(NULL, "\n"))
 		if (!strchr(line, '/')) /* paths are printed whole */
 			EXPECT_GE(80, strlen(line));
@@ -106,7 +86,7 @@ TEST_F(model, verifies_with_the_same_hashes_on_every_rung)
 
 	for (size_t i = 0; i < 5; i++) {
 		int status =
-			shell(output, OUTPUT, "verify '%s' --json --io %s", self->dir, rungs[i]);
+			wt_shell(output, OUTPUT, "verify '%s' --json --io %s", self->dir, rungs[i]);
 
 		root = json_loads(output, 0, NULL);
 		ASSERT_NE(NULL, root);
@@ -135,8 +115,8 @@ TEST_F(model, that_is_damaged_gives_an_error_object)
 	snprintf(path, sizeof(path), "%s/model.safetensors", self->dir);
 	ASSERT_EQ(0, truncate(path, 4000));
 	for (int i = 0; i < 2; i++) {
-		EXPECT_EQ(1, shell(output, OUTPUT, "%s '%s' --json", i ? "verify" : "inspect",
-				   self->dir));
+		EXPECT_EQ(1, wt_shell(output, OUTPUT, "%s '%s' --json", i ? "verify" : "inspect",
+				      self->dir));
 		root = json_loads(output, 0, NULL);
 		ASSERT_NE(NULL, root);
 		error = json_object_get(root, "error");
@@ -151,25 +131,24 @@ TEST_F(model, that_is_damaged_gives_an_error_object)
 /* Start verify with its output dropped, send ^C after @delay_us; the status. */
 static int interrupted_after(const char *dir, unsigned int delay_us)
 {
-	pid_t pid = fork();
+	const char *args[] = {"verify", dir, NULL};
+	struct wt_run run = {0};
 	int status;
 
-	if (!pid) {
-		if (!freopen("/dev/null", "w", stdout) || !freopen("/dev/null", "w", stderr))
-			_exit(99);
-		execl(WR_TEST_WEIR, "weir", "verify", dir, (char *)NULL);
-		_exit(99);
-	}
+	if (wt_start(&run, args))
+		return -1;
 	usleep(delay_us);
-	kill(pid, SIGINT);
-	waitpid(pid, &status, 0);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	kill(run.pid, SIGINT);
+	status = wt_wait(&run);
+	wt_run_fini(&run);
+	return status;
 }
 
 TEST_F(model, verification_that_is_interrupted_ends_with_130)
 {
 	/* Large enough to be in the middle: 200 MB of embedding. */
-	ASSERT_EQ(0, shell(output, OUTPUT,
+	ASSERT_EQ(0,
+		  wt_shell(output, OUTPUT,
 			   "mkmodel --model qwen3-vl-2b --layers 1 --vision-blocks 1 --vocab 50000 "
 			   "--json --force '%s'",
 			   self->dir));
