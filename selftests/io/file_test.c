@@ -124,11 +124,15 @@ TEST_F(opening, no_right_to_read)
 
 TEST_F(opening, no_descriptor_left)
 {
-	const struct rlimit none = {.rlim_cur = 3, .rlim_max = 1024};
+	struct rlimit before, none;
 
 	ASSERT_EQ(io_file_make(self->path, 10), 0);
+	ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = 3;
 	ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
 	EXPECT_EQ(refusal(self, self->path), -EMFILE);
+	ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 TEST_F(opening, more_files_than_the_kernels_table_holds)

@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -31,6 +32,9 @@
 #define REGISTER_BUFFERS  0
 #define REGISTER_FILES2	  13
 #define REGISTER_BUFFERS2 15
+/* include/uapi/asm-generic/unistd.h, include/uapi/linux/fs.h */
+#define SYS_CACHESTAT	  451
+#define RWF_DONTCACHE_BIT 0x80
 
 FIXTURE(ladder)
 {
@@ -437,6 +441,54 @@ TEST_F(ladder, a_kernel_without_reads_that_leave_no_pages_drops_them_behind)
 	EXPECT_LE(io_resident_pages(self->path), 1);
 }
 
+/* All of the file through the page cache, which then has it. */
+static bool fill_cache(FIXTURE_DATA(ladder) * self)
+{
+	int fd = open(self->path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : pread(fd, self->buf, BUF_BYTES, 0);
+
+	if (fd >= 0)
+		close(fd);
+	return n == (ssize_t)FILE_BYTES &&
+	       io_resident_pages(self->path) > (long)(FILE_BYTES / 8192);
+}
+
+TEST_F(ladder, a_file_that_was_not_cached_is_not_cached_afterwards)
+{
+	NEED_HIGHEST_RUNG();
+	if (syscall(SYS_CACHESTAT, -1, NULL, NULL, 0) != 0 && errno == ENOSYS)
+		SKIP(return, "cachestat (Linux 6.5)");
+	ASSERT_EQ(open_engine(self, WEIR_IO_BUFFERED), 0);
+	ASSERT_EQ(weir_io_file_open(self->io, self->path, &self->file, NULL), 0);
+	/* As if several readers had met in a page, and it had stayed. */
+	ASSERT_TRUE(fill_cache(self));
+	ASSERT_EQ(read_whole(self), 0);
+	EXPECT_LE(io_resident_pages(self->path), 1);
+	ASSERT_TRUE(fill_cache(self));
+	weir_io_file_close(self->file);
+	self->file = NULL;
+	EXPECT_EQ(io_resident_pages(self->path), 0);
+}
+
+TEST_F(ladder, a_file_that_was_cached_stays_cached)
+{
+	struct iovec iov = {.iov_base = self->buf, .iov_len = 1};
+	long before;
+	int fd;
+
+	NEED_HIGHEST_RUNG();
+	fd = open(self->path, O_RDONLY | O_CLOEXEC);
+	if (preadv2(fd, &iov, 1, FILE_BYTES, RWF_DONTCACHE_BIT) != 0)
+		SKIP(return, "reads that leave no pages behind (Linux 6.14)");
+	close(fd);
+	ASSERT_TRUE(fill_cache(self));
+	before = io_resident_pages(self->path);
+	ASSERT_EQ(open_engine(self, WEIR_IO_BUFFERED), 0);
+	ASSERT_EQ(read_whole(self), 0);
+	close_all(self);
+	EXPECT_EQ(io_resident_pages(self->path), before);
+}
+
 /* ---- options and threads ---------------------------------------------------------------------------- */
 
 TEST_F(ladder, options_out_of_range_are_refused_with_a_text)
@@ -484,22 +536,6 @@ TEST_F(ladder, a_cpu_that_is_not_there_is_no_device)
 	EXPECT_EQ(read_whole(self), 0);
 }
 
-TEST_F(ladder, no_thread_to_be_had)
-{
-	const struct rlimit none = {.rlim_cur = 0, .rlim_max = 0};
-	int before = io_nr_threads();
-
-	NEED_HIGHEST_RUNG();
-	ASSERT_EQ(setrlimit(RLIMIT_NPROC, &none), 0);
-	if (geteuid() == 0)
-		ASSERT_EQ(io_drop_privileges(), 0);
-	for (uint32_t b = WEIR_IO_AUTO; b <= WEIR_IO_BUFFERED; b++) {
-		EXPECT_EQ(open_engine(self, b), -EAGAIN);
-		EXPECT_NE(self->err.message[0], '\0');
-	}
-	EXPECT_EQ(io_nr_threads(), before);
-}
-
 /* Of the engine's threads, those with these signals blocked. */
 static int nr_threads_that_block(uint64_t signals)
 {
@@ -526,6 +562,25 @@ static int nr_threads_that_block(uint64_t signals)
 	if (dir != NULL)
 		closedir(dir);
 	return nr;
+}
+
+TEST_F(ladder, no_thread_to_be_had)
+{
+	struct rlimit before, none;
+
+	NEED_HIGHEST_RUNG();
+	ASSERT_EQ(getrlimit(RLIMIT_NPROC, &before), 0);
+	none = before;
+	none.rlim_cur = 0;
+	ASSERT_EQ(setrlimit(RLIMIT_NPROC, &none), 0);
+	if (geteuid() == 0)
+		ASSERT_EQ(io_drop_privileges(), 0);
+	for (uint32_t b = WEIR_IO_AUTO; b <= WEIR_IO_BUFFERED; b++) {
+		EXPECT_EQ(open_engine(self, b), -EAGAIN);
+		EXPECT_NE(self->err.message[0], '\0');
+	}
+	EXPECT_EQ(nr_threads_that_block(0), 0);
+	ASSERT_EQ(setrlimit(RLIMIT_NPROC, &before), 0);
 }
 
 TEST_F(ladder, the_engines_threads_leave_signals_to_the_host)
