@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "io/io_help.h"
+#include "io/io_internal.h"
 
 #define CHUNK	   ((size_t)64 << 10)
 #define FILE_BYTES (16 * CHUNK)
@@ -79,9 +80,15 @@ TEST_F(ending, every_callback_has_come_once_when_close_returns)
 	struct weir_io *io;
 	struct weir_io_file *file;
 	int nr_done = 0, nr_cancelled = 0;
+	struct wr_io_fault fault;
+	struct io_gate gate;
 
+	/* Nothing ends before all are submitted. */
+	io_gate_init(&gate, true);
+	fault = (struct wr_io_fault){.filter = io_gate_filter, .arg = &gate};
 	ASSERT_EQ(weir_io_open(&self->opts, &io, NULL), 0);
 	ASSERT_EQ(weir_io_file_open(io, self->path, &file, NULL), 0);
+	wr_io_set_fault(io, &fault);
 	for (int i = 0; i < NR_READS; i++) {
 		struct weir_io_req req =
 			io_request(file, (uint64_t)i % 256 * 4096, 4096,
@@ -98,6 +105,7 @@ TEST_F(ending, every_callback_has_come_once_when_close_returns)
 		if (i % 5 == 0)
 			weir_io_cancel(io, token);
 	}
+	io_gate_open(&gate);
 	weir_io_close(io);
 	EXPECT_EQ(atomic_load(&tally->nr), NR_READS);
 	for (int i = 0; i < NR_READS; i++) {
@@ -106,7 +114,8 @@ TEST_F(ending, every_callback_has_come_once_when_close_returns)
 		nr_cancelled += atomic_load(&marks[i].result) == -ECANCELED;
 	}
 	EXPECT_EQ(nr_done + nr_cancelled, NR_READS);
-	EXPECT_GT(nr_cancelled, 0);
+	/* Every fifth was cancelled; those that the kernel had by then may have been faster. */
+	EXPECT_GE(nr_cancelled, NR_READS / 5 - 64);
 	weir_io_file_close(file);
 	free(marks);
 	free(tally);
