@@ -50,7 +50,8 @@ enum weir_unit_kind {
  * struct weir_plan - What a pass visits, and how. Zero means the default.
  * @size:         sizeof(struct weir_plan).
  * @budget_bytes: Landing memory the stream may use, out of the context's. Default: as
- *                much of the context's budget as is free. It is never exceeded.
+ *                much of the context's budget as is free, which the context's whole
+ *                budget_bytes means too. It is never exceeded.
  * @unit:         enum weir_unit_kind.
  * @flags:        WEIR_PLAN_*.
  * @tile_bytes:   Largest tile; a row larger than this is a tile of its own. Default: the

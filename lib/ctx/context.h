@@ -7,6 +7,7 @@
 
 /* All [const] between open and close. */
 struct weir {
+	size_t budget_bytes; /* as asked for; the pool's capacity may be a page less */
 	struct weir_topo *topo;
 	struct weir_io *io;
 	struct weir_pool *pool;

@@ -89,6 +89,7 @@ int weir_open(const struct weir_opts *opts_arg, struct weir **ret, struct weir_e
 	if (!weir)
 		return wr_error_set(err, -ENOMEM, NULL, WEIR_OFFSET_NONE,
 				    "no memory for a context");
+	weir->budget_bytes = opts.budget_bytes;
 	rc = open_topo(weir, &opts, err);
 	if (!rc)
 		rc = open_io(weir, &opts, err);
@@ -142,13 +143,29 @@ struct weir_knobs *weir_get_knobs(const struct weir *weir)
 	return weir->knobs;
 }
 
+/*
+ * The pool's capacity is the context's budget rounded down to whole pages: a plan that asks for
+ * all of that budget asks for the capacity.
+ */
+static int copy_plan(const struct weir *weir, struct weir_plan *dst, const struct weir_plan *src,
+		     struct weir_error *err)
+{
+	int rc = wr_plan_copy(dst, src, err);
+
+	if (!rc && dst->budget_bytes == weir->budget_bytes)
+		dst->budget_bytes = 0;
+	return rc;
+}
+
 int weir_stream_open(struct weir *weir, const struct weir_model *model,
 		     const struct weir_plan *plan, struct weir_stream **ret, struct weir_error *err)
 {
 	struct wr_stream_parts parts = {
 		.io = weir->io, .pool = weir->pool, .metrics = weir->metrics, .knobs = weir->knobs};
+	struct weir_plan copy;
+	int rc = copy_plan(weir, &copy, plan, err);
 
-	return wr_stream_open(&parts, model, plan, ret, err);
+	return rc ? rc : wr_stream_open(&parts, model, &copy, ret, err);
 }
 
 int weir_load(struct weir *weir, const struct weir_model *model, const struct weir_plan *plan_arg,
@@ -158,7 +175,7 @@ int weir_load(struct weir *weir, const struct weir_model *model, const struct we
 	struct weir_units *units;
 	int rc;
 
-	rc = wr_plan_copy(&plan, plan_arg, err);
+	rc = copy_plan(weir, &plan, plan_arg, err);
 	if (rc)
 		return rc;
 	if (!plan_arg)

@@ -100,6 +100,75 @@ TEST(its_pool_has_the_budget_and_its_engine_the_rung)
 	}
 }
 
+/* A budget that is no whole number of pages: the pool is smaller than what was asked for. */
+TEST(a_plan_may_ask_for_all_of_the_contexts_budget)
+{
+	struct weir_opts opts = options();
+	struct weir_plan plan = {.size = sizeof(plan)};
+	struct weir_stream_info info;
+	struct weir_stream *stream;
+	struct test_model tm;
+	struct weir *weir;
+
+	ASSERT_TRUE(tm_open(&tm, TM_SINGLE, 4, false));
+	opts.budget_bytes = POOL_BYTES - 100;
+	ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+	plan.budget_bytes = opts.budget_bytes;
+	plan.tile_bytes = 64 << 10;
+	ASSERT_EQ(weir_stream_open(weir, tm.model, &plan, &stream, NULL), 0);
+	weir_stream_info(stream, &info);
+	EXPECT_LE(info.budget_bytes, opts.budget_bytes);
+	weir_stream_close(stream);
+	plan.budget_bytes = opts.budget_bytes + 8192;
+	EXPECT_EQ(weir_stream_open(weir, tm.model, &plan, &stream, NULL), -ENOSPC);
+	weir_close(weir);
+	tm_close(&tm);
+}
+
+static int64_t metric(struct weir *weir, const char *name)
+{
+	int64_t value = -1;
+	uint32_t id;
+
+	if (weir_metrics_find(weir_get_metrics(weir), name, &id) ||
+	    weir_metrics_read_sum(weir_get_metrics(weir), id, &value))
+		return -1;
+	return value;
+}
+
+TEST(what_a_stream_does_is_counted_in_the_contexts_registry)
+{
+	struct weir_opts opts = options();
+	struct weir_plan plan = {.size = sizeof(plan), .tile_bytes = 64 << 10, .passes = 1};
+	struct weir_pass_stats pass;
+	struct weir_stream *stream;
+	struct test_model tm;
+	struct weir_unit unit;
+	struct weir *weir;
+	uint32_t knob;
+	int rc;
+
+	ASSERT_TRUE(tm_open(&tm, TM_SINGLE, 4, false));
+	ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+	EXPECT_EQ(metric(weir, "weir_pool_capacity_bytes"), (int64_t)POOL_BYTES);
+	EXPECT_EQ(metric(weir, "weir_io_reads"), 0);
+	ASSERT_EQ(weir_stream_open(weir, tm.model, &plan, &stream, NULL), 0);
+	do
+		rc = weir_stream_next(stream, &unit, NULL);
+	while (rc == 1);
+	ASSERT_EQ(rc, 0);
+	weir_stream_pass(stream, &pass);
+	EXPECT_EQ(metric(weir, "weir_stream_units"), (int64_t)pass.nr_units);
+	EXPECT_EQ(metric(weir, "weir_stream_hits"), 0);
+	EXPECT_EQ(metric(weir, "weir_stream_read_bytes"), (int64_t)pass.bytes_read);
+	EXPECT_EQ(metric(weir, "weir_stream_stall_ns"), (int64_t)pass.nr_stalls);
+	EXPECT_EQ(metric(weir, "weir_io_reads"), (int64_t)pass.nr_units);
+	EXPECT_EQ(weir_knob_find(weir_get_knobs(weir), "stream.ahead_bytes", &knob), 0);
+	weir_stream_close(stream);
+	weir_close(weir);
+	tm_close(&tm);
+}
+
 static void note_progress(void *arg, size_t done_bytes, size_t total_bytes)
 {
 	size_t *seen = arg;
