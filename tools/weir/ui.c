@@ -103,7 +103,8 @@ int wr_ui_json_print(json_t *root)
 
 	json_decref(root);
 	if (code) {
-		fprintf(stderr, "weir: the JSON output could not be built\n");
+		fprintf(stderr, "weir: the JSON output could not be %s\n",
+			ferror(stdout) ? "written" : "built");
 		return WR_EXIT_FAILED;
 	}
 	fputc('\n', stdout);
