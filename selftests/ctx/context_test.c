@@ -9,22 +9,12 @@
 #include <weir/weir.h>
 
 #include "base/alloc.h"
+#include "harness/sanitized.h"
 #include "io/io_help.h"
 #include "stream/testmodel.h"
 
 #define POOL_BYTES ((size_t)4 << 20)
 #define NR_CYCLES  200
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define OWN_MEMORY_ONLY 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define OWN_MEMORY_ONLY 0
-#endif
-#endif
-#ifndef OWN_MEMORY_ONLY
-#define OWN_MEMORY_ONLY 1
-#endif
 
 static struct weir_opts options(void)
 {
@@ -298,7 +288,7 @@ TEST(many_contexts_opened_and_closed_leave_nothing)
 	EXPECT_EQ(io_nr_fds(), nr_fds);
 	EXPECT_EQ(io_nr_threads(), nr_threads);
 	EXPECT_EQ(wr_test_alloc_live(), live);
-	if (OWN_MEMORY_ONLY)
+	if (!SANITIZED)
 		EXPECT_LE(io_status_kib("VmRSS"), rss + 2048);
 }
 

@@ -8,6 +8,7 @@
 #include "kselftest_harness.h"
 
 #include "base/alloc.h"
+#include "harness/sanitized.h"
 #include "io/io_help.h"
 #include "io/io_internal.h"
 
@@ -175,18 +176,6 @@ TEST_F(ending, callbacks_that_submit_again_are_refused_at_last)
 }
 
 /* ---- again and again -------------------------------------------------------------------------------- */
-
-/* Sanitizers keep freed memory for a while, and are slow. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED 0
-#endif
 
 #define NR_CYCLES (SANITIZED ? 100 : 2000)
 

@@ -20,23 +20,11 @@
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "harness/sanitized.h"
 #include "pool/procfile.h"
 #include "pool/smaps.h"
 
 #define MIB (1ull << 20)
-
-/* Sanitizers keep shadows and quarantines of their own: what is resident says nothing. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define OWN_MEMORY_ONLY false
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || \
-	__has_feature(memory_sanitizer)
-#define OWN_MEMORY_ONLY false
-#endif
-#endif
-#ifndef OWN_MEMORY_ONLY
-#define OWN_MEMORY_ONLY true
-#endif
 
 #define HUGE_PAGES "/proc/sys/vm/nr_hugepages"
 
@@ -276,7 +264,7 @@ TEST(resident_memory_is_capacity_and_metadata_and_does_not_grow)
 	uint64_t before, full;
 	size_t i, round;
 
-	if (!OWN_MEMORY_ONLY)
+	if (SANITIZED)
 		SKIP(free(spans); return, "a build without sanitizers");
 	ASSERT_NE(NULL, spans);
 	memset(spans, 0xff, nr * sizeof(*spans));
@@ -307,7 +295,7 @@ TEST(a_lazy_pool_takes_no_memory_until_it_is_used)
 	struct weir_pool *pool = NULL;
 	struct weir_pool_stats stats;
 
-	if (!OWN_MEMORY_ONLY)
+	if (SANITIZED)
 		SKIP(return, "a build without sanitizers");
 	ASSERT_EQ(0, open_pool(256 * MIB, 1u << WEIR_PAGE_4K, WEIR_POOL_LAZY, &pool));
 	EXPECT_GE(before + MIB, resident_bytes());
@@ -338,7 +326,7 @@ TEST(two_thousand_openings_leave_nothing_behind)
 		threads = entries_of("/proc/self/task");
 		resident = resident_bytes();
 	}
-	if (OWN_MEMORY_ONLY) {
+	if (!SANITIZED) {
 		EXPECT_GE(mappings + 2, nr_mappings());
 		EXPECT_GE(resident + 512 * 1024, resident_bytes());
 	}

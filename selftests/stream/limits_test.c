@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "harness/sanitized.h"
 #include "io/io_help.h"
 #include "stream/testmodel.h"
 
@@ -23,18 +24,6 @@
 /* A histogram takes a block for each power of two it meets, the engine's table grows now and then:
  * far fewer than there are cycles. */
 #define KEPT_BLOCKS 64
-
-/* Sanitizers hold memory of their own, and are slow. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define OWN_MEMORY_ONLY 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define OWN_MEMORY_ONLY 0
-#endif
-#endif
-#ifndef OWN_MEMORY_ONLY
-#define OWN_MEMORY_ONLY 1
-#endif
 
 /* clang-format off */
 FIXTURE(limits) {
@@ -176,7 +165,7 @@ TEST_F(limits, a_walk_takes_no_memory_or_fails_for_one_unit_and_goes_on)
 
 TEST_F(limits, thousands_of_streams_opened_and_closed_leave_nothing)
 {
-	int nr_cycles = OWN_MEMORY_ONLY ? NR_CYCLES : NR_CYCLES / 20;
+	int nr_cycles = SANITIZED ? NR_CYCLES / 20 : NR_CYCLES;
 	struct holdings before = {0}, after;
 	struct weir_unit unit;
 
@@ -205,7 +194,7 @@ TEST_F(limits, thousands_of_streams_opened_and_closed_leave_nothing)
 		       before.nr_threads, after.nr_threads);
 	}
 	EXPECT_EQ(after.pool_bytes, 0u);
-	if (OWN_MEMORY_ONLY) {
+	if (!SANITIZED) {
 		EXPECT_LE(after.rss_kib, before.rss_kib + 1024);
 	}
 }
@@ -219,7 +208,7 @@ TEST_F(limits, the_most_memory_is_the_budget_and_a_small_fixed_part)
 	struct tm_walk walk = {0};
 	long before, most;
 
-	if (!OWN_MEMORY_ONLY)
+	if (SANITIZED)
 		SKIP(return, "a build without sanitizers");
 	weir_close(self->weir);
 	self->weir = NULL;

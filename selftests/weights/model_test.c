@@ -17,6 +17,7 @@
 #include <weir/weights.h>
 
 #include "base/alloc.h"
+#include "harness/sanitized.h"
 #include "weights/model_builder.h"
 
 #define INDEX "model.safetensors.index.json"
@@ -684,16 +685,6 @@ static long peak_kib(void)
 {
 	return status_kib("VmHWM:");
 }
-
-#ifndef __has_feature
-#define __has_feature(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer) || \
-	defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#else
-#define SANITIZED 0
-#endif
 
 /* 160 bytes that declare as much as they can. */
 static void hostile(struct mb_bytes *b, int kind)

@@ -54,6 +54,16 @@ const char *wr_bench_text(char text[static WR_BENCH_TEXT], const struct wr_bench
 	return text;
 }
 
+void wr_bench_row(struct wr_ui_table *t, const char *what, const struct wr_bench_series *series,
+		  int decimals, const char *bar)
+{
+	char text[WR_BENCH_TEXT];
+
+	wr_ui_table_cell(t, "%s", what);
+	wr_ui_table_cell(t, "%s", wr_bench_text(text, series, decimals));
+	wr_ui_table_cell(t, "%s", bar);
+}
+
 json_t *wr_bench_json(const struct wr_bench_series *series)
 {
 	struct wr_bench_summary s = wr_bench_summary(series);

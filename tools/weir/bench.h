@@ -16,6 +16,7 @@
 #include "arm.h"
 #include "fio.h"
 #include "limit.h"
+#include "ui.h"
 
 /*
  * What a process may use beside its budget: 16 MiB that vary, and 64 MiB for program,
@@ -65,6 +66,9 @@ struct wr_bench_summary wr_bench_summary(const struct wr_bench_series *series);
 /* "1.32 [1.29-1.40]" with @decimals; "-" for an empty series. Returns @text. */
 const char *wr_bench_text(char text[static WR_BENCH_TEXT], const struct wr_bench_series *series,
 			  int decimals);
+/* A row of three cells: what it is, the text above, the bar. */
+void wr_bench_row(struct wr_ui_table *t, const char *what, const struct wr_bench_series *series,
+		  int decimals, const char *bar);
 /* {"median":, "min":, "max":, "runs": n}; null for an empty series. */
 json_t *wr_bench_json(const struct wr_bench_series *series);
 

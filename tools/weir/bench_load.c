@@ -83,16 +83,6 @@ static int one_round(struct wr_loadrun *run, const struct wr_bench_model *m, uin
 	return 0;
 }
 
-static void row(struct wr_ui_table *t, const char *what, const struct wr_bench_series *series,
-		int decimals, const char *bar)
-{
-	char text[WR_BENCH_TEXT];
-
-	wr_ui_table_cell(t, "%s", what);
-	wr_ui_table_cell(t, "%s", wr_bench_text(text, series, decimals));
-	wr_ui_table_cell(t, "%s", bar);
-}
-
 static int print_text(const struct wr_loadrun *run, const struct load_series *s)
 {
 	static const struct wr_ui_column columns[] = {
@@ -101,14 +91,14 @@ static int print_text(const struct wr_loadrun *run, const struct load_series *s)
 	struct weir_io *io = weir_get_io(run->weir);
 	int rc;
 
-	row(t, "weir, GB/s", &s->rate, 2, "");
-	row(t, "fio io_uring O_DIRECT 1 MiB QD 16, 2 MiB pages, GB/s", &s->huge, 2, "");
-	row(t, "the same, default buffers, GB/s", &s->plain, 2, "");
-	row(t, "weir / fio in 2 MiB pages", &s->to_huge, 2, ">= 0.95");
-	row(t, "weir / fio in default buffers", &s->to_plain, 2, ">= 1.5");
-	row(t, "weir, CPU s/GB", &s->cpu, 3, "");
-	row(t, "weir / fio in 2 MiB pages, CPU s/GB", &s->cpu_ratio, 2, "<= 1.3");
-	row(t, "page cache growth, % of the model", &s->cache, 2, "< 1");
+	wr_bench_row(t, "weir, GB/s", &s->rate, 2, "");
+	wr_bench_row(t, "fio io_uring O_DIRECT 1 MiB QD 16, 2 MiB pages, GB/s", &s->huge, 2, "");
+	wr_bench_row(t, "the same, default buffers, GB/s", &s->plain, 2, "");
+	wr_bench_row(t, "weir / fio in 2 MiB pages", &s->to_huge, 2, ">= 0.95");
+	wr_bench_row(t, "weir / fio in default buffers", &s->to_plain, 2, ">= 1.5");
+	wr_bench_row(t, "weir, CPU s/GB", &s->cpu, 3, "");
+	wr_bench_row(t, "weir / fio in 2 MiB pages, CPU s/GB", &s->cpu_ratio, 2, "<= 1.3");
+	wr_bench_row(t, "page cache growth, % of the model", &s->cache, 2, "< 1");
 	rc = wr_ui_table_print(t, stdout);
 	wr_ui_table_close(t);
 	wr_ui_say("weir: io %s, pages %s; %s", weir_io_backend_name(weir_io_backend(io)),

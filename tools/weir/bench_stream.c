@@ -196,16 +196,6 @@ static int run_case(struct stream_bench *b, struct stream_case *c)
 	return rc;
 }
 
-static void line(struct wr_ui_table *t, const char *what, const struct wr_bench_series *s,
-		 int decimals, const char *bar)
-{
-	char text[WR_BENCH_TEXT];
-
-	wr_ui_table_cell(t, "%s", what);
-	wr_ui_table_cell(t, "%s", wr_bench_text(text, s, decimals));
-	wr_ui_table_cell(t, "%s", bar);
-}
-
 static void print_case(const struct stream_bench *b, const struct stream_case *c)
 {
 	static const struct wr_ui_column columns[] = {{"a pass after the first", WR_UI_LEFT},
@@ -220,18 +210,19 @@ static void print_case(const struct stream_bench *b, const struct stream_case *c
 			 (unsigned long long)c->read_ahead_kb);
 	printf("\nM/B = %.1f: a pass visits %s, budget %s%s\n", c->ratio,
 	       wr_ui_bytes(a, b->m.plan_bytes), wr_ui_memory(budget, c->budget), ahead);
-	line(t, "weir, s", &c->weir_s, 3, "");
-	line(t, "mmap under the same limit, s", &c->mmap_s, 3, "");
-	line(t, "compute alone, all resident, s", &c->alone_s, 3, "");
-	line(t, "fio, GB/s", &c->fio_rate, 2, "");
-	line(t, "weir reads, of what it visits", &c->weir_read, 3, "");
-	line(t, "mmap reads, of what it visits", &c->mmap_read, 3, "");
-	line(t, "weir over ideal, % of M", &c->over_ideal, 2, "<= 3");
-	line(t, "weir / max(disk, compute)", &c->to_bound, 2, "<= 1.10");
-	line(t, "mmap time / weir time", &c->speedup, 2, c->ratio > 1 ? "> 1" : ">= 0.95");
+	wr_bench_row(t, "weir, s", &c->weir_s, 3, "");
+	wr_bench_row(t, "mmap under the same limit, s", &c->mmap_s, 3, "");
+	wr_bench_row(t, "compute alone, all resident, s", &c->alone_s, 3, "");
+	wr_bench_row(t, "fio, GB/s", &c->fio_rate, 2, "");
+	wr_bench_row(t, "weir reads, of what it visits", &c->weir_read, 3, "");
+	wr_bench_row(t, "mmap reads, of what it visits", &c->mmap_read, 3, "");
+	wr_bench_row(t, "weir over ideal, % of M", &c->over_ideal, 2, "<= 3");
+	wr_bench_row(t, "weir / max(disk, compute)", &c->to_bound, 2, "<= 1.10");
+	wr_bench_row(t, "mmap time / weir time", &c->speedup, 2, c->ratio > 1 ? "> 1" : ">= 0.95");
 	if (c->ratio > 1)
-		line(t, "that / ratio of bytes read", &c->to_bytes, 2, ">= 0.85 if I/O-bound");
-	line(t, "peak over budget, MiB", &c->over_budget, 0, "<= 80");
+		wr_bench_row(t, "that / ratio of bytes read", &c->to_bytes, 2,
+			     ">= 0.85 if I/O-bound");
+	wr_bench_row(t, "peak over budget, MiB", &c->over_budget, 0, "<= 80");
 	(void)wr_ui_table_print(t, stdout);
 	wr_ui_table_close(t);
 	printf("checksums of all arms and passes: %s\n", c->checksums_equal ? "equal" : "DIFFER");
