@@ -7,19 +7,27 @@
 
 #include "base/util.h"
 
+/* Others may take from the pool between looking and taking. */
+#define NR_TRIES 100
+
 /* One more span: the largest free run of the pool, or what is still missing. */
 static int add_span(struct wr_area *area, size_t missing)
 {
 	struct weir_pool_stats stats;
-	struct weir_span *span = &area->spans[area->nr_spans];
+	struct weir_span *span;
 	size_t bytes;
-	int rc;
+	int rc = -ENOSPC;
 
-	weir_pool_stats(area->pool, &stats);
-	bytes = wr_min(missing, (size_t)stats.largest_free_bytes);
-	if (bytes < WR_AREA_ALIGN || area->nr_spans == WR_AREA_MAX_SPANS)
+	if (area->nr_spans == WR_AREA_MAX_SPANS)
 		return -ENOSPC;
-	rc = weir_pool_alloc(area->pool, bytes, WEIR_NODE_ANY, span);
+	span = &area->spans[area->nr_spans];
+	for (int i = 0; rc == -ENOSPC && i < NR_TRIES; i++) {
+		weir_pool_stats(area->pool, &stats);
+		bytes = wr_min(missing, (size_t)stats.largest_free_bytes);
+		if (bytes < WR_AREA_ALIGN)
+			return -ENOSPC;
+		rc = weir_pool_alloc(area->pool, bytes, WEIR_NODE_ANY, span);
+	}
 	if (rc)
 		return rc;
 	area->used[area->nr_spans++] = 0;

@@ -214,8 +214,11 @@ static int choose_residents(struct weir_stream *stream, uint64_t budget, struct 
 	return 0;
 }
 
-/* Memory for the slots and the resident units, and the cache over it. */
-static int place_units(struct weir_stream *stream, const struct wr_layout *layout)
+/*
+ * Memory for the slots and the resident units, and the cache over it. Memory may be in several
+ * pieces: what is larger than a slot must have a place, so it is placed while they are whole.
+ */
+static int place_units(struct weir_stream *stream, const struct wr_layout *layout, void **places)
 {
 	struct wr_cache_opts opts = {.nr_entries = stream->units->nr,
 				     .ops = &stream_cache_ops,
@@ -223,6 +226,15 @@ static int place_units(struct weir_stream *stream, const struct wr_layout *layou
 				     .slot_bytes = (size_t)layout->slot_bytes};
 	int rc;
 
+	for (uint32_t i = 0; i < stream->units->nr; i++) {
+		size_t bytes = stream->stream_units[i].landing_bytes;
+
+		if (bytes <= layout->slot_bytes)
+			continue;
+		places[i] = wr_area_take(&stream->area, bytes);
+		if (!places[i])
+			return -ENOSPC;
+	}
 	for (unsigned int s = 0; layout->slot_bytes && s < 2; s++) {
 		opts.slots[s] = wr_area_take(&stream->area, opts.slot_bytes);
 		if (!opts.slots[s])
@@ -233,16 +245,13 @@ static int place_units(struct weir_stream *stream, const struct wr_layout *layou
 		return rc;
 	for (uint32_t i = 0; i < stream->units->nr; i++) {
 		struct stream_unit *unit = &stream->stream_units[i];
-		void *mem = NULL;
 
-		/* With memory in several pieces the last bytes of a piece may not fit a unit:
-		 * then one that was to stay is streamed, if the slots can take it. */
-		if (unit->resident)
-			mem = wr_area_take(&stream->area, unit->landing_bytes);
-		if (!mem && unit->landing_bytes > layout->slot_bytes)
-			return -ENOSPC;
-		wr_cache_place(stream->cache, i, unit->landing_bytes, mem);
-		unit->resident = mem;
+		/* Where the last bytes of a piece do not fit a unit that was to stay, that one is
+		 * streamed. */
+		if (unit->resident && !places[i])
+			places[i] = wr_area_take(&stream->area, unit->landing_bytes);
+		wr_cache_place(stream->cache, i, unit->landing_bytes, places[i]);
+		unit->resident = places[i];
 		stream->info.nr_resident += unit->resident;
 		if (unit->resident)
 			stream->info.resident_bytes += wr_units_bytes(stream->units, i);
@@ -255,6 +264,7 @@ static int lay_out(struct weir_stream *stream, struct weir_pool *pool, struct we
 	struct weir_stream_info *info = &stream->info;
 	struct weir_pool_stats stats;
 	struct wr_layout layout = {0};
+	void **places;
 	uint64_t budget;
 	int rc;
 
@@ -272,13 +282,18 @@ static int lay_out(struct weir_stream *stream, struct weir_pool *pool, struct we
 				    (unsigned long long)budget,
 				    (unsigned long long)stats.free_bytes,
 				    (unsigned long long)layout.min_budget_bytes);
-	rc = wr_area_init(&stream->area, pool,
-			  (size_t)(2 * layout.slot_bytes + layout.resident_bytes));
+	places = wr_calloc(stream->units->nr, sizeof(*places));
+	rc = places ? wr_area_init(&stream->area, pool,
+				   (size_t)(2 * layout.slot_bytes + layout.resident_bytes))
+		    : -ENOMEM;
 	if (!rc)
-		rc = place_units(stream, &layout);
+		rc = place_units(stream, &layout, places);
+	wr_free(places);
 	if (rc)
-		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE,
-				    "the pool's free memory is in pieces too small for this plan");
+		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "%s",
+				    rc == -ENOMEM ? "no memory for the places of units"
+						  : "the context's free memory is taken by others "
+						    "now, or in pieces too small for this plan");
 	info->plan_bytes = stream->units->plan_bytes;
 	info->unit_bytes = stream->units->unit_bytes;
 	info->budget_bytes = stream->area.bytes;
@@ -319,7 +334,8 @@ int wr_stream_open(const struct wr_stream_parts *parts, const struct weir_model 
 	if (!rc)
 		rc = plan_units(stream);
 	if (rc)
-		wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "no memory for the plan's reads");
+		wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "preparing the plan's reads: %s",
+			     weir_strerror(rc));
 	else
 		rc = lay_out(stream, parts->pool, err);
 close:
