@@ -185,9 +185,20 @@ static int plan_units(struct weir_stream *stream)
 	return rc;
 }
 
+/*
+ * The smallest budget, of a context too: a pool on huge pages gives whole ones on each node. (On
+ * 1 GiB pages only where nothing is lost by it.)
+ */
+static unsigned long long least_budget(const struct wr_layout *layout, const struct weir_pool *pool)
+{
+	uint64_t step = (uint64_t)weir_pool_nr_regions(pool) << 21;
+
+	return (layout->min_budget_bytes + step - 1) / step * step;
+}
+
 /* Sizes become the choice of resident units, kept in @stream->stream_units. */
-static int choose_residents(struct weir_stream *stream, uint64_t budget, struct wr_layout *layout,
-			    struct weir_error *err)
+static int choose_residents(struct weir_stream *stream, const struct weir_pool *pool,
+			    uint64_t budget, struct wr_layout *layout, struct weir_error *err)
 {
 	uint32_t nr = stream->units->nr;
 	uint64_t *bytes = wr_calloc(nr, sizeof(*bytes));
@@ -206,8 +217,7 @@ static int choose_residents(struct weir_stream *stream, uint64_t budget, struct 
 		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE,
 				    "a budget of %llu bytes does not hold two units of this plan; "
 				    "the smallest that does is %llu bytes",
-				    (unsigned long long)budget,
-				    (unsigned long long)layout->min_budget_bytes);
+				    (unsigned long long)budget, least_budget(layout, pool));
 	if (rc)
 		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE,
 				    "no memory for choosing what stays in memory");
@@ -271,7 +281,7 @@ static int lay_out(struct weir_stream *stream, struct weir_pool *pool, struct we
 	weir_pool_stats(pool, &stats);
 	budget = stream->plan.budget_bytes ? stream->plan.budget_bytes : stats.free_bytes;
 	budget = wr_align_down(budget, WR_AREA_ALIGN);
-	rc = choose_residents(stream, budget, &layout, err);
+	rc = choose_residents(stream, pool, budget, &layout, err);
 	info->min_budget_bytes = layout.min_budget_bytes;
 	if (rc)
 		return rc;
@@ -281,7 +291,7 @@ static int lay_out(struct weir_stream *stream, struct weir_pool *pool, struct we
 				    "smallest budget that would do is %llu bytes",
 				    (unsigned long long)budget,
 				    (unsigned long long)stats.free_bytes,
-				    (unsigned long long)layout.min_budget_bytes);
+				    least_budget(&layout, pool));
 	places = wr_calloc(stream->units->nr, sizeof(*places));
 	rc = places ? wr_area_init(&stream->area, pool,
 				   (size_t)(2 * layout.slot_bytes + layout.resident_bytes))

@@ -79,8 +79,14 @@ static int begin_stream(FIXTURE_DATA(stream) * self, size_t budget)
 	return rc;
 }
 
-/* The smallest budget of self->plan, from the message that refuses the one below. */
+/* The smallest budget of self->plan. */
 static size_t min_budget(FIXTURE_DATA(stream) * self)
+{
+	return begin_stream(self, 0) ? 0 : self->info.min_budget_bytes;
+}
+
+/* The one that the message that refuses a page names: for a context, in whole huge pages. */
+static size_t named_budget(FIXTURE_DATA(stream) * self)
 {
 	const char *number;
 
@@ -369,7 +375,7 @@ TEST_F(stream, visit_chooses_what_a_pass_shows)
 	EXPECT_EQ(walk.nr_wrong, 0u);
 }
 
-TEST_F(stream, a_budget_below_the_minimum_names_it_and_that_one_works)
+TEST_F(stream, the_minimum_works_and_a_page_less_does_not)
 {
 	for (uint32_t kind = WEIR_UNIT_TILE; kind <= WEIR_UNIT_GROUP; kind++) {
 		struct tm_walk walk = {0};
@@ -378,7 +384,6 @@ TEST_F(stream, a_budget_below_the_minimum_names_it_and_that_one_works)
 		self->plan.unit = kind;
 		min = min_budget(self);
 		ASSERT_GT(min, 4096u);
-		EXPECT_EQ(self->stream, NULL);
 		EXPECT_EQ(begin_stream(self, min - 4096), -ENOSPC);
 		EXPECT_EQ(self->err.code, -ENOSPC);
 		ASSERT_EQ(begin_stream(self, min), 0);
@@ -389,6 +394,31 @@ TEST_F(stream, a_budget_below_the_minimum_names_it_and_that_one_works)
 	EXPECT_EQ(begin_stream(self, 2 * POOL_BYTES), -ENOSPC);
 	EXPECT_NE(strstr(self->err.message, "smallest"), NULL);
 	EXPECT_EQ(bytes_in_use(self->weir), 0u);
+}
+
+TEST_F(stream, the_budget_that_the_refusal_names_does_for_a_context_on_any_pages)
+{
+	struct weir_opts opts = {.size = sizeof(opts), .io_backend = variant->backend};
+	size_t named = named_budget(self), min = min_budget(self);
+	struct tm_walk walk = {0};
+	int rc;
+
+	EXPECT_GE(named, min);
+	EXPECT_LT(named, min + ((size_t)2 << 20) * weir_pool_nr_regions(weir_get_pool(self->weir)));
+	end_stream(self);
+	weir_close(self->weir);
+	self->weir = NULL;
+	opts.budget_bytes = named;
+	ASSERT_EQ(weir_open(&opts, &self->weir, NULL), 0);
+	ASSERT_EQ(begin_stream(self, 0), 0);
+	ASSERT_EQ(tm_walk_pass(&self->tm, self->stream, self->units, &walk), 0);
+	EXPECT_EQ(walk.nr_wrong, 0u);
+	end_stream(self);
+	weir_close(self->weir);
+	self->weir = NULL;
+	opts.budget_bytes = min - 4096;
+	rc = weir_open(&opts, &self->weir, NULL);
+	EXPECT_TRUE(rc == -EINVAL || (rc == 0 && begin_stream(self, 0) == -ENOSPC));
 }
 
 TEST_F(stream, two_streams_of_one_context_share_its_memory_and_not_their_places)
