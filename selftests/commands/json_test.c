@@ -91,8 +91,8 @@ TEST_F(model, inspected)
 		groups += (uint64_t)wt_int(each, "bytes");
 		nr += (uint64_t)wt_int(each, "tensors");
 	}
-	EXPECT_EQ(tensors, wt_int(root, "bytes"));
-	EXPECT_EQ(groups, wt_int(root, "bytes"));
+	EXPECT_EQ(tensors, (uint64_t)wt_int(root, "bytes"));
+	EXPECT_EQ(groups, (uint64_t)wt_int(root, "bytes"));
 	EXPECT_EQ(nr, json_array_size(json_object_get(root, "tensors")));
 	json_array_foreach(json_object_get(root, "files"), i, each) {
 		ASSERT_EQ(stat(wt_text(each, "path"), &st), 0);
@@ -184,9 +184,9 @@ TEST_F(model, streamed)
 	EXPECT_STREQ(wt_text(root, "model.path"), self->path.text);
 	EXPECT_EQ(wt_int(root, "model.bytes"), wt_int(self->inspect.json, "bytes"));
 	EXPECT_EQ(wt_int(root, "model.tensors"),
-		  json_array_size(json_object_get(self->inspect.json, "tensors")));
+		  (int64_t)json_array_size(json_object_get(self->inspect.json, "tensors")));
 	EXPECT_EQ(wt_int(root, "model.groups"),
-		  json_array_size(json_object_get(self->inspect.json, "groups")));
+		  (int64_t)json_array_size(json_object_get(self->inspect.json, "groups")));
 	EXPECT_LT(0, plan);
 	EXPECT_GT(wt_int(root, "model.bytes"), plan); /* no vision tower */
 	EXPECT_EQ(budget, plan * 6 / 10);
