@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <weir/topo.h>
+
 #include "arm_internal.h"
 #include "peak.h"
 #include "ui.h"
@@ -76,28 +78,38 @@ static uint64_t useful_budget(const struct weir_units *units, uint64_t budget)
 	return budget < most ? budget : most;
 }
 
-/*
- * A budget that is too small for a page on every node, 0 among them, is refused by the stream,
- * which knows how much would do: the context gets that page.
- */
-static int open_context(struct weir_opts *opts, struct weir_plan *plan, struct weir **ret,
-			struct weir_error *err)
+static uint32_t nr_nodes(void)
 {
-	const size_t least = (size_t)64 * 4096;
-	int rc = weir_open(opts, ret, err);
+	struct weir_topo_opts opts = {.size = sizeof(opts)};
+	struct weir_topo_counts counts = {0};
+	struct weir_topo *topo;
 
-	if (rc != -EINVAL || opts->budget_bytes >= least)
-		return rc;
-	plan->budget_bytes = opts->budget_bytes ? opts->budget_bytes : 1;
-	opts->budget_bytes = least;
-	return weir_open(opts, ret, err);
+	if (!weir_topo_open(&opts, &topo, NULL)) {
+		weir_topo_counts(topo, &counts);
+		weir_topo_close(topo);
+	}
+	return counts.nr_nodes ? counts.nr_nodes : 1;
+}
+
+/*
+ * The budget is the plan's, to the byte. The context's is rounded up: the pool rounds it down
+ * to a 2 MiB page on every node, and a budget that is just enough would be so no longer; and
+ * one that is too small for any page, 0 among them, must come as far as the stream, which
+ * refuses it and knows how much would do.
+ */
+static void share_budget(uint64_t budget, struct weir_opts *opts, struct weir_plan *plan)
+{
+	const uint64_t page = budget < (2u << 20) ? 4096 : 2u << 20;
+	const uint64_t pages = (budget + page - 1) / page, nodes = nr_nodes();
+
+	plan->budget_bytes = budget ? (size_t)budget : 1;
+	opts->budget_bytes = (size_t)((pages ? (pages + nodes - 1) / nodes : 1) * nodes * page);
 }
 
 static int open_weir(struct weir_arm *w, const struct wr_arm *arm, const struct weir_model *model,
 		     const struct weir_units *units, struct wr_arm_result *ret)
 {
 	struct weir_opts opts = {.size = sizeof(opts),
-				 .budget_bytes = (size_t)useful_budget(units, arm->budget_bytes),
 				 .io_backend = arm->backend,
 				 .page_kinds = arm->page_kinds,
 				 .progress = wr_arm_touching,
@@ -106,8 +118,9 @@ static int open_weir(struct weir_arm *w, const struct wr_arm *arm, const struct 
 	uint64_t begin = wr_ui_now_ns();
 	int rc;
 
+	share_budget(useful_budget(units, arm->budget_bytes), &opts, &plan);
 	wr_ui_progress_start(&w->progress, "touching memory", opts.budget_bytes, !arm->progress);
-	rc = open_context(&opts, &plan, &w->weir, &ret->err);
+	rc = weir_open(&opts, &w->weir, &ret->err);
 	wr_ui_progress_end(&w->progress);
 	if (rc)
 		return rc;
