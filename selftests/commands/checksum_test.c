@@ -84,7 +84,7 @@ TEST_F(model, has_one_checksum_whatever_the_way)
 		{"--budget", "60%", "--tile", "16K"},
 		{"--budget", "25%", "--tile", "8K"},
 		{"--unit", "tensor"},
-		{"--unit", "group", "--budget", "95%"},
+		{"--unit", "group", "--budget", "98%"},
 		{"--io", "fixed", "--budget", "25%", "--tile", "8K"},
 		{"--io", "uring", "--budget", "25%", "--tile", "8K"},
 		{"--io", "pread", "--budget", "25%", "--tile", "8K"},
