@@ -2,7 +2,7 @@
 /*
  * checksum_test.c - The checksum says what was computed on, and nothing else: it is the same for
  * every budget, unit, tile, backend, kind of page and number of threads, and for a model in one file
- * and in eight; it differs for another seed and another computation.
+ * and in seven; it differs for another seed and another computation.
  */
 #include "kselftest_harness.h"
 
@@ -122,7 +122,7 @@ TEST_F(model, has_one_checksum_whatever_the_way)
 		     first);
 }
 
-TEST(a_model_in_one_file_and_in_eight_is_one_model_and_another_seed_is_another)
+TEST(a_model_in_one_file_and_in_seven_is_one_model_and_another_seed_is_another)
 {
 	static const char *const none[MAX_OPTIONS] = {NULL};
 	static const char *const vision[MAX_OPTIONS] = {"--vision"};

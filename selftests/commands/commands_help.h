@@ -38,7 +38,7 @@ struct ct_path ct_join(const char *dir, const char *name);
 
 enum ct_model {
 	CT_SINGLE,  /* safetensors, one file */
-	CT_SHARDED, /* safetensors, the same bytes in eight files and an index */
+	CT_SHARDED, /* safetensors, the same bytes in seven files and an index */
 	CT_GGUF,    /* text model and vision tower */
 	CT_MOE,	    /* 30B-A3B, safetensors */
 	CT_OTHER,   /* CT_SINGLE with another seed */
