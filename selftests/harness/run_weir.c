@@ -27,15 +27,6 @@ const char *wt_binary(void)
 	return path ? path : WR_TEST_WEIR;
 }
 
-int wt_status(pid_t pid)
-{
-	int status;
-
-	if (waitpid(pid, &status, 0) != pid)
-		return -1;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
 static _Noreturn void child_main(const struct wt_run *run, char **argv)
 {
 	/* Opened before @prepare may give up the right to walk to it. */
@@ -92,7 +83,12 @@ static char *take(int fd)
 
 int wt_wait(struct wt_run *run)
 {
-	run->status = wt_status(run->pid);
+	int status = 0;
+
+	run->status = -1;
+	if (waitpid(run->pid, &status, 0) == run->pid)
+		run->status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	run->killed = WIFSIGNALED(status);
 	run->pid = 0;
 	run->out = take(run->out_fd);
 	run->err = take(run->err_fd);

@@ -20,6 +20,7 @@
  * @group:   The child leads a process group of its own, so that it can be sent a ^C.
  * @pid:     Of the child, while it runs.
  * @status:  Its exit status, or 128 + the signal that ended it.
+ * @killed:  A signal ended it: 128 + SIGINT is 130, too.
  * @out:     What it printed on stdout.
  * @err:     What it printed on stderr.
  * @json:    @out as JSON; NULL when that is not exactly one object.
@@ -30,6 +31,7 @@ struct wt_run {
 	bool group;
 	pid_t pid;
 	int status;
+	bool killed;
 	char *out;
 	char *err;
 	json_t *json;
@@ -65,9 +67,6 @@ const char *wt_text(json_t *root, const char *path);
 void wt_dir_make(char *ret, size_t size, const char *parent);
 /* Remove it with what is in it. */
 void wt_dir_remove(const char *dir);
-
-/* Exit status of a child, 128 + signal when it was killed. */
-int wt_status(pid_t pid);
 
 /* The path of the binary under test. */
 const char *wt_binary(void);

@@ -300,6 +300,7 @@ TEST_F(folder, an_interrupted_run_leaves_no_file)
 		EXPECT_TRUE(wait_for_part(self->a, ".model-00001-of-00004.safetensors.part"));
 		kill(run.pid, signals[i]);
 		EXPECT_EQ(wt_wait(&run), 130);
+		EXPECT_FALSE(run.killed);
 		wt_run_fini(&run);
 		EXPECT_EQ(mkt_count_files(self->a), -1);
 	}

@@ -128,7 +128,7 @@ TEST_F(model, that_is_damaged_gives_an_error_object)
 	}
 }
 
-/* Start verify with its output dropped, send ^C after @delay_us; the status. */
+/* Start verify with its output dropped, send ^C after @delay_us; the status, -1 when it was killed. */
 static int interrupted_after(const char *dir, unsigned int delay_us)
 {
 	const char *args[] = {"verify", dir, NULL};
@@ -140,6 +140,7 @@ static int interrupted_after(const char *dir, unsigned int delay_us)
 	usleep(delay_us);
 	kill(run.pid, SIGINT);
 	status = wt_wait(&run);
+	status = run.killed ? -1 : status;
 	wt_run_fini(&run);
 	return status;
 }
@@ -158,7 +159,7 @@ TEST_F(model, verification_that_is_interrupted_ends_with_130)
 		if (status == 130)
 			return;
 		/* Too early: the handler is not there yet. Too late: it is done. */
-		ASSERT_TRUE(status == 0 || status == 128 + SIGINT);
+		ASSERT_TRUE(status == 0 || status == -1);
 	}
 	EXPECT_TRUE(false);
 }
