@@ -78,9 +78,13 @@ TEST(its_pool_has_the_budget_and_its_engine_the_rung)
 		struct weir_opts opts = options();
 		struct weir_pool_stats stats;
 		struct weir *weir;
+		int rc;
 
 		opts.io_backend = rung;
-		ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+		rc = weir_open(&opts, &weir, NULL);
+		if (rc == -EOPNOTSUPP && rung <= WEIR_IO_URING)
+			continue;
+		ASSERT_EQ(rc, 0);
 		weir_pool_stats(weir_get_pool(weir), &stats);
 		EXPECT_EQ(stats.capacity_bytes, POOL_BYTES);
 		EXPECT_EQ(stats.free_bytes, POOL_BYTES);
@@ -274,9 +278,13 @@ TEST(many_contexts_opened_and_closed_leave_nothing)
 	for (int i = 0; i < NR_CYCLES; i++) {
 		struct weir *weir;
 
+		int rc;
+
 		opts.io_backend = (uint32_t)i % (WEIR_IO_BUFFERED + 1);
-		ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
-		weir_close(weir);
+		rc = weir_open(&opts, &weir, NULL);
+		ASSERT_TRUE(rc == 0 || (rc == -EOPNOTSUPP && opts.io_backend <= WEIR_IO_URING));
+		if (!rc)
+			weir_close(weir);
 		/* What the C library and hwloc keep for themselves they have by now. */
 		if (i == NR_CYCLES / 4) {
 			nr_fds = io_nr_fds();

@@ -66,12 +66,16 @@ FIXTURE_SETUP(troubled)
 				 .budget_bytes = POOL_BYTES,
 				 .io_backend = variant->backend,
 				 .page_kinds = 1u << WEIR_PAGE_4K};
+	struct weir_error err;
+	int rc = weir_open(&opts, &self->weir, &err);
 
-	ASSERT_TRUE(tm_open(&self->tm, TM_SINGLE, NR_LAYERS, variant->memory));
-	ASSERT_EQ(weir_open(&opts, &self->weir, &self->err), 0)
+	if (rc == -EOPNOTSUPP && variant->backend && variant->backend <= WEIR_IO_URING)
+		SKIP(return, "io_uring is refused here");
+	ASSERT_EQ(rc, 0)
 	{
-		TH_LOG("%s", self->err.message);
+		TH_LOG("%s", err.message);
 	}
+	ASSERT_TRUE(tm_open(&self->tm, TM_SINGLE, NR_LAYERS, variant->memory));
 	io_gate_init(&self->gate, false);
 	self->gate.replace = replace;
 	self->gate.arg = &self->bad;
@@ -445,8 +449,8 @@ TEST_F(troubled, close_in_the_middle_waits_for_reads_in_flight_and_leaves_nothin
 	weir_pool_stats(weir_get_pool(self->weir), &stats);
 	EXPECT_EQ(stats.used_bytes, 0u);
 	EXPECT_EQ(io_nr_fds(), nr_fds);
-	/* A stall of a length not seen before takes a block of the context's histogram. */
-	EXPECT_LE(wr_test_alloc_live(), live + 2);
+	/* A histogram takes a block for each power of two it meets. */
+	EXPECT_LE(wr_test_alloc_live(), live + 8);
 }
 
 TEST_HARNESS_MAIN

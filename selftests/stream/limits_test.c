@@ -44,12 +44,16 @@ FIXTURE_SETUP(limits)
 				 .budget_bytes = POOL_BYTES,
 				 .io_backend = variant->backend,
 				 .page_kinds = 1u << WEIR_PAGE_4K};
+	struct weir_error err;
+	int rc = weir_open(&opts, &self->weir, &err);
 
-	ASSERT_TRUE(tm_open(&self->tm, TM_SHARDED, 2, variant->memory));
-	ASSERT_EQ(weir_open(&opts, &self->weir, &self->err), 0)
+	if (rc == -EOPNOTSUPP && variant->backend && variant->backend <= WEIR_IO_URING)
+		SKIP(return, "io_uring is refused here");
+	ASSERT_EQ(rc, 0)
 	{
-		TH_LOG("%s", self->err.message);
+		TH_LOG("%s", err.message);
 	}
+	ASSERT_TRUE(tm_open(&self->tm, TM_SHARDED, 2, variant->memory));
 	self->plan = (struct weir_plan){
 		.size = sizeof(self->plan), .tile_bytes = TILE_BYTES, .budget_bytes = 500000};
 	ASSERT_EQ(weir_units_open(self->tm.model, &self->plan, &self->units, NULL), 0);
