@@ -215,28 +215,34 @@ static unsigned level_for(unsigned order)
 }
 
 /*
- * The lowest free block of an order in one item of level_for(order), not below
- * block `from` of the item.
+ * Where the free blocks of an order begin in one item of level_for(order): a bit for each
+ * 2^*ret_unit blocks of the item.
  */
+static uint64_t starts_in_item(const struct wr_buddy *b, size_t item, unsigned order,
+			       unsigned *ret_unit)
+{
+	unsigned level = level_for(order);
+	uint64_t m;
+
+	*ret_unit = 0;
+	if (level == 0)
+		return groups_in_word(b->free[item], order);
+	*ret_unit = item_order(level - 1);
+	m = bytes_to_bits(bytes_at_least(b->sum[level - 1][item], full_value(level - 1)));
+	return groups_in_word(m, order - *ret_unit);
+}
+
+/* The lowest one, not below block `from` of the item. */
 static bool find_in_item(const struct wr_buddy *b, size_t item, unsigned order, uint64_t from,
 			 uint64_t *ret)
 {
-	unsigned level = level_for(order);
-	unsigned unit; /* order of what one bit of the mask stands for */
-	uint64_t m;
+	unsigned unit;
+	uint64_t m = starts_in_item(b, item, order, &unit);
 
-	if (level == 0) {
-		unit = 0;
-		m = groups_in_word(b->free[item], order);
-	} else {
-		unit = item_order(level - 1);
-		m = bytes_to_bits(bytes_at_least(b->sum[level - 1][item], full_value(level - 1)));
-		m = groups_in_word(m, order - unit);
-	}
 	m &= ~0ull << (from >> unit);
 	if (m == 0)
 		return false;
-	*ret = ((uint64_t)item << item_order(level)) + ((uint64_t)lowest_bit(m) << unit);
+	*ret = ((uint64_t)item << item_order(level_for(order))) + ((uint64_t)lowest_bit(m) << unit);
 	return true;
 }
 
@@ -261,6 +267,30 @@ static bool find_lowest(const struct wr_buddy *b, unsigned order, uint64_t *ret)
 	if (level_for(order) > b->top + 1)
 		return false;
 	return descend(b, b->top + 1, 0, order, ret);
+}
+
+/* As find_lowest(), from the other end. */
+static bool find_highest(const struct wr_buddy *b, unsigned order, uint64_t *ret)
+{
+	unsigned level = b->top + 1;
+	size_t item = 0;
+	unsigned unit;
+	uint64_t m;
+
+	if (level_for(order) > level)
+		return false;
+	while (level > level_for(order)) {
+		level--;
+		m = bytes_at_least(b->sum[level][item], order + 1);
+		if (m == 0)
+			return false; /* only at the root */
+		item = item * 8 + floor_log2(m) / 8;
+	}
+	m = starts_in_item(b, item, order, &unit);
+	if (m == 0)
+		return false;
+	*ret = ((uint64_t)item << item_order(level)) + ((uint64_t)floor_log2(m) << unit);
+	return true;
 }
 
 /* The lowest free block of an order at or after a position. */
@@ -330,15 +360,17 @@ static unsigned order_within(uint64_t nr)
 	return floor_log2((nr + 1) / 2);
 }
 
-static bool find_run(const struct wr_buddy *b, uint64_t nr, unsigned align_order, uint64_t *ret)
+/* The lowest run that lies in [lo, hi). */
+static bool find_run(const struct wr_buddy *b, uint64_t lo, uint64_t hi, uint64_t nr,
+		     unsigned align_order, uint64_t *ret)
 {
 	unsigned order = order_within(nr);
-	uint64_t pos = 0;
+	uint64_t pos = lo;
 	uint64_t at, start;
 
-	while (find_next(b, pos, order, &at)) {
+	while (pos < hi && find_next(b, pos, order, &at) && at < hi) {
 		start = wr_align_up(run_start(b, at, pos), 1ull << align_order);
-		pos = run_end(b, at + (1ull << order));
+		pos = wr_min(run_end(b, at + (1ull << order)), hi);
 		if (start < pos && pos - start >= nr) {
 			*ret = start;
 			return true;
@@ -347,17 +379,50 @@ static bool find_run(const struct wr_buddy *b, uint64_t nr, unsigned align_order
 	return false;
 }
 
+/* The order of the aligned block that a run is the head of, at best. */
+static unsigned order_for(uint64_t nr, unsigned align_order)
+{
+	return wr_max(ceil_log2(nr), align_order);
+}
+
 int wr_buddy_alloc(struct wr_buddy *b, uint64_t nr, unsigned align_order, uint64_t *ret)
 {
-	unsigned order = ceil_log2(nr);
 	uint64_t start;
 
 	wr_assert(nr > 0 && align_order < 40);
 	if (nr > b->nr_free)
 		return -ENOSPC;
-	if (order < align_order)
-		order = align_order;
-	if (!find_lowest(b, order, &start) && !find_run(b, nr, align_order, &start))
+	if (!find_lowest(b, order_for(nr, align_order), &start) &&
+	    !find_run(b, 0, b->nr_blocks, nr, align_order, &start))
+		return -ENOSPC;
+	set_run(b, start, nr, false);
+	*ret = start;
+	return 0;
+}
+
+int wr_buddy_alloc_high(struct wr_buddy *b, uint64_t nr, unsigned align_order, uint64_t *ret)
+{
+	uint64_t start;
+
+	wr_assert(nr > 0 && align_order < 40);
+	if (!find_highest(b, order_for(nr, align_order), &start))
+		return wr_buddy_alloc(b, nr, align_order, ret);
+	set_run(b, start, nr, false);
+	*ret = start;
+	return 0;
+}
+
+int wr_buddy_alloc_in(struct wr_buddy *b, uint64_t lo, uint64_t hi, uint64_t nr,
+		      unsigned align_order, uint64_t *ret)
+{
+	unsigned order = order_for(nr, align_order);
+	uint64_t start;
+
+	wr_assert(nr > 0 && align_order < 40 && lo <= hi && hi <= b->nr_blocks);
+	if (nr > b->nr_free || nr > hi - lo)
+		return -ENOSPC;
+	if ((!find_next(b, lo, order, &start) || start + (1ull << order) > hi) &&
+	    !find_run(b, lo, hi, nr, align_order, &start))
 		return -ENOSPC;
 	set_run(b, start, nr, false);
 	*ret = start;
@@ -379,6 +444,16 @@ bool wr_buddy_is_used(const struct wr_buddy *b, uint64_t start, uint64_t nr)
 		if (b->free[w] & mask_of(w, start, start + nr))
 			return false;
 	return true;
+}
+
+uint64_t wr_buddy_nr_free_in(const struct wr_buddy *b, uint64_t lo, uint64_t hi)
+{
+	uint64_t nr = 0;
+	size_t w;
+
+	for (w = (size_t)(lo / 64); (uint64_t)w * 64 < hi; w++)
+		nr += (unsigned)__builtin_popcountll(b->free[w] & mask_of(w, lo, hi));
+	return nr;
 }
 
 uint64_t wr_buddy_longest_run(const struct wr_buddy *b)

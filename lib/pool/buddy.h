@@ -76,11 +76,24 @@ void wr_buddy_fini(struct wr_buddy *b);
  */
 int wr_buddy_alloc(struct wr_buddy *b, uint64_t nr, unsigned align_order, uint64_t *ret);
 
+/*
+ * The same from the other end: the head of the highest aligned free block; where there is
+ * none, what wr_buddy_alloc() gives.
+ */
+int wr_buddy_alloc_high(struct wr_buddy *b, uint64_t nr, unsigned align_order, uint64_t *ret);
+
+/* The same within the blocks [lo, hi). */
+int wr_buddy_alloc_in(struct wr_buddy *b, uint64_t lo, uint64_t hi, uint64_t nr,
+		      unsigned align_order, uint64_t *ret);
+
 /* Give a run back, or any part of one. The blocks must be in use. */
 void wr_buddy_free(struct wr_buddy *b, uint64_t start, uint64_t nr);
 
 /* Whether every block of the run is in use. */
 bool wr_buddy_is_used(const struct wr_buddy *b, uint64_t start, uint64_t nr);
+
+/* How many of the blocks [lo, hi) are free. */
+uint64_t wr_buddy_nr_free_in(const struct wr_buddy *b, uint64_t lo, uint64_t hi);
 
 /* Length of the longest run of free blocks, wherever it starts. */
 uint64_t wr_buddy_longest_run(const struct wr_buddy *b);

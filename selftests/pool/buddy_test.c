@@ -197,6 +197,99 @@ TEST_F(random_runs, agree_with_the_naive_model)
 	EXPECT_TRUE(wr_buddy_is_consistent(&self->buddy));
 }
 
+static bool model_find_high(const struct model *m, uint64_t whole, uint64_t *ret)
+{
+	uint64_t i;
+
+	for (i = wr_align_down(m->nr_blocks, whole) / whole; i-- > 0;)
+		if (model_is_free(m, i * whole, whole)) {
+			*ret = i * whole;
+			return true;
+		}
+	return false;
+}
+
+static int model_alloc_high(struct model *m, uint64_t nr, unsigned align_order, uint64_t *ret)
+{
+	uint64_t whole = 1ull << align_order;
+
+	while (whole < nr)
+		whole *= 2;
+	if (!model_find_high(m, whole, ret))
+		return model_alloc(m, nr, align_order, ret);
+	memset(m->used + *ret, 1, nr);
+	return 0;
+}
+
+/* As model_alloc(), with all that is outside of [lo, hi) taken for used. */
+static int model_alloc_in(struct model *m, uint64_t lo, uint64_t hi, uint64_t nr,
+			  unsigned align_order, uint64_t *ret)
+{
+	struct model inside = {.used = malloc(m->nr_blocks), .nr_blocks = hi};
+	int rc;
+
+	memcpy(inside.used, m->used, m->nr_blocks);
+	memset(inside.used, 1, lo);
+	rc = model_alloc(&inside, nr, align_order, ret);
+	if (rc == 0)
+		memset(m->used + *ret, 1, nr);
+	free(inside.used);
+	return rc;
+}
+
+TEST_F(random_runs, agree_with_the_model_from_above_and_within_bounds)
+{
+	uint64_t nr, lo, hi, expected = 0, got = 0;
+	unsigned step, align;
+	size_t pick;
+	int rc;
+
+	for (step = 0; step < variant->nr_steps / 8; step++) {
+		bool grow = next_random(&self->random) % 8 < ((step / 512) % 2 ? 2u : 6u);
+
+		if (grow && self->live < MAX_RUNS) {
+			nr = 1 + next_random(&self->random) % variant->largest;
+			align = (unsigned)(next_random(&self->random) % (variant->align + 1));
+			lo = next_random(&self->random) % variant->nr_blocks;
+			hi = lo + next_random(&self->random) % (variant->nr_blocks - lo + 1);
+			if (step % 2) {
+				rc = model_alloc_high(&self->model, nr, align, &expected);
+				ASSERT_EQ(rc, wr_buddy_alloc_high(&self->buddy, nr, align, &got));
+			} else {
+				/* Bounds are multiples of what is asked for, or not. */
+				if (step % 4) {
+					lo = wr_align_down(lo, 512);
+					hi = wr_align_down(hi, 512);
+				}
+				hi = wr_max(lo, hi);
+				rc = model_alloc_in(&self->model, lo, hi, nr, align, &expected);
+				ASSERT_EQ(rc,
+					  wr_buddy_alloc_in(&self->buddy, lo, hi, nr, align, &got));
+			}
+			if (rc)
+				continue;
+			ASSERT_EQ(expected, got);
+			self->start[self->live] = got;
+			self->nr[self->live++] = nr;
+		} else if (self->live > 0) {
+			pick = next_random(&self->random) % self->live;
+			wr_buddy_free(&self->buddy, self->start[pick], self->nr[pick]);
+			memset(self->model.used + self->start[pick], 0, self->nr[pick]);
+			self->live--;
+			self->start[pick] = self->start[self->live];
+			self->nr[pick] = self->nr[self->live];
+		}
+		if (step % 64 == 0) {
+			lo = next_random(&self->random) % variant->nr_blocks;
+			hi = lo + next_random(&self->random) % (variant->nr_blocks - lo + 1);
+			for (nr = 0, pick = lo; pick < hi; pick++)
+				nr += !self->model.used[pick];
+			ASSERT_EQ(nr, wr_buddy_nr_free_in(&self->buddy, lo, hi));
+		}
+	}
+	EXPECT_TRUE(wr_buddy_is_consistent(&self->buddy));
+}
+
 TEST(every_length_of_run_takes_exactly_its_blocks)
 {
 	const uint64_t nr_blocks = 512 * 9;
