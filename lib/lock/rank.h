@@ -24,6 +24,8 @@
 	X(LOAD,      WR_LOCK_MAY_BLOCK,                      "progress of a load") \
 	X(CACHE,     WR_LOCK_NO_BLOCK | WR_LOCK_BY_ADDRESS,  "entries of one cache shard") \
 	X(POOL,      WR_LOCK_MAY_BLOCK,                      "list of arenas; taking memory from the system") \
+	X(POOL_COMPACT, WR_LOCK_MAY_BLOCK,                   "waiting for a move to end; a pool's maintenance thread") \
+	X(POOL_HANDLE, WR_LOCK_NO_BLOCK,                     "free slots of one pool's table of handles") \
 	X(POOL_ZONE, WR_LOCK_NO_BLOCK | WR_LOCK_BY_ADDRESS,  "free blocks of one arena") \
 	X(IO,        WR_LOCK_MAY_BLOCK,                      "files and regions registered with an engine") \
 	X(IO_QUEUE,  WR_LOCK_NO_BLOCK,                       "requests on their way into an engine") \

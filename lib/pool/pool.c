@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "base/atomic.h"
 #include "base/util.h"
+#include "pool/handle.h"
 #include "pool/state.h"
 
 static _Atomic unsigned fork_count; /* [atomic] written only by a child's only thread */
@@ -39,13 +40,14 @@ unsigned wr_pool_fork_count(void)
 	return wr_load_relaxed(&fork_count);
 }
 
-static bool is_ours(const struct weir_pool *pool)
+bool wr_pool_is_ours(const struct weir_pool *pool)
 {
 	return pool->fork_count == wr_load_relaxed(&fork_count);
 }
 
 /* The caller's zone first, then the nearest that has room. */
-static int alloc_anywhere(struct weir_pool *pool, size_t bytes, struct weir_span *ret)
+static int alloc_anywhere(struct weir_pool *pool, size_t bytes, wr_zone_take_fn *take,
+			  struct weir_span *ret)
 {
 	int node = pool->system->current_node(pool->system->arg);
 	const uint8_t *row;
@@ -57,7 +59,7 @@ static int alloc_anywhere(struct weir_pool *pool, size_t bytes, struct weir_span
 		node = -1;
 	row = pool->order + (size_t)(node + 1) * pool->nr_zones;
 	for (i = 0; i < pool->nr_zones; i++) {
-		rc = wr_zone_alloc(&pool->zones[row[i]], bytes, ret);
+		rc = take(&pool->zones[row[i]], bytes, ret);
 		if (rc == 0)
 			return 0;
 		if (rc == -ENOSPC)
@@ -68,23 +70,29 @@ static int alloc_anywhere(struct weir_pool *pool, size_t bytes, struct weir_span
 	return best;
 }
 
-int weir_pool_alloc(struct weir_pool *pool, size_t bytes, int node, struct weir_span *ret)
+int wr_pool_alloc_by(struct weir_pool *pool, size_t bytes, int node, wr_zone_take_fn *take,
+		     struct weir_span *ret)
 {
 	int zone, rc;
 
-	if (!pool || !ret || !is_ours(pool))
-		return -EINVAL;
 	if (node == WEIR_NODE_ANY && pool->nr_zones > 1)
-		return alloc_anywhere(pool, bytes, ret);
+		return alloc_anywhere(pool, bytes, take, ret);
 	zone = 0;
 	if (node != WEIR_NODE_ANY)
 		zone = node >= 0 && node < WR_POOL_MAX_NODES ? pool->zone_of_node[node] : -1;
 	if (zone < 0)
 		return -ENODEV;
-	rc = wr_zone_alloc(&pool->zones[zone], bytes, ret);
+	rc = take(&pool->zones[zone], bytes, ret);
 	if (rc == -ENOSPC)
 		wr_zone_count_failed(&pool->zones[zone]);
 	return rc;
+}
+
+int weir_pool_alloc(struct weir_pool *pool, size_t bytes, int node, struct weir_span *ret)
+{
+	if (!pool || !ret || !wr_pool_is_ours(pool))
+		return -EINVAL;
+	return wr_pool_alloc_by(pool, bytes, node, wr_zone_alloc, ret);
 }
 
 int weir_pool_free(struct weir_pool *pool, struct weir_span span)
@@ -93,7 +101,7 @@ int weir_pool_free(struct weir_pool *pool, struct weir_span span)
 
 	if (!span.base && !span.bytes && !span.id && !span.generation)
 		return 0;
-	if (!pool || !is_ours(pool) || zone >= pool->nr_zones ||
+	if (!pool || !wr_pool_is_ours(pool) || zone >= pool->nr_zones ||
 	    span.id >> WR_SPAN_POOL_SHIFT != pool->id_prefix >> WR_SPAN_POOL_SHIFT)
 		return -EINVAL;
 	return wr_zone_free(&pool->zones[zone], &span);
@@ -106,8 +114,9 @@ void weir_pool_stats(struct weir_pool *pool, struct weir_pool_stats *ret)
 				      .thp_bytes = pool->thp_bytes};
 	size_t i;
 
-	for (i = 0; is_ours(pool) && i < pool->nr_zones; i++)
+	for (i = 0; wr_pool_is_ours(pool) && i < pool->nr_zones; i++)
 		wr_zone_add_stats(&pool->zones[i], &sum);
+	sum.metadata_bytes += wr_handles_metadata(pool);
 	*ret = sum;
 }
 
@@ -140,7 +149,8 @@ void weir_pool_close(struct weir_pool *pool)
 	if (!pool)
 		return;
 	wr_might_block("closing a pool");
-	ours = is_ours(pool);
+	ours = wr_pool_is_ours(pool);
+	wr_handles_close(pool, ours);
 	if (ours)
 		report_leak(pool);
 	for (i = 0; i < pool->nr_zones; i++) {

@@ -217,3 +217,99 @@ void wr_zone_add_stats(struct wr_pool_zone *zone, struct weir_pool_stats *sum)
 	sum->nr_failed += c->nr_failed;
 	wr_mutex_unlock(&zone->lock);
 }
+
+/* The blocks are taken: they are a span now. */
+static struct weir_span begin_span(const struct wr_pool_zone *zone, struct wr_pool_region *r,
+				   uint64_t block, uint64_t nr, size_t spare)
+{
+	unsigned shift = zone->block_shift;
+
+	open_cell(r, block, nr, spare);
+	return (struct weir_span){.base = (uint8_t *)r->map.base + (block << shift),
+				  .bytes = (size_t)(nr << shift),
+				  .id = zone->id_prefix | (r->first_block + block),
+				  .generation = r->cells[block].generation,
+				  .node = zone->node};
+}
+
+int wr_zone_alloc_high(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret)
+{
+	unsigned shift = zone->block_shift;
+	uint64_t nr, block;
+	uint32_t i;
+	int rc = -ENOSPC;
+
+	if (bytes == 0 || bytes > zone->largest_region_bytes)
+		return -EINVAL;
+	nr = ((uint64_t)bytes + (1ull << shift) - 1) >> shift;
+	wr_mutex_lock(&zone->lock);
+	for (i = zone->nr_regions; i > 0 && rc != 0; i--)
+		rc = wr_buddy_alloc_high(&zone->regions[i - 1].buddy, nr, align_order(zone, bytes),
+					 &block);
+	if (rc == 0) {
+		*ret = begin_span(zone, &zone->regions[i], block, nr,
+				  (size_t)((nr << shift) - bytes));
+		count_alloc(&zone->counts, nr, bytes);
+	}
+	wr_mutex_unlock(&zone->lock);
+	return rc;
+}
+
+int wr_zone_twin(struct wr_pool_zone *zone, const struct weir_span *span, uint64_t lo, uint64_t hi,
+		 struct weir_span *ret)
+{
+	uint64_t block = span->id & WR_SPAN_BLOCK_MASK;
+	struct wr_pool_region *r = region_of(zone, block);
+	struct wr_zone_counts *c = &zone->counts;
+	uint64_t nr = 0, at = 0;
+	size_t spare;
+	int rc;
+
+	if (!r)
+		return -EINVAL;
+	block -= r->first_block;
+	wr_mutex_lock(&zone->lock);
+	rc = check_span(zone, r, block, span, &nr);
+	if (rc == 0)
+		rc = wr_buddy_alloc_in(&r->buddy, lo, hi, nr, align_order(zone, span->bytes), &at);
+	if (rc == 0) {
+		spare = r->cells[block].detail & SPARE_MASK;
+		*ret = begin_span(zone, r, at, nr, spare);
+		c->used_blocks += nr;
+		c->peak_used_blocks = wr_max(c->peak_used_blocks, c->used_blocks);
+	}
+	wr_mutex_unlock(&zone->lock);
+	return rc;
+}
+
+void wr_zone_drop_twin(struct wr_pool_zone *zone, const struct weir_span *span)
+{
+	uint64_t block = span->id & WR_SPAN_BLOCK_MASK;
+	struct wr_pool_region *r = region_of(zone, block);
+	uint64_t nr = 0;
+
+	wr_assert(r);
+	block -= r->first_block;
+	wr_mutex_lock(&zone->lock);
+	if (check_span(zone, r, block, span, &nr) == 0) {
+		r->cells[block].generation++;
+		wr_buddy_free(&r->buddy, block, nr);
+		zone->counts.used_blocks -= nr;
+	}
+	wr_mutex_unlock(&zone->lock);
+}
+
+void wr_zone_count_used(struct wr_pool_zone *zone, const struct wr_pool_region *r, uint64_t first,
+			uint64_t step, size_t nr, uint32_t *ret)
+{
+	uint64_t lo, hi;
+	size_t i;
+
+	wr_mutex_lock(&zone->lock);
+	for (i = 0; i < nr; i++) {
+		lo = first + i * step;
+		hi = wr_min(lo + step, r->buddy.nr_blocks);
+		ret[i] = (uint32_t)(hi - lo - wr_buddy_nr_free_in(&r->buddy, lo, hi));
+	}
+	wr_mutex_unlock(&zone->lock);
+}

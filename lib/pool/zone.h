@@ -81,6 +81,23 @@ int wr_zone_add_region(struct wr_pool_zone *zone, const struct wr_pool_provider 
 /* 0, -EINVAL (above the largest region), -ENOSPC. */
 int wr_zone_alloc(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret);
 
+/* The same from the high end of the zone: for what may be moved. */
+int wr_zone_alloc_high(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret);
+
+/*
+ * A second span as large as a live one, within the blocks [lo, hi) of the same region, for
+ * its content to move to. One of the two is given back by wr_zone_drop_twin(), whichever
+ * is not wanted; between the two calls both use blocks and count as one span.
+ * 0, -ENOSPC, or what wr_zone_free() says of a span that is not live.
+ */
+int wr_zone_twin(struct wr_pool_zone *zone, const struct weir_span *span, uint64_t lo, uint64_t hi,
+		 struct weir_span *ret);
+void wr_zone_drop_twin(struct wr_pool_zone *zone, const struct weir_span *span);
+
+/* Blocks in use in each of @nr ranges of @step blocks, from @first on. */
+void wr_zone_count_used(struct wr_pool_zone *zone, const struct wr_pool_region *r, uint64_t first,
+			uint64_t step, size_t nr, uint32_t *ret);
+
 /* An allocation found no room, here or in any zone it could have gone to. */
 void wr_zone_count_failed(struct wr_pool_zone *zone);
 

@@ -1,0 +1,548 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Compaction: follow the plan (compact_plan.h), window by window, block by block.
+ *
+ * A window is begun only when each of its blocks has been given a place, because half an
+ * emptied window is worth nothing. Then each block by itself: out of LIVE with no pins,
+ * copy, publish, free. What fails at any step because somebody pins, frees or allocates is
+ * left as it is; nothing is ever waited for. While a window is worked on, its places are in
+ * use twice, so up to a window's blocks are missing from the free ones for that time.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/util.h"
+#include "pool/compact.h"
+#include "pool/compact_plan.h"
+
+/* So many windows in a row that do not fit anywhere, and the rest will not either. */
+#define MAX_FAILURES 16u
+/* More victims than wanted are looked up, for those that fail. */
+#define SPARE_VICTIMS 64u
+/* Places looked at for one block. */
+#define MAX_PLACES 4096u
+/* Until copies were measured: 4 GB/s. */
+#define GUESS_NS_PER_MIB  250000u
+#define MAX_WINDOW_BLOCKS (1ull << 30)
+
+_Static_assert(sizeof(struct weir_compact_opts) == 48 || sizeof(void *) != 8,
+	       "a field was added to the options: copy and check it here");
+
+/* A block that is to move, and where to. */
+struct move {
+	struct wr_handle_slot *slot;
+	uint64_t word; /* as it was when the place was taken */
+	uint64_t nr_blocks;
+	uint32_t place; /* window */
+	bool has_twin;
+	struct weir_span old, twin;
+};
+
+struct run {
+	struct wr_handles *hs;
+	const struct weir_compact_opts *opts;
+	const _Atomic bool *stop;
+	struct weir_compact_report *report;
+	struct wr_compact_plan *plan;
+	struct move *moves; /* of one window */
+	size_t nr_moves;
+	size_t tail;	   /* places behind it in the line are full */
+	uint64_t nr_begun; /* windows of this region emptied */
+};
+
+static bool is_stopped(const struct run *run)
+{
+	return run->stop && wr_load_relaxed(run->stop);
+}
+
+/* ---- one block --------------------------------------------------------------------- */
+
+static uint64_t rate_of(const struct wr_handles *hs)
+{
+	uint64_t rate = wr_load_relaxed(&hs->copy_ns_per_mib);
+
+	return rate ? rate : GUESS_NS_PER_MIB;
+}
+
+static void note_copy(struct run *run, uint64_t bytes, uint64_t ns)
+{
+	struct wr_handle_counters *c = &run->hs->count;
+	struct weir_compact_report *r = run->report;
+	uint64_t rate = rate_of(run->hs);
+	uint64_t now = (ns << 20) / bytes;
+
+	/*
+	 * Only one compaction runs, so nobody else writes these. A copy during which this
+	 * thread was not running says little about the next.
+	 */
+	now = wr_min(now, 4 * rate);
+	wr_store_relaxed(&run->hs->copy_ns_per_mib, rate - rate / 16 + now / 16);
+	wr_add_own(&c->nr_moves, 1);
+	wr_add_own(&c->moved_bytes, bytes);
+	if (ns > wr_load_relaxed(&c->longest_pause_ns))
+		wr_store_relaxed(&c->longest_pause_ns, ns);
+	r->nr_moves++;
+	r->moved_bytes += bytes;
+	r->copy_ns += ns;
+	r->longest_pause_ns = wr_max(r->longest_pause_ns, ns);
+}
+
+/* 0; -ESTALE: freed meanwhile; -EBUSY: pinned. The twin or the old block is given back. */
+static int move_block(struct run *run, struct move *m)
+{
+	const struct wr_handle_range *range = run->plan->range;
+	uint64_t word = m->word;
+	uint64_t start, location;
+
+	m->has_twin = false;
+	start = wr_now_ns();
+	/* (C): the acquire pairs with the release of each unpin. */
+	if (!wr_cas_acq_rel(&m->slot->word, &word, wr_handle_with_state(word, WR_HANDLE_MOVING))) {
+		wr_zone_drop_twin(range->zone, &m->twin);
+		run->plan->used[m->place] -= (uint32_t)m->nr_blocks;
+		return wr_handle_pins(word) > 0 ? -EBUSY : -ESTALE;
+	}
+	memcpy(m->twin.base, m->old.base, m->old.bytes);
+	location = (m->twin.id & WR_SPAN_BLOCK_MASK) - range->region->first_block + range->first;
+	wr_store_relaxed(&m->slot->span_generation, m->twin.generation);
+	wr_handle_publish(run->hs, m->slot, (word & ~WR_HANDLE_LOCATION_MASK) | location);
+	note_copy(run, m->old.bytes, wr_now_ns() - start);
+	wr_zone_drop_twin(range->zone, &m->old);
+	return 0;
+}
+
+/* ---- one window -------------------------------------------------------------------- */
+
+static int compare_moves(const void *a, const void *b)
+{
+	const struct move *x = a;
+	const struct move *y = b;
+
+	if (x->nr_blocks != y->nr_blocks)
+		return x->nr_blocks < y->nr_blocks ? 1 : -1;
+	return (x->old.id > y->old.id) - (x->old.id < y->old.id);
+}
+
+/*
+ * The blocks that are in the window now. 0, -EBUSY: not all of them can be moved, or there
+ * are others.
+ */
+static int gather(struct run *run, uint32_t window, uint64_t *ret_bytes)
+{
+	const struct wr_compact_plan *plan = run->plan;
+	uint64_t lo, hi, first, in_window = 0;
+	size_t i, begin, nr;
+	struct move *m;
+
+	wr_plan_bounds(plan, window, &lo, &hi);
+	nr = wr_plan_picks_of(plan, window, &begin);
+	run->nr_moves = 0;
+	*ret_bytes = 0;
+	for (i = begin; i < begin + nr; i++) {
+		m = &run->moves[run->nr_moves];
+		memset(m, 0, sizeof(*m));
+		m->slot = wr_handle_slot_at(run->hs, (uint32_t)plan->picks[i]);
+		m->word = wr_load_acquire(&m->slot->word); /* H3 */
+		first = wr_handle_location(m->word) - plan->range->first;
+		m->nr_blocks = wr_load_relaxed(&m->slot->nr_blocks);
+		if (wr_handle_state(m->word) != WR_HANDLE_LIVE || first >= hi ||
+		    first + m->nr_blocks <= lo)
+			continue; /* freed, or moved with the window before */
+		if (!(m->word & WR_HANDLE_IS_MOVABLE))
+			return -EBUSY;
+		if (wr_handle_pins(m->word) > 0) {
+			run->report->nr_pinned++;
+			return -EBUSY;
+		}
+		m->old = wr_handle_span(run->hs, m->slot, wr_handle_location(m->word));
+		in_window += wr_min(first + m->nr_blocks, hi) - wr_max(first, lo);
+		*ret_bytes += m->nr_blocks << run->hs->block_shift;
+		run->nr_moves++;
+	}
+	wr_zone_count_used(plan->range->zone, plan->range->region, lo, hi - lo, 1,
+			   &plan->used[window]);
+	if (in_window < plan->used[window])
+		return -EBUSY;
+	qsort(run->moves, run->nr_moves, sizeof(*run->moves), compare_moves);
+	return 0;
+}
+
+/* A place behind the victim for one block. 0, -ENOSPC, -ESTALE (it is no longer live). */
+static int find_place(struct run *run, size_t victim, struct move *m)
+{
+	struct wr_compact_plan *plan = run->plan;
+	uint64_t lo, hi;
+	unsigned nr_looks = 0;
+	uint32_t w;
+	size_t i;
+	int rc;
+
+	for (i = run->tail; i > victim && nr_looks < MAX_PLACES; i--, nr_looks++) {
+		w = wr_plan_window(plan, i);
+		wr_plan_bounds(plan, w, &lo, &hi);
+		if (plan->used[w] >= hi - lo) {
+			run->tail -= i == run->tail;
+			continue;
+		}
+		if (hi - lo - plan->used[w] < m->nr_blocks || m->nr_blocks >= plan->movable[w])
+			continue;
+		rc = wr_zone_twin(plan->range->zone, &m->old, lo, hi, &m->twin);
+		if (rc == 0) {
+			plan->used[w] += (uint32_t)m->nr_blocks;
+			m->place = w;
+			m->has_twin = true;
+			return 0;
+		}
+		if (rc != -ENOSPC)
+			return -ESTALE;
+		plan->movable[w] = (uint32_t)m->nr_blocks;
+	}
+	return -ENOSPC;
+}
+
+static void drop_twins(struct run *run)
+{
+	struct move *m;
+
+	for (m = run->moves; m < run->moves + run->nr_moves; m++) {
+		if (!m->has_twin)
+			continue;
+		wr_zone_drop_twin(run->plan->range->zone, &m->twin);
+		run->plan->used[m->place] -= (uint32_t)m->nr_blocks;
+	}
+}
+
+static int find_places(struct run *run, size_t victim)
+{
+	size_t i;
+	int rc;
+
+	for (i = 0; i < run->nr_moves; i++) {
+		rc = find_place(run, victim, &run->moves[i]);
+		if (rc == -ENOSPC) {
+			drop_twins(run);
+			return rc;
+		}
+	}
+	return 0;
+}
+
+/* All blocks have places. -ECANCELED: told to stop. */
+static int move_window(struct run *run, uint32_t window)
+{
+	struct wr_compact_plan *plan = run->plan;
+	uint64_t before = run->report->moved_bytes;
+	uint64_t lo, hi;
+	uint32_t used = 0;
+	size_t i;
+	int rc = 0;
+
+	for (i = 0; i < run->nr_moves; i++) {
+		if (!run->moves[i].has_twin)
+			continue;
+		rc = is_stopped(run) ? -ECANCELED : move_block(run, &run->moves[i]);
+		if (rc == -EBUSY)
+			run->report->nr_pinned++;
+		if (rc == -EBUSY || rc == -ECANCELED) {
+			drop_twins(run);
+			break;
+		}
+	}
+	wr_plan_bounds(plan, window, &lo, &hi);
+	wr_zone_count_used(plan->range->zone, plan->range->region, lo, hi - lo, 1, &used);
+	if (used == 0) {
+		run->report->nr_emptied++;
+		run->nr_begun++;
+	} else {
+		run->report->wasted_bytes += run->report->moved_bytes - before;
+	}
+	return rc == -ECANCELED ? rc : 0;
+}
+
+/* ---- one region -------------------------------------------------------------------- */
+
+static bool is_reached(const struct run *run)
+{
+	return run->report->nr_free_before + run->report->nr_emptied >= run->opts->nr_wanted;
+}
+
+/* Empty one window. Sets *ret_reason when it is the last one. */
+static bool empty_window(struct run *run, size_t victim, unsigned *failures, uint32_t *ret_reason)
+{
+	uint32_t window = wr_plan_window(run->plan, victim);
+	uint64_t bytes;
+
+	if (gather(run, window, &bytes) != 0)
+		return true;
+	if (bytes > run->opts->max_bytes - run->report->moved_bytes) {
+		*ret_reason = WEIR_COMPACT_LIMIT;
+		return false;
+	}
+	if (find_places(run, victim) != 0) {
+		*ret_reason = WEIR_COMPACT_NO_ROOM;
+		return ++*failures < MAX_FAILURES;
+	}
+	*failures = 0;
+	*ret_reason = WEIR_COMPACT_NO_GAIN;
+	if (move_window(run, window) == 0)
+		return true;
+	*ret_reason = WEIR_COMPACT_STOPPED;
+	return false;
+}
+
+static uint32_t empty_windows(struct run *run, size_t nr_victims)
+{
+	uint32_t reason = WEIR_COMPACT_NO_GAIN;
+	unsigned failures = 0;
+	size_t victim;
+
+	run->tail = run->plan->nr_line - 1;
+	for (victim = 0; victim < nr_victims; victim++) {
+		if (is_stopped(run))
+			return WEIR_COMPACT_STOPPED;
+		if (victim >= run->tail)
+			return WEIR_COMPACT_NO_ROOM;
+		if (!empty_window(run, victim, &failures, &reason))
+			return reason;
+		if (is_reached(run))
+			return WEIR_COMPACT_REACHED;
+	}
+	return reason;
+}
+
+/* The largest block whose copy is likely to end in time. */
+static uint64_t longest_blocks(const struct wr_handles *hs, uint64_t max_pause_ns)
+{
+	uint64_t kib;
+
+	if (max_pause_ns == 0)
+		return UINT64_MAX;
+	kib = wr_min(max_pause_ns, UINT64_MAX >> 10) * 1024 / rate_of(hs);
+	return wr_min(kib, UINT64_MAX >> 10) * 1024 >> hs->block_shift;
+}
+
+/* Nothing was copied because it looked too slow: try a little more the next time. */
+static void doubt_rate(struct wr_handles *hs)
+{
+	wr_store_relaxed(&hs->copy_ns_per_mib, wr_max(rate_of(hs) / 8 * 7, GUESS_NS_PER_MIB / 16));
+}
+
+static uint64_t window_of(const struct wr_handles *hs, uint64_t target_bytes)
+{
+	return target_bytes >> hs->block_shift;
+}
+
+static int compact_region(struct run *run, const struct wr_handle_range *range,
+			  uint32_t *ret_reason)
+{
+	uint64_t wanted =
+		run->opts->nr_wanted - run->report->nr_free_before - run->report->nr_emptied;
+	struct wr_compact_plan plan;
+	int rc;
+
+	rc = wr_plan_init(&plan, run->hs, range, window_of(run->hs, run->opts->target_bytes),
+			  longest_blocks(run->hs, run->opts->max_pause_ns));
+	if (rc != 0)
+		goto fini;
+	*ret_reason = WEIR_COMPACT_NO_GAIN;
+	run->report->nr_pinned += plan.nr_pinned;
+	run->report->nr_too_long += plan.nr_too_long;
+	wanted = wr_min(wanted, (uint64_t)plan.nr_victims) + SPARE_VICTIMS;
+	wanted = wr_min(wanted, (uint64_t)plan.nr_victims);
+	if (wanted == 0)
+		goto fini;
+	rc = wr_plan_pick(&plan, (size_t)wanted);
+	if (rc != 0)
+		goto fini;
+	run->moves = wr_calloc(wr_max(plan.largest_pick, (size_t)1), sizeof(*run->moves));
+	if (!run->moves) {
+		rc = -ENOMEM;
+		goto fini;
+	}
+	run->plan = &plan;
+	run->nr_begun = 0;
+	*ret_reason = empty_windows(run, (size_t)wanted);
+	run->report->bound_bytes += wr_plan_bound(&plan, run->nr_begun) << run->hs->block_shift;
+	wr_free(run->moves);
+fini:
+	wr_plan_fini(&plan);
+	return rc;
+}
+
+/* ---- a pool ------------------------------------------------------------------------ */
+
+static bool is_asked(const struct weir_compact_opts *o, const struct wr_handle_range *range)
+{
+	int node = range->zone->node;
+
+	return o->node_mask == 0 || (node >= 0 && (o->node_mask >> node & 1));
+}
+
+static uint64_t count_free(struct wr_handles *hs, const struct weir_compact_opts *o)
+{
+	uint64_t nr = 0;
+	size_t i;
+
+	for (i = 0; i < hs->nr_ranges; i++)
+		if (is_asked(o, &hs->ranges[i]))
+			nr += wr_plan_count_free(&hs->ranges[i], window_of(hs, o->target_bytes));
+	return nr;
+}
+
+/* Of two regions' reasons, the one that says more about the whole. */
+static uint32_t worse(uint32_t a, uint32_t b)
+{
+	static const uint8_t weight[WEIR_COMPACT_REASONS] = {
+		[WEIR_COMPACT_NO_GAIN] = 1,
+		[WEIR_COMPACT_NO_ROOM] = 2,
+		[WEIR_COMPACT_LIMIT] = 3,
+		[WEIR_COMPACT_STOPPED] = 4,
+	};
+
+	return weight[a] > weight[b] ? a : b;
+}
+
+static int compact_regions(struct run *run)
+{
+	struct weir_compact_report *r = run->report;
+	uint32_t reason;
+	size_t i;
+	int rc;
+
+	r->reason = WEIR_COMPACT_NO_GAIN;
+	for (i = 0; i < run->hs->nr_ranges; i++) {
+		if (!is_asked(run->opts, &run->hs->ranges[i]))
+			continue;
+		rc = compact_region(run, &run->hs->ranges[i], &reason);
+		if (rc != 0 && r->nr_moves == 0)
+			return rc;
+		if (rc != 0)
+			continue; /* what was moved before is worth a report */
+		r->reason = worse(r->reason, reason);
+		if (reason == WEIR_COMPACT_REACHED)
+			r->reason = reason;
+		if (reason == WEIR_COMPACT_REACHED || reason >= WEIR_COMPACT_LIMIT)
+			break;
+	}
+	return 0;
+}
+
+int wr_compact_run(struct wr_handles *hs, const struct weir_compact_opts *o,
+		   const _Atomic bool *stop, struct weir_compact_report *ret)
+{
+	struct weir_compact_report report = {0};
+	struct run run = {.hs = hs, .opts = o, .stop = stop, .report = &report};
+	uint64_t start = wr_now_ns();
+	int rc = 0;
+
+	/* H4: pairs with the store below; what only one compaction writes goes from it to the next. */
+	if (wr_exchange_acquire(&hs->is_compacting, true))
+		return -EAGAIN;
+	wr_fetch_add_relaxed(&hs->count.nr_compactions, 1);
+	report.nr_free_before = count_free(hs, o);
+	if (!is_reached(&run))
+		rc = compact_regions(&run);
+	if (report.nr_too_long > 0 && report.nr_moves == 0)
+		doubt_rate(hs);
+	report.nr_free_after = count_free(hs, o);
+	report.ns = wr_now_ns() - start;
+	wr_store_release(&hs->is_compacting, false);
+	if (rc == 0)
+		*ret = report;
+	return rc;
+}
+
+bool wr_compact_is_target(const struct wr_handles *hs, uint64_t bytes)
+{
+	uint64_t largest = 0;
+	size_t i;
+
+	for (i = 0; i < hs->nr_ranges; i++)
+		largest = wr_max(largest, hs->ranges[i].nr_blocks);
+	return wr_is_pow2(bytes) && window_of(hs, bytes) >= 2 && window_of(hs, bytes) <= largest &&
+	       window_of(hs, bytes) <= MAX_WINDOW_BLOCKS;
+}
+
+static int check_opts(const struct wr_handles *hs, struct weir_compact_opts *o)
+{
+	const struct weir_pool *pool = hs->pool;
+	unsigned node;
+
+	if (o->target_bytes == 0)
+		o->target_bytes = WR_COMPACT_TARGET_BYTES;
+	if (o->nr_wanted == 0)
+		o->nr_wanted = 1;
+	if (o->max_bytes == 0)
+		o->max_bytes = UINT64_MAX;
+	if (!wr_compact_is_target(hs, o->target_bytes))
+		return -EINVAL;
+	for (node = 0; node < WR_POOL_MAX_NODES; node++)
+		if ((o->node_mask >> node & 1) && pool->zone_of_node[node] < 0)
+			return -ENODEV;
+	return 0;
+}
+
+int weir_pool_compact(struct weir_pool *pool, const struct weir_compact_opts *opts,
+		      struct weir_compact_report *ret)
+{
+	struct weir_compact_report report = {0};
+	struct weir_compact_opts o;
+	struct wr_handles *hs;
+	int rc;
+
+	wr_might_block("compacting a pool");
+	if (!pool || !wr_pool_is_ours(pool))
+		return -EINVAL;
+	rc = wr_opts_copy(&o, sizeof(o), opts);
+	if (rc == 0)
+		rc = wr_handles_get(pool, &hs);
+	if (rc == 0)
+		rc = check_opts(hs, &o);
+	if (rc == 0)
+		rc = wr_compact_run(hs, &o, NULL, &report);
+	if (rc == 0 && ret)
+		*ret = report;
+	return rc;
+}
+
+const char *weir_compact_reason_name(uint32_t reason)
+{
+	static const char *const names[WEIR_COMPACT_REASONS] = {
+		[WEIR_COMPACT_REACHED] = "reached", [WEIR_COMPACT_NO_GAIN] = "no-gain",
+		[WEIR_COMPACT_NO_ROOM] = "no-room", [WEIR_COMPACT_LIMIT] = "limit",
+		[WEIR_COMPACT_STOPPED] = "stopped",
+	};
+
+	return reason < WEIR_COMPACT_REASONS ? names[reason] : "unknown";
+}
+
+int wr_compact_look(struct wr_handles *hs, uint64_t target_bytes, uint64_t max_pause_ns,
+		    bool ask_gain, struct wr_compact_state *ret)
+{
+	struct wr_compact_state s = {0};
+	struct wr_compact_plan plan;
+	const struct wr_handle_range *range;
+	struct weir_pool_stats stats;
+	size_t i;
+	int rc = 0;
+
+	weir_pool_stats(hs->pool, &stats);
+	s.capacity_bytes = stats.capacity_bytes;
+	s.free_bytes = stats.free_bytes;
+	for (i = 0; i < hs->nr_ranges && rc == 0; i++) {
+		range = &hs->ranges[i];
+		s.free_target_bytes +=
+			wr_plan_count_free(range, window_of(hs, target_bytes)) * target_bytes;
+		if (!ask_gain || s.has_gain)
+			continue;
+		rc = wr_plan_init(&plan, hs, range, window_of(hs, target_bytes),
+				  longest_blocks(hs, max_pause_ns));
+		s.has_gain = rc == 0 && wr_plan_has_gain(&plan);
+		wr_plan_fini(&plan);
+	}
+	if (rc == 0)
+		*ret = s;
+	return rc;
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pool/handle.h - The table of handles of one pool.
+ *
+ * One atomic word a slot says all that a pin needs:
+ *
+ *   bits 62-63  state: FREE, LIVE, MOVING, FREEING
+ *   bit  61     movable
+ *   bits 48-60  pins
+ *   bits 34-47  the low bits of the generation
+ *   bits  0-33  location: number of the first block, counted over all zones of the pool
+ *
+ *            alloc                CAS from pins 0              store
+ *   FREE ------------> LIVE <-------------------------> MOVING
+ *     ^                  |         publish, new location
+ *     '--- FREEING <-----' CAS from pins 0
+ *
+ * In LIVE the word changes only by compare-and-swap; in MOVING it belongs to the one
+ * compaction of the pool, in FREEING to the thread that frees, in FREE to the lock.
+ *
+ * Guarantees:
+ *  (A) A pin is a CAS from LIVE with the right generation, so a handle that is stale
+ *      changes nothing, not even for a moment: nobody's free fails because of it. (The
+ *      bits that the word lacks are compared before and after: were the slot reused 2^14
+ *      times in between, the pin would be there for that moment.)
+ *  (B) A block is copied only in MOVING, which is entered with no pins and in which no
+ *      pin succeeds. So no reader sees half a copy, and none writes to the old place
+ *      after it was read.
+ *  (C) The CAS to MOVING is an acquire and each unpin a release: the copy has all that
+ *      was written under pins. The publishing store is a release and each pin an
+ *      acquire: whoever sees the new location sees the copied bytes.
+ *  (D) A thread that waits for a move announces itself before it looks at the word again;
+ *      the compaction publishes before it looks for announcements; all four are
+ *      sequentially consistent. So either the waiter sees the new word or it is woken.
+ *  (E) A slot never moves and its memory stays until the pool is closed: reading the word
+ *      of any slot number below nr_slots is always allowed.
+ *
+ * Which may run at once on one slot (yes: any number; one: one at a time, by the state):
+ *
+ *            pin  unpin  free  alloc  move
+ *   pin      yes  yes    yes   yes    yes, waits
+ *   unpin         yes    yes   yes    no: a move begins without pins
+ *   free                 one   one    one
+ *   alloc                      one    no
+ *   move                              one in a pool
+ *
+ * (A) and (B) with (D) are checked over all interleavings by selftests/spin/handle.pml.
+ */
+#ifndef WR_POOL_HANDLE_H
+#define WR_POOL_HANDLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <weir/pool_handle.h>
+
+#include "base/atomic.h"
+#include "lock/lock.h"
+#include "pool/state.h"
+
+enum wr_handle_state {
+	WR_HANDLE_FREE = 0,
+	WR_HANDLE_LIVE = 1,
+	WR_HANDLE_MOVING = 2,
+	WR_HANDLE_FREEING = 3,
+};
+
+#define WR_HANDLE_LOCATION_BITS	  34u
+#define WR_HANDLE_GENERATION_BITS 14u
+#define WR_HANDLE_PIN_BITS	  13u
+
+#define WR_HANDLE_LOCATION_MASK	   ((1ull << WR_HANDLE_LOCATION_BITS) - 1)
+#define WR_HANDLE_GENERATION_SHIFT WR_HANDLE_LOCATION_BITS
+#define WR_HANDLE_GENERATION_MASK  ((1u << WR_HANDLE_GENERATION_BITS) - 1)
+#define WR_HANDLE_PIN_SHIFT	   (WR_HANDLE_GENERATION_SHIFT + WR_HANDLE_GENERATION_BITS)
+#define WR_HANDLE_MAX_PINS	   ((1u << WR_HANDLE_PIN_BITS) - 1)
+#define WR_HANDLE_ONE_PIN	   (1ull << WR_HANDLE_PIN_SHIFT)
+#define WR_HANDLE_IS_MOVABLE	   (1ull << (WR_HANDLE_PIN_SHIFT + WR_HANDLE_PIN_BITS))
+#define WR_HANDLE_STATE_SHIFT	   (WR_HANDLE_PIN_SHIFT + WR_HANDLE_PIN_BITS + 1)
+
+_Static_assert(WR_HANDLE_STATE_SHIFT == 62, "two bits of the word are left for the state");
+_Static_assert(WR_HANDLE_MAX_PINS == 8191, "as documented in weir/pool_handle.h");
+
+/* Slots come in groups that never move. */
+#define WR_HANDLE_SEGMENT_SLOTS 1024u
+#define WR_HANDLE_NONE		UINT32_MAX
+
+/**
+ * struct wr_handle_slot - One handle, or room for one.
+ * @word:            See above.
+ * @tag:             Of the allocation that is or was the last one here.
+ * @generation:      The whole of it; odd values are nothing special, 0 is none so far.
+ * @nr_blocks:       Size of the block.
+ * @span_generation: Of the span that the block is; changes with each move.
+ * @next:            [POOL_HANDLE] the next free slot.
+ *
+ * All but @next are [atomic] only so that who looks at a slot without knowing its state
+ * reads something; what was read counts when the word says so.
+ */
+struct wr_handle_slot {
+	_Atomic uint64_t word;
+	_Atomic(const char *) tag;
+	_Atomic uint32_t generation;
+	_Atomic uint32_t nr_blocks;
+	_Atomic uint32_t span_generation;
+	uint32_t next;
+};
+
+_Static_assert(sizeof(struct wr_handle_slot) == 32 || sizeof(void *) != 8,
+	       "as documented in weir/pool_handle.h");
+
+/* One region of the pool, at its place in the numbering of locations. [const] */
+struct wr_handle_range {
+	uint64_t first; /* location of its block 0 */
+	uint64_t nr_blocks;
+	uint8_t *base;
+	struct wr_pool_zone *zone;
+	struct wr_pool_region *region;
+};
+
+/* What weir_handle_stats() gives and is not known otherwise. [atomic] */
+struct wr_handle_counters {
+	_Atomic uint64_t nr_live;
+	_Atomic uint64_t nr_double_frees;
+	_Atomic uint64_t nr_stale;
+	_Atomic uint64_t nr_foreign;
+	_Atomic uint64_t nr_unpin_faults;
+	_Atomic uint64_t nr_pin_waits;
+	_Atomic uint64_t nr_moves;
+	_Atomic uint64_t moved_bytes;
+	_Atomic uint64_t longest_pause_ns;
+	_Atomic uint64_t nr_compactions;
+};
+
+struct wr_maintain;
+
+struct wr_handles {
+	struct weir_pool *pool;			    /* [const] */
+	uint32_t pool_number;			    /* [const] of struct weir_handle */
+	unsigned block_shift;			    /* [const] */
+	size_t nr_ranges;			    /* [const] */
+	struct wr_handle_range *ranges;		    /* [const] */
+	uint32_t max_slots;			    /* [const] a slot for each block at most */
+	_Atomic(struct wr_handle_slot *) *segments; /* [atomic] set once each */
+	_Alignas(WR_CACHE_LINE) _Atomic uint32_t nr_slots; /* [atomic] grows under lock */
+	_Atomic uint32_t nr_waiters;			   /* [atomic] for the end of a move */
+	_Atomic bool is_compacting;			   /* [atomic] by one thread */
+	_Atomic uint64_t copy_ns_per_mib; /* [atomic] of the copies so far, smoothed */
+	struct wr_handle_counters count;
+	_Alignas(WR_CACHE_LINE) struct wr_mutex lock; /* POOL_HANDLE */
+	uint32_t first_free;			      /* [POOL_HANDLE] oldest free slot */
+	uint32_t last_free;			      /* [POOL_HANDLE] */
+	struct wr_mutex wait_lock;		      /* POOL_COMPACT */
+	struct wr_cond wait;			      /* a move ended; the thread shall stop */
+	struct wr_maintain *maintain;		      /* [POOL_COMPACT] NULL: never started */
+};
+
+static inline unsigned wr_handle_state(uint64_t word)
+{
+	return (unsigned)(word >> WR_HANDLE_STATE_SHIFT);
+}
+
+static inline uint64_t wr_handle_with_state(uint64_t word, enum wr_handle_state state)
+{
+	return (word & ((1ull << WR_HANDLE_STATE_SHIFT) - 1)) | (uint64_t)state
+									<< WR_HANDLE_STATE_SHIFT;
+}
+
+static inline uint32_t wr_handle_pins(uint64_t word)
+{
+	return (uint32_t)(word >> WR_HANDLE_PIN_SHIFT) & WR_HANDLE_MAX_PINS;
+}
+
+static inline uint64_t wr_handle_location(uint64_t word)
+{
+	return word & WR_HANDLE_LOCATION_MASK;
+}
+
+/* @index is below nr_slots, read as an acquire. */
+static inline struct wr_handle_slot *wr_handle_slot_at(struct wr_handles *hs, uint32_t index)
+{
+	struct wr_handle_slot *segment =
+		wr_load_relaxed(&hs->segments[index / WR_HANDLE_SEGMENT_SLOTS]);
+
+	return &segment[index % WR_HANDLE_SEGMENT_SLOTS];
+}
+
+/* The table of a pool that is ours, made by the first call. 0, -ENOMEM, -EOPNOTSUPP. */
+int wr_handles_get(struct weir_pool *pool, struct wr_handles **ret);
+
+/* The range that a location lies in. */
+const struct wr_handle_range *wr_handle_range_of(const struct wr_handles *hs, uint64_t location);
+
+/* The span that the zone knows the block of a slot by, if it is live. */
+struct weir_span wr_handle_span(const struct wr_handles *hs, const struct wr_handle_slot *slot,
+				uint64_t location);
+
+/* End a move: the block lies where @word says. Wakes who waits. */
+void wr_handle_publish(struct wr_handles *hs, struct wr_handle_slot *slot, uint64_t word);
+
+/* Memory of the table. */
+uint64_t wr_handles_metadata(struct weir_pool *pool);
+
+/*
+ * The pool is being closed. In the process that opened it (@ours) the maintenance thread is
+ * ended and handles that are still live are named in the log.
+ */
+void wr_handles_close(struct weir_pool *pool, bool ours);
+
+#if WR_DEBUG
+/* The next handle born in this free slot has generation @generation + 1. */
+void wr_test_handle_set_generation(struct weir_pool *pool, uint32_t slot, uint32_t generation);
+#endif
+
+#endif /* WR_POOL_HANDLE_H */
