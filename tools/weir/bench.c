@@ -180,8 +180,25 @@ double wr_bench_steady(const struct wr_arm_result *res, double (*get)(const stru
 	return wr_bench_summary(&series).median;
 }
 
+/* The word in brackets: what the kernel does. */
+static const char *thp_setting(char text[static WR_UI_TEXT])
+{
+	FILE *f = fopen("/sys/kernel/mm/transparent_hugepage/enabled", "re");
+	char line[128], *open, *close;
+
+	snprintf(text, WR_UI_TEXT, "none");
+	if (!f)
+		return text;
+	if (fgets(line, sizeof(line), f) && (open = strchr(line, '[')) &&
+	    (close = strchr(open, ']')))
+		snprintf(text, WR_UI_TEXT, "%.*s", (int)(close - open - 1), open + 1);
+	fclose(f);
+	return text;
+}
+
 json_t *wr_bench_conditions(const char *path)
 {
+	char thp[WR_UI_TEXT];
 	struct wr_peak_device dev;
 	struct utsname uts;
 	double load[3] = {0};
@@ -191,9 +208,9 @@ json_t *wr_bench_conditions(const char *path)
 		return json_null();
 	if (getloadavg(load, 3) < 1)
 		load[0] = -1;
-	root = json_pack("{s:s, s:f, s:s}", "kernel", uts.release, "load_average", load[0], "weir",
-			 weir_version());
-	if (!wr_peak_device_find(path, &dev)) {
+	root = json_pack("{s:s, s:f, s:s, s:s}", "kernel", uts.release, "load_average", load[0],
+			 "weir", weir_version(), "transparent_huge_pages", thp_setting(thp));
+	if (path && !wr_peak_device_find(path, &dev)) {
 		json_object_set_new(root, "device", json_string(dev.name));
 		json_object_set_new(root, "read_ahead_kb", wr_ui_json_u64(dev.read_ahead_kb));
 		json_object_set_new(root, "scheduler", json_string(dev.scheduler));
@@ -204,13 +221,15 @@ json_t *wr_bench_conditions(const char *path)
 void wr_bench_print_conditions(const char *path)
 {
 	struct wr_peak_device dev;
+	char thp[WR_UI_TEXT];
 	struct utsname uts;
 	double load[3] = {0};
 
 	if (uname(&uts) || getloadavg(load, 3) < 1)
 		return;
-	wr_ui_say("weir %s, Linux %s, load %.1f", weir_version(), uts.release, load[0]);
-	if (!wr_peak_device_find(path, &dev))
+	wr_ui_say("weir %s, Linux %s, load %.1f, THP %s", weir_version(), uts.release, load[0],
+		  thp_setting(thp));
+	if (path && !wr_peak_device_find(path, &dev))
 		wr_ui_say("%s: read_ahead_kb %llu, scheduler %s", dev.name,
 			  (unsigned long long)dev.read_ahead_kb, dev.scheduler);
 }

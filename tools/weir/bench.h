@@ -28,7 +28,7 @@
 
 /**
  * struct wr_bench_args - Options that several benchmarks take.
- * @path:    The model.
+ * @path:    The model; NULL for a benchmark that needs none.
  * @rounds:  How often every arm runs.
  * @passes:  Passes of a run.
  * @compute: enum wr_compute.
@@ -111,7 +111,10 @@ double wr_bench_pass_seconds(const struct wr_arm_pass *pass);
 double wr_bench_pass_read(const struct wr_arm_pass *pass);
 double wr_bench_pass_stall(const struct wr_arm_pass *pass);
 
-/* The machine and its settings, as measuring asks: kernel, read_ahead_kb, scheduler, ... */
+/*
+ * The machine and its settings, as measuring asks: kernel, transparent huge pages, and of the
+ * disk under @path, unless that is NULL, read_ahead_kb, scheduler, ...
+ */
 json_t *wr_bench_conditions(const char *path);
 void wr_bench_print_conditions(const char *path);
 
@@ -122,5 +125,6 @@ int wr_bench_ladder(const struct wr_bench_args *args);
 int wr_bench_demo(const struct wr_bench_args *args);
 /* Takes no model: args->path is not looked at. */
 int wr_bench_gemv(const struct wr_bench_args *args);
+int wr_bench_pool(const struct wr_bench_args *args);
 
 #endif /* WR_TOOLS_BENCH_H */

@@ -20,6 +20,7 @@ static const struct {
 	{"ladder", wr_bench_ladder, true, "passes on every rung of the io ladder"},
 	{"demo", wr_bench_demo, true,
 	 "one run of each arm, pass by pass, as a table and a picture"},
+	{"pool", wr_bench_pool, false, "the memory pool against packaged allocators"},
 	{"gemv", wr_bench_gemv, false, "the compute kernels against a plain read of memory"},
 };
 
@@ -43,7 +44,7 @@ int cmd_bench(int argc, char **argv)
 	};
 	const struct wr_ui_usage usage = {
 		.name = "bench",
-		.args = "load|stream|ladder|demo PATH | gemv",
+		.args = "load|stream|ladder|demo PATH | gemv|pool",
 		.summary = "Measure against peers and limits, alternating, as paired ratios.",
 		.options = options,
 		.nr_options = sizeof(options) / sizeof(options[0]),

@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * `weir bench pool` gives back what it takes, leaves out who is absent, and notices an
+ * allocator that gives nothing. How fast anything is, is not tested.
+ */
+#include "kselftest_harness.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench_pool.h"
+#include "commands.h"
+
+FIXTURE(arms)
+{
+	struct wr_pb_arm arms[WR_PB_ARMS];
+	struct weir_error err;
+};
+
+/* Weir and the C library only: not every machine has the peers, nor do sanitizers bear them. */
+FIXTURE_SETUP(arms)
+{
+	struct weir_pool_opts opts = {.size = sizeof(opts),
+				      .capacity_bytes = 512u << 20,
+				      .page_kinds = 1u << WEIR_PAGE_4K,
+				      .flags = WEIR_POOL_LAZY};
+	struct wr_pb_arm *weir = &self->arms[WR_PB_WEIR], *libc = &self->arms[WR_PB_GLIBC];
+
+	memset(self->arms, 0, sizeof(self->arms));
+	ASSERT_EQ(0, weir_pool_open(&opts, &weir->pool, NULL));
+	weir->is_there = true;
+	weir->take = weir_pool_alloc;
+	weir->give = weir_pool_free;
+	libc->is_there = true;
+	libc->alloc = malloc;
+	libc->release = free;
+}
+
+FIXTURE_TEARDOWN(arms)
+{
+	weir_pool_close(self->arms[WR_PB_WEIR].pool);
+}
+
+static uint64_t nr_live(const struct wr_pb_arm *arm)
+{
+	struct weir_pool_stats stats;
+
+	weir_pool_stats(arm->pool, &stats);
+	return stats.nr_live;
+}
+
+static void *give_nothing(size_t bytes)
+{
+	(void)bytes;
+	return NULL;
+}
+
+TEST_F(arms, pairs_are_timed_for_those_who_are_there_and_given_back)
+{
+	double ns[WR_PB_ARMS];
+	struct weir_pool_stats stats;
+
+	for (int size = 0; size < WR_PB_SIZES; size++) {
+		ASSERT_EQ(0, wr_pb_pairs(self->arms, (enum wr_pb_size)size, ns));
+		EXPECT_LT(0, ns[WR_PB_WEIR]);
+		EXPECT_LT(0, ns[WR_PB_GLIBC]);
+		EXPECT_TRUE(isnan(ns[WR_PB_TCMALLOC]));
+	}
+	weir_pool_stats(self->arms[WR_PB_WEIR].pool, &stats);
+	EXPECT_EQ(0u, stats.nr_live);
+	EXPECT_LT(4u * 160 * 512, stats.nr_allocs);
+}
+
+TEST_F(arms, blocks_of_threads_are_given_back)
+{
+	double ns = 0;
+
+	for (int way = WR_PB_ONE; way <= WR_PB_FLOW; way++) {
+		ASSERT_EQ(0, wr_pb_threads(&self->arms[WR_PB_WEIR], WR_PB_64K, (enum wr_pb_way)way,
+					   &ns));
+		EXPECT_TRUE(isnan(ns) || ns > 0);
+		EXPECT_EQ(0u, nr_live(&self->arms[WR_PB_WEIR]));
+	}
+}
+
+TEST_F(arms, an_arm_that_gives_no_block_is_an_error)
+{
+	struct wr_pb_arm *libc = &self->arms[WR_PB_GLIBC];
+	double ns[WR_PB_ARMS];
+
+	libc->alloc = give_nothing;
+	EXPECT_EQ(-ENOSPC, wr_pb_pairs(self->arms, WR_PB_4K, ns));
+	EXPECT_EQ(-ENOSPC, wr_pb_threads(libc, WR_PB_4K, WR_PB_ONE, ns));
+	EXPECT_EQ(-ENOSPC, wr_pb_threads(libc, WR_PB_4K, WR_PB_FLOW, ns));
+}
+
+TEST(tensors_leave_the_pool_in_one_piece)
+{
+	struct wr_pb_tensors result;
+	struct weir_error err;
+
+	ASSERT_EQ(0, wr_pb_tensors("qwen3-vl-2b", 10, &result, &err));
+	EXPECT_EQ(10u, result.rounds);
+	EXPECT_LT(500u, result.nr_tensors);
+	EXPECT_LE(1u, result.nr_regions);
+	EXPECT_EQ(result.nr_regions, result.nr_whole);
+}
+
+TEST(waste_is_what_was_taken_beyond_the_bytes_of_the_tensors)
+{
+	struct wr_pb_tensors result;
+	struct weir_error err;
+
+	ASSERT_EQ(0, wr_pb_tensors("qwen3-vl-8b", 0, &result, &err));
+	EXPECT_LE(result.bytes, result.used_bytes);
+	/* Each wastes less than a block. */
+	EXPECT_GT(result.bytes + result.nr_tensors * 4096, result.used_bytes);
+}
+
+TEST(a_model_that_is_not_known_is_an_error)
+{
+	struct wr_pb_tensors result;
+	struct weir_error err;
+
+	EXPECT_EQ(-EINVAL, wr_pb_tensors("qwen3-vl-9b", 0, &result, &err));
+}
+
+static int run_bench(const char *name, const char *path)
+{
+	char bench[] = "bench", a[32], b[32];
+	char *argv[] = {bench, a, path ? b : NULL, NULL};
+
+	snprintf(a, sizeof(a), "%s", name);
+	snprintf(b, sizeof(b), "%s", path ? path : "");
+	return cmd_bench(path ? 3 : 2, argv);
+}
+
+TEST(a_benchmark_says_whether_it_needs_a_model)
+{
+	EXPECT_EQ(WR_EXIT_USAGE, run_bench("pool", "/nonexistent"));
+	EXPECT_EQ(WR_EXIT_USAGE, run_bench("load", NULL));
+	EXPECT_EQ(WR_EXIT_USAGE, run_bench("nosuch", NULL));
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * weir bench pool - the pool against packaged allocators, beside the bar set for each number.
+ *
+ * A round runs every case with every arm, each round beginning with another arm; ratios are
+ * formed within a round. The arm "again" is weir in a second pool: its ratio to the first
+ * says how much of any other ratio is noise.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench_pool.h"
+#include "ui.h"
+
+#define TENSOR_ROUNDS 1000
+
+/* Bars: nanoseconds of weir in @way / those of @versus in @base_way, at most @bar. */
+struct claim {
+	enum wr_pb_way way;
+	enum wr_pb_size size;
+	enum wr_pb_who versus;
+	enum wr_pb_way base_way;
+	double bar; /* 0: none, only shown */
+};
+
+#define NULL_CLAIMS(way)                                                           \
+	{way, WR_PB_4K, WR_PB_NULL, way, 0}, {way, WR_PB_64K, WR_PB_NULL, way, 0}, \
+		{way, WR_PB_1M, WR_PB_NULL, way, 0},                               \
+	{                                                                          \
+		way, WR_PB_MIX, WR_PB_NULL, way, 0                                 \
+	}
+#define TWO_CLAIM(size)                                     \
+	{                                                   \
+		WR_PB_TWO, size, WR_PB_WEIR, WR_PB_ONE, 1.3 \
+	}
+#define FLOW_CLAIMS(size)                                         \
+	{WR_PB_FLOW, size, WR_PB_TCMALLOC, WR_PB_FLOW, 0.5},      \
+	{                                                         \
+		WR_PB_FLOW, size, WR_PB_JEMALLOC, WR_PB_FLOW, 0.3 \
+	}
+
+static const struct claim claims[] = {
+	{WR_PB_PAIR, WR_PB_4K, WR_PB_TCMALLOC, WR_PB_PAIR, 1.0},
+	{WR_PB_PAIR, WR_PB_64K, WR_PB_TCMALLOC, WR_PB_PAIR, 1.0},
+	{WR_PB_PAIR, WR_PB_1M, WR_PB_TCMALLOC, WR_PB_PAIR, 0.25},
+	{WR_PB_PAIR, WR_PB_1M, WR_PB_MIMALLOC, WR_PB_PAIR, 0.06},
+	{WR_PB_PAIR, WR_PB_1M, WR_PB_JEMALLOC, WR_PB_PAIR, 0.06},
+	{WR_PB_PAIR, WR_PB_MIX, WR_PB_MIMALLOC, WR_PB_PAIR, 0.6},
+	{WR_PB_PAIR, WR_PB_MIX, WR_PB_TCMALLOC, WR_PB_PAIR, 1.2},
+	TWO_CLAIM(WR_PB_4K),
+	TWO_CLAIM(WR_PB_64K),
+	TWO_CLAIM(WR_PB_1M),
+	TWO_CLAIM(WR_PB_MIX),
+	FLOW_CLAIMS(WR_PB_4K),
+	FLOW_CLAIMS(WR_PB_64K),
+	FLOW_CLAIMS(WR_PB_1M),
+	FLOW_CLAIMS(WR_PB_MIX),
+	NULL_CLAIMS(WR_PB_PAIR),
+	NULL_CLAIMS(WR_PB_FLOW),
+};
+#define NR_CLAIMS (sizeof(claims) / sizeof(claims[0]))
+
+struct results {
+	struct wr_pb_arm arms[WR_PB_ARMS];
+	struct wr_bench_series ns[WR_PB_WAYS][WR_PB_SIZES][WR_PB_ARMS];
+	struct wr_bench_series ratio[NR_CLAIMS];
+	uint32_t nr_threaded, nr_disturbed;
+	struct wr_pb_loads loads;
+	struct wr_pb_tensors waste, churn;
+};
+
+/* ---- running ---- */
+
+static int run_threaded(struct results *res, uint32_t round, enum wr_pb_size size,
+			double now[WR_PB_WAYS][WR_PB_ARMS])
+{
+	for (int way = WR_PB_ONE; way <= WR_PB_FLOW; way++) {
+		for (uint32_t k = 0; k < WR_PB_ARMS; k++) {
+			uint32_t i = (round + k) % WR_PB_ARMS;
+			int rc;
+
+			now[way][i] = NAN;
+			if (!res->arms[i].is_there)
+				continue;
+			rc = wr_pb_threads(&res->arms[i], size, (enum wr_pb_way)way, &now[way][i]);
+			if (rc)
+				return rc;
+			res->nr_threaded++;
+			res->nr_disturbed += isnan(now[way][i]);
+		}
+	}
+	return 0;
+}
+
+static void keep(struct results *res, enum wr_pb_size size, double now[WR_PB_WAYS][WR_PB_ARMS])
+{
+	for (int way = 0; way < WR_PB_WAYS; way++)
+		for (int i = 0; i < WR_PB_ARMS; i++)
+			if (!isnan(now[way][i]))
+				wr_bench_add(&res->ns[way][size][i], now[way][i]);
+	for (size_t c = 0; c < NR_CLAIMS; c++) {
+		const struct claim *cl = &claims[c];
+		double ratio = now[cl->way][WR_PB_WEIR] / now[cl->base_way][cl->versus];
+
+		if (cl->size == size && !isnan(ratio))
+			wr_bench_add(&res->ratio[c], ratio);
+	}
+}
+
+static int run_rounds(struct results *res, uint32_t rounds)
+{
+	double now[WR_PB_WAYS][WR_PB_ARMS];
+
+	for (uint32_t r = 0; r < rounds; r++) {
+		for (int size = 0; size < WR_PB_SIZES; size++) {
+			int rc;
+
+			if (wr_ui_interrupted())
+				return -EINTR;
+			rc = wr_pb_pairs(res->arms, (enum wr_pb_size)size, now[WR_PB_PAIR]);
+			if (!rc)
+				rc = run_threaded(res, r, (enum wr_pb_size)size, now);
+			if (rc)
+				return rc;
+			keep(res, (enum wr_pb_size)size, now);
+		}
+	}
+	return 0;
+}
+
+static int run_all(struct results *res, uint32_t rounds, struct weir_error *err)
+{
+	int rc = wr_pb_arms_open(res->arms, err);
+
+	if (rc)
+		return rc;
+	*err = (struct weir_error){.offset = WEIR_OFFSET_NONE};
+	rc = run_rounds(res, rounds);
+	for (int i = 0; i < WR_PB_ARMS; i++) {
+		weir_pool_close(res->arms[i].pool);
+		res->arms[i].pool = NULL;
+	}
+	if (!rc)
+		rc = wr_pb_loads(rounds, &res->loads, err);
+	if (!rc)
+		rc = wr_pb_tensors("qwen3-vl-8b", 0, &res->waste, err);
+	if (!rc)
+		rc = wr_pb_tensors("qwen3-vl-2b", TENSOR_ROUNDS, &res->churn, err);
+	err->code = rc;
+	return rc;
+}
+
+/* ---- what is not a ratio of nanoseconds ---- */
+
+struct fact {
+	const char *what;
+	double value, bar;
+	const char *unit;
+	bool is_known;
+};
+
+#define NR_FACTS 4
+
+static void collect_facts(const struct results *res, struct fact facts[static NR_FACTS])
+{
+	const struct wr_pb_tensors *w = &res->waste;
+
+	facts[0] = (struct fact){"metadata / capacity", res->loads.metadata * 100, 0.25, "%",
+				 res->loads.bytes > 0};
+	facts[1] =
+		(struct fact){"waste over the tensors of Qwen3-VL-8B",
+			      ((double)w->used_bytes / (double)w->bytes - 1) * 100, 2, "%", true};
+	facts[2] =
+		(struct fact){"regions not in one piece after 1,000 rounds of 2B",
+			      (double)(res->churn.nr_regions - res->churn.nr_whole), 0, "", true};
+	facts[3] = (struct fact){"growth over these rounds",
+				 (double)res->churn.grown_bytes / (1 << 20), 1, "MiB", true};
+}
+
+static const char *verdict(bool met)
+{
+	return met ? "met" : "missed";
+}
+
+static bool is_met(const struct wr_bench_series *ratio, double bar)
+{
+	return ratio->nr && wr_bench_summary(ratio).median <= bar;
+}
+
+/* ---- for people ---- */
+
+static void print_arms(const struct results *res)
+{
+	for (int i = WR_PB_TCMALLOC; i < WR_PB_ARMS; i++)
+		printf("%-9s %s%s\n", res->arms[i].name,
+		       res->arms[i].is_there ? "" : "absent: ", res->arms[i].note);
+	printf("\n");
+}
+
+static int print_ns(const struct results *res)
+{
+	static const struct wr_ui_column columns[] = {
+		{"ns a block", WR_UI_LEFT}, {"weir", WR_UI_RIGHT},     {"again", WR_UI_RIGHT},
+		{"tcmalloc", WR_UI_RIGHT},  {"mimalloc", WR_UI_RIGHT}, {"jemalloc", WR_UI_RIGHT},
+		{"tbb", WR_UI_RIGHT},	    {"glibc", WR_UI_RIGHT}};
+	struct wr_ui_table *t = wr_ui_table_open(columns, sizeof(columns) / sizeof(columns[0]));
+	int rc;
+
+	for (int way = 0; way < WR_PB_WAYS; way++) {
+		for (int size = 0; size < WR_PB_SIZES; size++) {
+			wr_ui_table_cell(t, "%s, %s", wr_pb_way_name((enum wr_pb_way)way),
+					 wr_pb_size_name((enum wr_pb_size)size));
+			for (int i = 0; i < WR_PB_ARMS; i++) {
+				double ns = wr_bench_summary(&res->ns[way][size][i]).median;
+
+				if (isnan(ns))
+					wr_ui_table_cell(t, "-");
+				else
+					wr_ui_table_cell(t, "%.*f", ns < 99.95 ? 1 : 0, ns);
+			}
+		}
+	}
+	rc = wr_ui_table_print(t, stdout);
+	wr_ui_table_close(t);
+	return rc;
+}
+
+static void print_claim(struct wr_ui_table *t, const struct results *res, size_t c)
+{
+	const struct claim *cl = &claims[c];
+	char text[WR_BENCH_TEXT];
+
+	wr_ui_table_cell(t, "%s, %s", wr_pb_way_name(cl->way), wr_pb_size_name(cl->size));
+	if (cl->base_way == cl->way)
+		wr_ui_table_cell(t, "%s", res->arms[cl->versus].name);
+	else
+		wr_ui_table_cell(t, "own %s", wr_pb_way_name(cl->base_way));
+	wr_ui_table_cell(t, "%s", wr_bench_text(text, &res->ratio[c], 3));
+	if (cl->bar <= 0)
+		wr_ui_table_cell(t, "noise");
+	else
+		wr_ui_table_cell(t, "<= %.2f", cl->bar);
+	wr_ui_table_cell(
+		t, "%s",
+		cl->bar <= 0 || !res->ratio[c].nr ? "" : verdict(is_met(&res->ratio[c], cl->bar)));
+}
+
+static int print_claims(const struct results *res)
+{
+	static const struct wr_ui_column columns[] = {{"weir", WR_UI_LEFT},
+						      {"against", WR_UI_LEFT},
+						      {"ratio", WR_UI_LEFT},
+						      {"bar", WR_UI_LEFT},
+						      {"", WR_UI_LEFT}};
+	struct wr_ui_table *t = wr_ui_table_open(columns, sizeof(columns) / sizeof(columns[0]));
+	char text[WR_BENCH_TEXT], size[WR_UI_TEXT];
+	int rc;
+
+	for (size_t c = 0; c < NR_CLAIMS; c++)
+		print_claim(t, res, c);
+	if (res->loads.bytes) {
+		wr_ui_table_cell(t, "loads over %s", wr_ui_memory(size, res->loads.bytes));
+		wr_ui_table_cell(t, "4 KiB pages");
+		wr_ui_table_cell(t, "%s", wr_bench_text(text, &res->loads.ratio, 3));
+		wr_ui_table_cell(t, "<= 0.50");
+		wr_ui_table_cell(t, "%s", verdict(is_met(&res->loads.ratio, 0.5)));
+	}
+	rc = wr_ui_table_print(t, stdout);
+	wr_ui_table_close(t);
+	return rc;
+}
+
+static void print_facts(const struct results *res)
+{
+	struct fact facts[NR_FACTS];
+
+	collect_facts(res, facts);
+	printf("\n");
+	for (size_t i = 0; i < NR_FACTS; i++) {
+		if (facts[i].is_known)
+			printf("%-50s %6.2f %-3s  bar %.2f  %s\n", facts[i].what, facts[i].value,
+			       facts[i].unit, facts[i].bar,
+			       verdict(facts[i].value <= facts[i].bar));
+		else
+			printf("%-50s not measured\n", facts[i].what);
+	}
+	if (res->loads.bytes)
+		printf("loads: pages %s, %.0f ns a load, %.0f ns in 4 KiB pages\n",
+		       weir_page_kind_name(res->loads.page_kind),
+		       wr_bench_summary(&res->loads.pool_ns).median,
+		       wr_bench_summary(&res->loads.malloc_ns).median);
+	else
+		printf("loads: not measured, too little memory is available\n");
+	if (res->nr_disturbed)
+		printf("%u of %u runs with threads were too disturbed to count\n",
+		       res->nr_disturbed, res->nr_threaded);
+}
+
+static int print_text(const struct results *res)
+{
+	wr_bench_print_conditions(NULL);
+	print_arms(res);
+	if (print_ns(res))
+		return WR_EXIT_FAILED;
+	printf("\n");
+	if (print_claims(res))
+		return WR_EXIT_FAILED;
+	print_facts(res);
+	return WR_EXIT_OK;
+}
+
+/* ---- for programs ---- */
+
+static json_t *json_ns(const struct results *res)
+{
+	json_t *root = json_array();
+
+	for (int way = 0; way < WR_PB_WAYS; way++)
+		for (int size = 0; size < WR_PB_SIZES; size++)
+			for (int i = 0; i < WR_PB_ARMS; i++)
+				json_array_append_new(
+					root, json_pack("{s:s, s:s, s:s, s:o}", "way",
+							wr_pb_way_name((enum wr_pb_way)way), "size",
+							wr_pb_size_name((enum wr_pb_size)size),
+							"arm", res->arms[i].name, "ns",
+							wr_bench_json(&res->ns[way][size][i])));
+	return root;
+}
+
+static json_t *json_claims(const struct results *res)
+{
+	json_t *root = json_array();
+
+	for (size_t c = 0; c < NR_CLAIMS; c++) {
+		const struct claim *cl = &claims[c];
+
+		json_array_append_new(
+			root, json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "way",
+					wr_pb_way_name(cl->way), "size", wr_pb_size_name(cl->size),
+					"against", res->arms[cl->versus].name, "against_way",
+					wr_pb_way_name(cl->base_way), "ratio",
+					wr_bench_json(&res->ratio[c]), "bar",
+					cl->bar > 0 ? json_real(cl->bar) : json_null()));
+	}
+	json_array_append_new(root, json_pack("{s:s, s:o, s:s, s:o, s:f}", "way", "loads", "bytes",
+					      wr_ui_json_u64(res->loads.bytes), "pages",
+					      weir_page_kind_name(res->loads.page_kind), "ratio",
+					      wr_bench_json(&res->loads.ratio), "bar", 0.5));
+	return root;
+}
+
+static json_t *json_facts(const struct results *res)
+{
+	struct fact facts[NR_FACTS];
+	json_t *root = json_array();
+
+	collect_facts(res, facts);
+	for (size_t i = 0; i < NR_FACTS; i++)
+		json_array_append_new(
+			root, json_pack("{s:s, s:o, s:s, s:f}", "what", facts[i].what, "value",
+					facts[i].is_known ? json_real(facts[i].value) : json_null(),
+					"unit", facts[i].unit, "bar", facts[i].bar));
+	return root;
+}
+
+static int print_json(const struct results *res)
+{
+	json_t *arms = json_array();
+
+	for (int i = 0; i < WR_PB_ARMS; i++)
+		json_array_append_new(arms, json_pack("{s:s, s:b, s:s}", "name", res->arms[i].name,
+						      "present", res->arms[i].is_there, "note",
+						      res->arms[i].note));
+	return wr_ui_json_print(
+		json_pack("{s:o, s:o, s:o, s:o, s:o, s:i, s:i}", "conditions",
+			  wr_bench_conditions(NULL), "arms", arms, "ns", json_ns(res), "ratios",
+			  json_claims(res), "facts", json_facts(res), "runs_with_threads",
+			  (int)res->nr_threaded, "runs_disturbed", (int)res->nr_disturbed));
+}
+
+int wr_bench_pool(const struct wr_bench_args *args)
+{
+	struct results *res;
+	struct weir_error err;
+	int rc;
+
+	/* Without it one of the peers is absent; that is no reason to stop. */
+	if (!wr_pb_has_tls_room())
+		(void)wr_pb_exec_with_tls_room(args);
+	res = calloc(1, sizeof(*res));
+	if (!res)
+		return wr_ui_fail_code(args->json, "bench pool", -ENOMEM, "no memory");
+	wr_ui_interrupt_init();
+	rc = run_all(res, args->rounds, &err);
+	if (rc == -EINTR)
+		rc = WR_EXIT_INTERRUPTED;
+	else if (rc)
+		rc = wr_ui_fail(args->json, "bench pool", &err);
+	else
+		rc = args->json ? print_json(res) : print_text(res);
+	wr_pb_arms_close(res->arms);
+	free(res);
+	return rc;
+}

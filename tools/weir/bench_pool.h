@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * bench_pool.h - The pool against general allocators: who takes part, and what is measured.
+ *
+ * Peers are the shared objects that distributions package, loaded beside each other into this
+ * process and called through pointers, as is the pool, so that all arms run within the same
+ * millisecond on the same machine. A peer that is not installed is said to be absent.
+ *
+ * Blocks are not touched by the benchmark: what is timed is the allocator.
+ */
+#ifndef WR_TOOLS_BENCH_POOL_H
+#define WR_TOOLS_BENCH_POOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <weir/pool.h>
+
+#include "bench.h"
+
+enum wr_pb_who {
+	WR_PB_WEIR,
+	WR_PB_NULL, /* weir once more, in a pool of its own: what the noise is */
+	WR_PB_TCMALLOC,
+	WR_PB_MIMALLOC,
+	WR_PB_JEMALLOC,
+	WR_PB_TBB,
+	WR_PB_GLIBC,
+	WR_PB_ARMS,
+};
+
+/**
+ * struct wr_pb_arm - One allocator.
+ * @name:    For tables.
+ * @is_there: It takes part; else @note says why not.
+ * @note:    File and version.
+ * @pool:    Of weir, else NULL; then @take and @give are used instead of the next two.
+ * @alloc:   As malloc().
+ * @release: As free().
+ */
+struct wr_pb_arm {
+	const char *name;
+	bool is_there;
+	char note[96];
+	struct weir_pool *pool;
+	int (*take)(struct weir_pool *pool, size_t bytes, int node, struct weir_span *ret);
+	int (*give)(struct weir_pool *pool, struct weir_span span);
+	void *(*alloc)(size_t bytes);
+	void (*release)(void *p);
+};
+
+/**
+ * wr_pb_arms_open() - Open the pools and load the peers.
+ * @arms: WR_PB_ARMS of them.
+ * @err:  On failure, which is that of a pool; a peer that is missing is none.
+ */
+int wr_pb_arms_open(struct wr_pb_arm *arms, struct weir_error *err);
+/* Closes the pools; the peers stay loaded, for their threads' sake. */
+void wr_pb_arms_close(struct wr_pb_arm *arms);
+
+/*
+ * Some peers want more room for thread-local variables than a program sets aside for
+ * libraries loaded later. It is given when a program starts: true when it was.
+ */
+bool wr_pb_has_tls_room(void);
+/* Start this program again, as `weir bench pool`, with that room. Returns only on failure. */
+int wr_pb_exec_with_tls_room(const struct wr_bench_args *args);
+
+/* What sizes the blocks have. */
+enum wr_pb_size {
+	WR_PB_4K,
+	WR_PB_64K,
+	WR_PB_1M,
+	WR_PB_MIX, /* powers of two from 4 KiB to 2 MiB, each as often */
+	WR_PB_SIZES,
+};
+
+/* "4 KiB" */
+const char *wr_pb_size_name(enum wr_pb_size size);
+
+/* How blocks are taken and given back. */
+enum wr_pb_way {
+	WR_PB_PAIR, /* one thread, all arms in turns of microseconds */
+	WR_PB_ONE,  /* one thread by itself, as base for the next */
+	WR_PB_TWO,  /* two threads, each with its own blocks */
+	WR_PB_FLOW, /* one thread takes, another gives back */
+	WR_PB_WAYS,
+};
+
+const char *wr_pb_way_name(enum wr_pb_way way);
+
+/**
+ * wr_pb_pairs() - Time a free and an allocation with 64 blocks live, for all arms at once.
+ * @arms: WR_PB_ARMS.
+ * @size: Of the blocks.
+ * @ret:  Nanoseconds for each arm, NAN for an absent one: of batches of 512 the one that a
+ *        quarter were faster than.
+ *
+ * Return: 0, -ENOMEM, -ENOSPC (an arm gave no block).
+ */
+int wr_pb_pairs(const struct wr_pb_arm *arms, enum wr_pb_size size, double *ret);
+
+/**
+ * wr_pb_threads() - Time one way with threads of its own for one arm.
+ * @arm:  Which.
+ * @size: Of the blocks.
+ * @way:  WR_PB_ONE, _TWO or _FLOW.
+ * @ret:  Nanoseconds a thread needs for an allocation and a free; for _FLOW, what a block
+ *        takes from hand to hand. NAN when other processes left too little time in which
+ *        both threads ran, several times over.
+ *
+ * Return: 0, -ENOMEM, -ENOSPC (an arm gave no block).
+ */
+int wr_pb_threads(const struct wr_pb_arm *arm, enum wr_pb_size size, enum wr_pb_way way,
+		  double *ret);
+
+/**
+ * struct wr_pb_loads - Dependent loads at random places of much memory.
+ * @bytes:     Of each arm; 0: too little memory here.
+ * @page_kind: Of the pool.
+ * @pool_ns:   A load, once a round.
+ * @malloc_ns: The same in memory from malloc() with 4 KiB pages.
+ * @ratio:     Pool / malloc.
+ * @metadata:  Metadata of that pool / its capacity.
+ */
+struct wr_pb_loads {
+	uint64_t bytes;
+	int page_kind;
+	struct wr_bench_series pool_ns, malloc_ns, ratio;
+	double metadata;
+};
+
+int wr_pb_loads(uint32_t rounds, struct wr_pb_loads *ret, struct weir_error *err);
+
+/**
+ * struct wr_pb_tensors - Every tensor of a model as a span of its own.
+ * @nr_tensors:  Of the model.
+ * @bytes:       That they need.
+ * @used_bytes:  That they took.
+ * @rounds:      Times that all were taken and given back in random order.
+ * @nr_regions:  Of the pool,
+ * @nr_whole:    of which this many could be had in one piece afterwards.
+ * @grown_bytes: By which the process grew in the second half of the rounds.
+ */
+struct wr_pb_tensors {
+	uint64_t nr_tensors;
+	uint64_t bytes;
+	uint64_t used_bytes;
+	uint32_t rounds;
+	uint64_t nr_regions;
+	uint64_t nr_whole;
+	int64_t grown_bytes;
+};
+
+/* @model: as in weir mkmodel. @rounds 0: take all once and look at the waste. */
+int wr_pb_tensors(const char *model, uint32_t rounds, struct wr_pb_tensors *ret,
+		  struct weir_error *err);
+
+#endif /* WR_TOOLS_BENCH_POOL_H */

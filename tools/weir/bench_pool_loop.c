@@ -1,0 +1,592 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The loops of `weir bench pool`.
+ *
+ * All loops exist twice, for spans and for pointers, made by the compiler from one inline
+ * function with a constant argument. Which block goes next and how large the new one is
+ * comes from a table that is the same for all arms, so that neither a stack nor a queue of
+ * blocks is what decides.
+ */
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/atomic.h"
+#include "base/util.h"
+#include "bench_pool.h"
+
+#define LIVE	    64u
+#define WARM	    192u
+#define TABLE	    4096u
+#define BATCH	    512u
+#define NR_BATCHES  160u
+#define MAX_SAMPLES 16384u
+#define RUN_NS	    (30 * 1000000ull)
+#define TRIES	    10
+/* A run counts with so many samples that nobody disturbed. */
+#define ENOUGH 32u
+/* Blocks that change hands at a time, of the 64 that are on the way at most. */
+#define HANDFUL 16u
+#define WINDOW	(8 * HANDFUL)
+
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+/* The blocks of one thread, and its place in the table. */
+struct lane {
+	struct weir_span live[LIVE];
+	uint32_t at;
+	uint64_t nr_failed;
+};
+
+struct table {
+	uint8_t slot[TABLE];
+	uint32_t bytes[TABLE];
+};
+
+static struct table tables[WR_PB_SIZES]; /* [const] after the first call */
+
+const char *wr_pb_size_name(enum wr_pb_size size)
+{
+	static const char *const names[WR_PB_SIZES] = {"4 KiB", "64 KiB", "1 MiB", "mix"};
+
+	return names[size];
+}
+
+const char *wr_pb_way_name(enum wr_pb_way way)
+{
+	static const char *const names[WR_PB_WAYS] = {"pair", "1 thread", "2 threads", "flow"};
+
+	return names[way];
+}
+
+/* Marsaglia, Xorshift RNGs, 2003: the triple 13, 7, 17. */
+static uint64_t next_random(uint64_t *x)
+{
+	*x ^= *x << 13;
+	*x ^= *x >> 7;
+	*x ^= *x << 17;
+	return *x;
+}
+
+static const struct table *table_of(enum wr_pb_size size)
+{
+	static const uint32_t fixed[WR_PB_SIZES] = {4096, 65536, 1u << 20, 0};
+	struct table *t = &tables[size];
+	uint64_t x = 88172645463325252ull;
+
+	for (uint32_t i = 0; i < TABLE && !t->bytes[TABLE - 1]; i++) {
+		next_random(&x);
+		t->slot[i] = (uint8_t)(x >> 32) % LIVE;
+		t->bytes[i] = fixed[size] ? fixed[size] : 4096u << (x >> 48) % 10;
+	}
+	return t;
+}
+
+ALWAYS_INLINE void put_block(const struct wr_pb_arm *arm, struct lane *lane, uint32_t slot,
+			     bool spans)
+{
+	if (spans)
+		lane->nr_failed += arm->give(arm->pool, lane->live[slot]) != 0;
+	else
+		arm->release(lane->live[slot].base);
+}
+
+ALWAYS_INLINE void get_block(const struct wr_pb_arm *arm, struct lane *lane, uint32_t slot,
+			     uint32_t bytes, bool spans)
+{
+	if (!spans) {
+		lane->live[slot].base = arm->alloc(bytes);
+		lane->nr_failed += !lane->live[slot].base;
+	} else if (arm->take(arm->pool, bytes, WEIR_NODE_ANY, &lane->live[slot]) != 0) {
+		lane->live[slot] = (struct weir_span){0};
+		lane->nr_failed++;
+	}
+}
+
+ALWAYS_INLINE void steps(const struct wr_pb_arm *arm, struct lane *lane, const struct table *t,
+			 uint32_t nr, bool spans)
+{
+	for (uint32_t i = 0; i < nr; i++) {
+		uint32_t at = lane->at++ % TABLE;
+
+		put_block(arm, lane, t->slot[at], spans);
+		get_block(arm, lane, t->slot[at], t->bytes[at], spans);
+	}
+}
+
+static __attribute__((noinline)) void span_steps(const struct wr_pb_arm *arm, struct lane *lane,
+						 const struct table *t, uint32_t nr)
+{
+	steps(arm, lane, t, nr, true);
+}
+
+static __attribute__((noinline)) void pointer_steps(const struct wr_pb_arm *arm, struct lane *lane,
+						    const struct table *t, uint32_t nr)
+{
+	steps(arm, lane, t, nr, false);
+}
+
+static void run_steps(const struct wr_pb_arm *arm, struct lane *lane, const struct table *t,
+		      uint32_t nr)
+{
+	if (arm->pool)
+		span_steps(arm, lane, t, nr);
+	else
+		pointer_steps(arm, lane, t, nr);
+}
+
+static void fill(const struct wr_pb_arm *arm, struct lane *lane, const struct table *t)
+{
+	memset(lane, 0, sizeof(*lane));
+	for (uint32_t i = 0; i < LIVE; i++)
+		get_block(arm, lane, i, t->bytes[i], arm->pool != NULL);
+}
+
+static void drain(const struct wr_pb_arm *arm, struct lane *lane)
+{
+	for (uint32_t i = 0; i < LIVE; i++)
+		put_block(arm, lane, i, arm->pool != NULL);
+}
+
+/* Nanoseconds of a step, of a batch. A few steps before warm what other arms displaced. */
+static double time_batch(const struct wr_pb_arm *arm, struct lane *lane, const struct table *t)
+{
+	uint64_t begin;
+
+	run_steps(arm, lane, t, WARM);
+	begin = wr_now_ns();
+	run_steps(arm, lane, t, BATCH);
+	return (double)(wr_now_ns() - begin) / BATCH;
+}
+
+static int by_value(const void *pa, const void *pb)
+{
+	double a = *(const double *)pa, b = *(const double *)pb;
+
+	return (a > b) - (a < b);
+}
+
+/* The value that @permille of them lie below. */
+static double quantile(double *v, size_t nr, unsigned permille)
+{
+	qsort(v, nr, sizeof(*v), by_value);
+	return nr ? v[(nr - 1) * permille / 1000] : NAN;
+}
+
+/* ---- all arms in turns, one thread ---- */
+
+struct turns {
+	struct lane lane[WR_PB_ARMS];
+	double sample[WR_PB_ARMS][NR_BATCHES];
+	uint64_t random;
+};
+
+/* Who comes after whom matters (caches, branch predictors): another order each time. */
+static void shuffle(uint8_t order[WR_PB_ARMS], uint64_t *random)
+{
+	for (unsigned i = WR_PB_ARMS; i > 1; i--) {
+		unsigned j = (unsigned)(next_random(random) >> 40) % i;
+		uint8_t swap = order[i - 1];
+
+		order[i - 1] = order[j];
+		order[j] = swap;
+	}
+}
+
+static void take_turns(const struct wr_pb_arm *arms, struct turns *turns, const struct table *t)
+{
+	uint8_t order[WR_PB_ARMS];
+
+	for (uint8_t i = 0; i < WR_PB_ARMS; i++)
+		order[i] = i;
+	for (uint32_t b = 0; b < NR_BATCHES; b++) {
+		shuffle(order, &turns->random);
+		for (uint32_t k = 0; k < WR_PB_ARMS; k++) {
+			uint32_t i = order[k];
+
+			if (arms[i].is_there)
+				turns->sample[i][b] = time_batch(&arms[i], &turns->lane[i], t);
+		}
+	}
+}
+
+int wr_pb_pairs(const struct wr_pb_arm *arms, enum wr_pb_size size, double *ret)
+{
+	struct turns *turns = calloc(1, sizeof(*turns));
+	const struct table *t = table_of(size);
+	uint64_t nr_failed = 0;
+
+	if (!turns)
+		return -ENOMEM;
+	turns->random = 88172645463325252ull;
+	for (uint32_t i = 0; i < WR_PB_ARMS; i++) {
+		if (!arms[i].is_there)
+			continue;
+		fill(&arms[i], &turns->lane[i], t);
+		/* Each somewhere else in the table, so that none learns from another. */
+		turns->lane[i].at = i * (TABLE / WR_PB_ARMS);
+		run_steps(&arms[i], &turns->lane[i], t, TABLE);
+	}
+	take_turns(arms, turns, t);
+	for (int i = 0; i < WR_PB_ARMS; i++) {
+		ret[i] = NAN;
+		if (!arms[i].is_there)
+			continue;
+		drain(&arms[i], &turns->lane[i]);
+		nr_failed += turns->lane[i].nr_failed;
+		ret[i] = quantile(turns->sample[i], NR_BATCHES, 250);
+	}
+	free(turns);
+	return nr_failed ? -ENOSPC : 0;
+}
+
+/* ---- threads ---- */
+
+/* Blocks on their way from one thread to another. Peers hand over pointers, weir spans. */
+struct belt {
+	_Alignas(WR_CACHE_LINE) _Atomic uint64_t nr_put; /* A1 */
+	_Alignas(WR_CACHE_LINE) _Atomic uint64_t nr_got; /* A2 */
+	_Alignas(WR_CACHE_LINE) _Atomic bool is_done;	 /* A3 */
+	_Alignas(WR_CACHE_LINE) void *pointer[LIVE];
+	_Alignas(WR_CACHE_LINE) struct weir_span span[LIVE];
+};
+
+struct run {
+	const struct wr_pb_arm *arm;
+	const struct table *table;
+	enum wr_pb_way way;
+	pthread_barrier_t start;
+	struct belt *belt;
+};
+
+struct sample {
+	uint64_t begin_ns, end_ns;
+	double ns;	   /* of a block */
+	bool is_preempted; /* another process took the processor meanwhile */
+};
+
+struct worker {
+	struct run *run;
+	pthread_t thread;
+	unsigned index;
+	struct lane lane;
+	size_t nr_samples;
+	struct sample sample[MAX_SAMPLES];
+	double value[MAX_SAMPLES]; /* to be sorted */
+};
+
+/* Threads of a run stay on processors of their own, where there are enough. */
+static void stay_apart(unsigned index)
+{
+	cpu_set_t all, one;
+	int left = (int)index;
+
+	if (sched_getaffinity(0, sizeof(all), &all) != 0 || CPU_COUNT(&all) <= left)
+		return;
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, &all) || left-- > 0)
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		(void)sched_setaffinity(0, sizeof(one), &one);
+		return;
+	}
+}
+
+/* Of this thread so far. */
+static long nr_preemptions(void)
+{
+	struct rusage usage = {0};
+
+	(void)getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_nivcsw;
+}
+
+static void work_alone(struct worker *w)
+{
+	struct run *run = w->run;
+	struct sample *s;
+	long before, after;
+	uint64_t end;
+
+	fill(run->arm, &w->lane, run->table);
+	/* Not all threads at one place of the table. */
+	w->lane.at = w->index * TABLE / 2;
+	run_steps(run->arm, &w->lane, run->table, TABLE);
+	pthread_barrier_wait(&run->start);
+	before = nr_preemptions();
+	end = wr_now_ns() + RUN_NS;
+	while (wr_now_ns() < end && w->nr_samples < MAX_SAMPLES) {
+		s = &w->sample[w->nr_samples++];
+		s->begin_ns = wr_now_ns();
+		s->ns = time_batch(run->arm, &w->lane, run->table);
+		s->end_ns = wr_now_ns();
+		after = nr_preemptions();
+		s->is_preempted = after != before;
+		before = after;
+	}
+	drain(run->arm, &w->lane);
+}
+
+/* Wait a little, then let others run. */
+static void pass_time(unsigned *spins)
+{
+	if (++*spins % 512)
+		wr_cpu_relax();
+	else
+		sched_yield();
+}
+
+ALWAYS_INLINE void load_belt(struct worker *w, uint64_t from, bool spans)
+{
+	const struct table *t = w->run->table;
+	struct belt *belt = w->run->belt;
+
+	for (uint64_t n = from; n < from + HANDFUL; n++) {
+		get_block(w->run->arm, &w->lane, n % LIVE, t->bytes[n % TABLE], spans);
+		if (spans)
+			belt->span[n % LIVE] = w->lane.live[n % LIVE];
+		else
+			belt->pointer[n % LIVE] = w->lane.live[n % LIVE].base;
+	}
+}
+
+ALWAYS_INLINE void unload_belt(struct worker *w, uint64_t from, bool spans)
+{
+	struct belt *belt = w->run->belt;
+
+	for (uint64_t n = from; n < from + HANDFUL; n++) {
+		if (spans)
+			w->lane.live[n % LIVE] = belt->span[n % LIVE];
+		else
+			w->lane.live[n % LIVE].base = belt->pointer[n % LIVE];
+		put_block(w->run->arm, &w->lane, n % LIVE, spans);
+	}
+}
+
+static void produce(struct worker *w)
+{
+	struct belt *belt = w->run->belt;
+	uint64_t end, n = 0;
+	unsigned spins = 0;
+
+	pthread_barrier_wait(&w->run->start);
+	end = wr_now_ns() + RUN_NS;
+	while (n % WINDOW || wr_now_ns() < end) {
+		/* A2: pairs with the release in consume() */
+		while (n - wr_load_acquire(&belt->nr_got) > LIVE - HANDFUL)
+			pass_time(&spins);
+		if (w->run->arm->pool)
+			load_belt(w, n, true);
+		else
+			load_belt(w, n, false);
+		n += HANDFUL;
+		/* A1: pairs with the acquire in consume() */
+		wr_store_release(&belt->nr_put, n);
+	}
+	/* A3: pairs with the acquire in consume() */
+	wr_store_release(&belt->is_done, true);
+}
+
+/* The time that the last blocks took, by the one who gives them back. */
+static void note_window(struct worker *w, uint64_t *begin)
+{
+	uint64_t now = wr_now_ns();
+
+	if (w->nr_samples < MAX_SAMPLES)
+		w->sample[w->nr_samples++] =
+			(struct sample){.begin_ns = *begin, .ns = (double)(now - *begin) / WINDOW};
+	*begin = now;
+}
+
+static void consume(struct worker *w)
+{
+	struct belt *belt = w->run->belt;
+	unsigned spins = 0;
+	uint64_t begin, n = 0;
+	bool done;
+
+	pthread_barrier_wait(&w->run->start);
+	begin = wr_now_ns();
+	for (;;) {
+		/* A3, then A1: what was put before the end is seen after it. */
+		done = wr_load_acquire(&belt->is_done);
+		if (wr_load_acquire(&belt->nr_put) == n) {
+			if (done)
+				break;
+			pass_time(&spins);
+			continue;
+		}
+		if (w->run->arm->pool)
+			unload_belt(w, n, true);
+		else
+			unload_belt(w, n, false);
+		n += HANDFUL;
+		/* A2: pairs with the acquire in produce() */
+		wr_store_release(&belt->nr_got, n);
+		if (n % WINDOW == 0)
+			note_window(w, &begin);
+	}
+}
+
+static void *worker_main(void *arg)
+{
+	struct worker *w = arg;
+
+	stay_apart(w->index);
+	if (w->run->way != WR_PB_FLOW)
+		work_alone(w);
+	else if (w->index)
+		consume(w);
+	else
+		produce(w);
+	return NULL;
+}
+
+/* Start the threads and join them. The barrier waits for all, so none may be missing. */
+static int run_workers(struct run *run, struct worker *workers, unsigned nr)
+{
+	unsigned i;
+	int rc;
+
+	rc = -pthread_barrier_init(&run->start, NULL, nr + 1);
+	if (rc)
+		return rc;
+	for (i = 0; i < nr && !rc; i++) {
+		workers[i].run = run;
+		workers[i].index = i;
+		rc = -pthread_create(&workers[i].thread, NULL, worker_main, &workers[i]);
+	}
+	if (rc) {
+		/* Those that run wait for the others, for ever: there is no way back. */
+		wr_log(WEIR_LOG_ERROR, "bench", "a thread could not be started");
+		_exit(1);
+	}
+	pthread_barrier_wait(&run->start);
+	for (i = 0; i < nr; i++)
+		pthread_join(workers[i].thread, NULL);
+	pthread_barrier_destroy(&run->start);
+	return 0;
+}
+
+/*
+ * With two threads only those samples count that lie within samples of the other, and all of
+ * them without another process in between: both really ran.
+ */
+static size_t keep_shared_time(struct worker *w, const struct worker *other)
+{
+	size_t k = 0, nr = 0;
+
+	for (size_t i = 0; i < w->nr_samples; i++) {
+		const struct sample *s = &w->sample[i];
+		bool alone = s->is_preempted;
+		size_t l;
+
+		while (k + 1 < other->nr_samples && other->sample[k].end_ns <= s->begin_ns)
+			k++;
+		for (l = k; l < other->nr_samples && other->sample[l].begin_ns < s->end_ns; l++)
+			alone |= other->sample[l].is_preempted;
+		if (!alone && l > k && other->sample[l - 1].end_ns >= s->end_ns)
+			w->value[nr++] = s->ns;
+	}
+	return nr;
+}
+
+static size_t keep_undisturbed(struct worker *w)
+{
+	size_t nr = 0;
+
+	for (size_t i = 0; i < w->nr_samples; i++)
+		if (!w->sample[i].is_preempted)
+			w->value[nr++] = w->sample[i].ns;
+	return nr;
+}
+
+static double mean(const double *v, size_t nr)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < nr; i++)
+		sum += v[i];
+	return sum / (double)nr;
+}
+
+/*
+ * Returns how many samples the result rests on. The time that threads wait for each other is
+ * in few and long samples, so the mean it is. A belt moves only while both threads run: what
+ * it waited for a processor is in the slow windows.
+ */
+static size_t result_of(struct worker *workers, enum wr_pb_way way, double *ret)
+{
+	size_t nr, nr_other;
+
+	if (way == WR_PB_FLOW) {
+		nr = keep_undisturbed(&workers[1]);
+		*ret = quantile(workers[1].value, nr, 250);
+		return nr;
+	}
+	if (way == WR_PB_ONE) {
+		nr = keep_undisturbed(&workers[0]);
+		*ret = mean(workers[0].value, nr);
+		return nr;
+	}
+	nr = keep_shared_time(&workers[0], &workers[1]);
+	nr_other = keep_shared_time(&workers[1], &workers[0]);
+	*ret = (mean(workers[0].value, nr) + mean(workers[1].value, nr_other)) / 2;
+	return wr_min(nr, nr_other);
+}
+
+static int run_once(const struct wr_pb_arm *arm, enum wr_pb_size size, enum wr_pb_way way,
+		    double *ret, size_t *ret_nr)
+{
+	struct run run = {.arm = arm, .table = table_of(size), .way = way};
+	unsigned nr = way == WR_PB_ONE ? 1 : 2;
+	struct worker *workers = calloc(nr, sizeof(*workers));
+	uint64_t nr_failed = 0;
+	int rc = -ENOMEM;
+
+	run.belt = aligned_alloc(WR_CACHE_LINE, sizeof(*run.belt));
+	if (!workers || !run.belt)
+		goto out;
+	memset(run.belt, 0, sizeof(*run.belt));
+	rc = run_workers(&run, workers, nr);
+	if (rc)
+		goto out;
+	for (unsigned i = 0; i < nr; i++)
+		nr_failed += workers[i].lane.nr_failed;
+	if (nr_failed) {
+		rc = -ENOSPC;
+		goto out;
+	}
+	*ret_nr = result_of(workers, way, ret);
+out:
+	free(run.belt);
+	free(workers);
+	return rc;
+}
+
+int wr_pb_threads(const struct wr_pb_arm *arm, enum wr_pb_size size, enum wr_pb_way way,
+		  double *ret)
+{
+	size_t most = 0;
+
+	*ret = NAN;
+	for (int try = 0; try < TRIES && most < ENOUGH; try++) {
+		double ns = NAN;
+		size_t nr = 0;
+		int rc = run_once(arm, size, way, &ns, &nr);
+
+		if (rc)
+			return rc;
+		if (nr <= most)
+			continue;
+		most = nr;
+		*ret = most < ENOUGH ? NAN : ns;
+	}
+	return 0;
+}
