@@ -269,7 +269,7 @@ static int shell(const char *arguments, char *ret, size_t size)
 
 TEST(every_command_explains_itself_in_80_columns)
 {
-#define NAME(name, help) #name,
+#define NAME(id, name, help) name,
 	static const char *const names[] = {WR_COMMANDS(NAME)};
 	char all[8192], text[8192], line[64];
 

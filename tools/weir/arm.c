@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <weir/pool_map.h>
 #include <weir/topo.h>
 
 #include "arm_internal.h"
@@ -46,6 +47,7 @@ struct weir_arm {
 	struct weir *weir;
 	struct weir_stream *stream;
 	struct wr_workload *work;
+	struct weir_pool_recorder *rec;
 	struct wr_ui_progress progress;
 };
 
@@ -122,6 +124,11 @@ static int open_weir(struct weir_arm *w, const struct wr_arm *arm, const struct 
 	wr_ui_progress_start(&w->progress, "touching memory", opts.budget_bytes, !arm->progress);
 	rc = weir_open(&opts, &w->weir, &ret->err);
 	wr_ui_progress_end(&w->progress);
+	if (rc)
+		return rc;
+	if (arm->pool_map)
+		rc = weir_pool_record_start(weir_get_pool(w->weir), arm->pool_map, NULL, &w->rec,
+					    &ret->err);
 	if (rc)
 		return rc;
 	plan.size = sizeof(plan);
@@ -211,6 +218,7 @@ static int run_weir(const struct wr_arm *arm, const struct weir_model *model,
 	}
 	wr_workload_close(w.work);
 	weir_stream_close(w.stream);
+	weir_pool_record_stop(w.rec);
 	weir_close(w.weir);
 	return rc;
 }

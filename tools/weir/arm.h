@@ -31,6 +31,7 @@
  * @passes:       1 to WR_ARM_MAX_PASSES.
  * @compute:      enum wr_compute.
  * @threads:      Compute threads, 0 for one per core.
+ * @pool_map:     Record weir's pool into this file, or NULL.
  * @progress:     Show progress on a terminal.
  */
 struct wr_arm {
@@ -42,6 +43,7 @@ struct wr_arm {
 	uint32_t passes;
 	enum wr_compute compute;
 	unsigned int threads;
+	const char *pool_map;
 	bool progress;
 };
 

@@ -22,6 +22,7 @@ struct stream_args {
 	int unit;
 	int io;
 	int pages;
+	const char *pool_map;
 	bool vision;
 	bool json;
 };
@@ -165,6 +166,7 @@ static int run(const struct stream_args *args, const char *path)
 			     .passes = args->passes,
 			     .compute = (enum wr_compute)args->compute,
 			     .threads = args->threads,
+			     .pool_map = args->pool_map,
 			     .progress = !args->json};
 	static struct wr_arm_result res;
 	uint64_t base = 0;
@@ -204,6 +206,8 @@ int cmd_stream(int argc, char **argv)
 		{"threads", WR_UI_U32, "N", "compute threads (one per core)", &args.threads, 1,
 		 1024},
 		{"vision", WR_UI_FLAG, NULL, "visit the vision tower too", &args.vision, 0, 0},
+		{"pool-map", WR_UI_STRING, "FILE", "record the pool for weir pool-map",
+		 &args.pool_map, 0, 0},
 		{"json", WR_UI_FLAG, NULL, "print one JSON object", &args.json, 0, 0},
 	};
 	const struct wr_ui_usage usage = {

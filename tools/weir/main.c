@@ -21,7 +21,7 @@ struct command {
 	int (*run)(int argc, char **argv);
 };
 
-#define COMMAND_ENTRY(name, help) {#name, help, cmd_##name},
+#define COMMAND_ENTRY(id, name, help) {name, help, cmd_##id},
 static const struct command commands[] = {WR_COMMANDS(COMMAND_ENTRY)};
 #define NR_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
