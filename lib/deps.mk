@@ -10,6 +10,7 @@ deps_weights := base
 deps_pool := base lock
 owner_pool_handle := pool
 owner_pool_map := pool
+owner_pool_share := pool
 deps_io := base lock
 deps_cache := base lock
 deps_load := base lock weights pool io

@@ -210,8 +210,11 @@ static void release_rung(const struct wr_pool_system *system, struct wr_rung *ru
 	if (!rung->is_mapped)
 		return;
 	p = system->kinds[rung->kind];
+	if (rung->is_registered && p->unregister_map)
+		p->unregister_map(p->arg, &rung->map);
 	p->release(p->arg, &rung->map);
 	rung->is_mapped = false;
+	rung->is_registered = false;
 	rung->is_done = false;
 }
 
@@ -282,6 +285,21 @@ static int measure_thp(struct ladder *l, struct wr_rung *rung)
 	return 0;
 }
 
+static int register_rung(struct ladder *l, struct wr_rung *rung)
+{
+	const struct wr_pool_provider *p = l->system->kinds[rung->kind];
+	char where[32];
+	int rc;
+
+	rc = p->register_map ? p->register_map(p->arg, &rung->map) : 0;
+	rung->is_registered = rc == 0;
+	if (rc != 0)
+		(void)step_down(l, rung, -ENOMEM, "%llu MiB%s could not be registered: %s",
+				(unsigned long long)mib(rung->map.bytes),
+				on_node(where, sizeof(where), rung->node), weir_strerror(rc));
+	return rc;
+}
+
 static void finish_rung(struct ladder *l, struct wr_rung *rung, const struct wr_prefault_job *job)
 {
 	int rc = job->rc;
@@ -291,6 +309,8 @@ static void finish_rung(struct ladder *l, struct wr_rung *rung, const struct wr_
 				(unsigned long long)mib(rung->map.bytes), weir_strerror(rc));
 	else if (rung->kind == WEIR_PAGE_THP && is_touched_at_open(l, rung))
 		rc = measure_thp(l, rung);
+	if (rc == 0)
+		rc = register_rung(l, rung);
 	rung->is_done = rc == 0;
 	if (rc != 0)
 		release_rung(l->system, rung);

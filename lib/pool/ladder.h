@@ -34,6 +34,7 @@ void wr_reasons_fini(struct wr_reasons *r);
  * @kind:        In: WEIR_PAGE_KINDS. Out: the kind obtained.
  * @map:         Out: the memory; @map.bytes is at most @share_bytes.
  * @is_mapped:   Out: @map is to be released through the provider of @kind.
+ * @is_registered: Out: where the provider has register_map(), it was called for @map.
  * @is_done:     Out: all that can be done for this node is done.
  * @thp_bytes:   Out: of @map, backed by transparent huge pages.
  */
@@ -43,6 +44,7 @@ struct wr_rung {
 	int kind;
 	struct wr_pool_mapping map;
 	bool is_mapped;
+	bool is_registered;
 	bool is_done;
 	uint64_t thp_bytes;
 };

@@ -127,6 +127,8 @@ static void release_zone(struct wr_pool_zone *zone)
 
 	for (i = 0; i < zone->nr_regions; i++) {
 		r = &zone->regions[i];
+		if (r->provider->unregister_map)
+			r->provider->unregister_map(r->provider->arg, &r->map);
 		r->provider->release(r->provider->arg, &r->map);
 	}
 }

@@ -25,6 +25,7 @@
 #include "base/util.h"
 #include "pool/procfile.h"
 #include "pool/provider.h"
+#include "pool/provider_real.h"
 #include "pool/smaps.h"
 
 /* From the kernel's interface; headers older than the kernel we run on lack them. */
@@ -60,7 +61,7 @@ static int hugetlb_number(size_t page_bytes, int node, const char *name, uint64_
  * Free pages of the node, of which the reservations of others (known only for the whole
  * machine) may take some; and surplus pages that the kernel may make when asked.
  */
-static int hugetlb_info(void *arg, int node, struct wr_pool_supply *ret)
+int wr_real_hugetlb_info(void *arg, int node, struct wr_pool_supply *ret)
 {
 	size_t page = page_bytes_of(arg);
 	uint64_t machine_free = 0, reserved = 0, allowed = 0, surplus = 0;
@@ -102,7 +103,7 @@ static int hugetlb_reserve(void *arg, size_t bytes, size_t align, struct wr_pool
 		return -errno;
 	(void)madvise(p, bytes, MADV_DONTFORK);
 	*ret = (struct wr_pool_mapping){
-		.base = p, .bytes = bytes, .outer = p, .outer_bytes = bytes};
+		.base = p, .bytes = bytes, .outer = p, .outer_bytes = bytes, .fd = -1};
 	return 0;
 }
 
@@ -132,7 +133,7 @@ static int thp_info(void *arg, int node, struct wr_pool_supply *ret)
 	return 0;
 }
 
-static int small_info(void *arg, int node, struct wr_pool_supply *ret)
+int wr_real_small_info(void *arg, int node, struct wr_pool_supply *ret)
 {
 	(void)arg;
 	(void)node;
@@ -141,8 +142,7 @@ static int small_info(void *arg, int node, struct wr_pool_supply *ret)
 	return 0;
 }
 
-/* Address space with a guard page at each end, and no more than that. */
-static int reserve_between_guards(size_t bytes, size_t align, struct wr_pool_mapping *ret)
+int wr_real_reserve(size_t bytes, size_t align, struct wr_pool_mapping *ret)
 {
 	size_t total, front;
 	uint8_t *raw, *base;
@@ -163,6 +163,7 @@ static int reserve_between_guards(size_t bytes, size_t align, struct wr_pool_map
 		munmap(base + bytes + GUARD_BYTES, total - front - ret->outer_bytes);
 	ret->base = base;
 	ret->bytes = bytes;
+	ret->fd = -1;
 	return 0;
 }
 
@@ -171,7 +172,7 @@ static int plain_reserve(size_t bytes, size_t align, int advice, struct wr_pool_
 	struct wr_pool_mapping map;
 	int rc;
 
-	rc = reserve_between_guards(bytes, align, &map);
+	rc = wr_real_reserve(bytes, align, &map);
 	if (rc != 0)
 		return rc;
 	if (mprotect(map.base, bytes, PROT_READ | PROT_WRITE) != 0) {
@@ -198,7 +199,7 @@ static int small_reserve(void *arg, size_t bytes, size_t align, struct wr_pool_m
 
 /* --- common to all ------------------------------------------------------------------ */
 
-static int real_bind(void *arg, const struct wr_pool_mapping *map, int node, bool strict)
+int wr_real_bind(void *arg, const struct wr_pool_mapping *map, int node, bool strict)
 {
 	unsigned long mask[WR_POOL_MAX_NODES / (8 * sizeof(unsigned long))] = {0};
 	const size_t bits = 8 * sizeof(mask[0]);
@@ -214,7 +215,7 @@ static int real_bind(void *arg, const struct wr_pool_mapping *map, int node, boo
 	return 0;
 }
 
-static int real_commit(void *arg, const struct wr_pool_mapping *map, size_t offset, size_t bytes)
+int wr_real_commit(void *arg, const struct wr_pool_mapping *map, size_t offset, size_t bytes)
 {
 	volatile uint8_t *p = (uint8_t *)map->base + offset;
 	size_t step = page_bytes_of(arg);
@@ -245,7 +246,7 @@ static int real_decommit(void *arg, const struct wr_pool_mapping *map, size_t of
 	return 0;
 }
 
-static int no_huge_bytes(void *arg, const struct wr_pool_mapping *map, uint64_t *ret)
+int wr_real_no_huge_bytes(void *arg, const struct wr_pool_mapping *map, uint64_t *ret)
 {
 	(void)arg;
 	(void)map;
@@ -266,21 +267,22 @@ static void real_release(void *arg, const struct wr_pool_mapping *map)
 }
 
 /* Each is the argument of its own functions; nothing writes to it. */
-#define COMMON(kind)                                                       \
-	.arg = &providers[kind], .bind = real_bind, .commit = real_commit, \
+#define COMMON(kind)                                                             \
+	.arg = &providers[kind], .bind = wr_real_bind, .commit = wr_real_commit, \
 	.decommit = real_decommit, .release = real_release
 
 static struct wr_pool_provider providers[WEIR_PAGE_KINDS] = {
-	[WEIR_PAGE_4K] = {COMMON(WEIR_PAGE_4K), .page_bytes = 4 * WR_POOL_KIB, .info = small_info,
-			  .reserve = small_reserve, .huge_bytes = no_huge_bytes},
+	[WEIR_PAGE_4K] = {COMMON(WEIR_PAGE_4K), .page_bytes = 4 * WR_POOL_KIB,
+			  .info = wr_real_small_info, .reserve = small_reserve,
+			  .huge_bytes = wr_real_no_huge_bytes},
 	[WEIR_PAGE_THP] = {COMMON(WEIR_PAGE_THP), .page_bytes = 2 * WR_POOL_MIB, .info = thp_info,
 			   .reserve = thp_reserve, .huge_bytes = thp_huge_bytes},
 	[WEIR_PAGE_2M] = {COMMON(WEIR_PAGE_2M), .page_bytes = 2 * WR_POOL_MIB, .eager = true,
-			  .info = hugetlb_info, .reserve = hugetlb_reserve,
-			  .huge_bytes = no_huge_bytes},
+			  .info = wr_real_hugetlb_info, .reserve = hugetlb_reserve,
+			  .huge_bytes = wr_real_no_huge_bytes},
 	[WEIR_PAGE_1G] = {COMMON(WEIR_PAGE_1G), .page_bytes = WR_POOL_GIB, .eager = true,
-			  .info = hugetlb_info, .reserve = hugetlb_reserve,
-			  .huge_bytes = no_huge_bytes},
+			  .info = wr_real_hugetlb_info, .reserve = hugetlb_reserve,
+			  .huge_bytes = wr_real_no_huge_bytes},
 };
 
 const struct wr_pool_provider *wr_pool_provider_real(int kind)

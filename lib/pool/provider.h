@@ -29,12 +29,14 @@
  * @bytes:       Usable bytes.
  * @outer:       What release() gives back: alignment and guard pages included.
  * @outer_bytes: Its size.
+ * @fd:          What share() tells; not for others to look at.
  */
 struct wr_pool_mapping {
 	void *base;
 	size_t bytes;
 	void *outer;
 	size_t outer_bytes;
+	int fd;
 };
 
 /**
@@ -64,6 +66,11 @@ struct wr_pool_supply {
  * @commit:     Touch a part so that every page is there. Several threads at once.
  * @decommit:   Give the pages of a part back, keep the address space.
  * @huge_bytes: Bytes of the mapping that the kernel backs with huge pages now.
+ * @register_map: Make the mapping known to those who reach its pages by themselves (pin it,
+ *              tell a driver). Called once, after commit() where that is called. NULL: nobody.
+ * @unregister_map: Undo that; before release(). NULL where @register_map is.
+ * @share:      A file descriptor with which another process can map the same pages; it
+ *              stays the provider's. NULL: the pages are of this process alone.
  * @release:    Undo reserve(), pages and all.
  */
 struct wr_pool_provider {
@@ -76,6 +83,9 @@ struct wr_pool_provider {
 	int (*commit)(void *arg, const struct wr_pool_mapping *map, size_t offset, size_t bytes);
 	int (*decommit)(void *arg, const struct wr_pool_mapping *map, size_t offset, size_t bytes);
 	int (*huge_bytes)(void *arg, const struct wr_pool_mapping *map, uint64_t *ret);
+	int (*register_map)(void *arg, const struct wr_pool_mapping *map);
+	void (*unregister_map)(void *arg, const struct wr_pool_mapping *map);
+	int (*share)(void *arg, const struct wr_pool_mapping *map);
 	void (*release)(void *arg, const struct wr_pool_mapping *map);
 };
 
@@ -108,6 +118,12 @@ const struct wr_pool_system *wr_pool_system_real(void);
 
 /* The providers it uses, indexed by kind. */
 const struct wr_pool_provider *wr_pool_provider_real(int kind);
+
+/* The same for memory that other processes can map; of transparent huge pages there is none. */
+const struct wr_pool_provider *wr_pool_provider_memfd(int kind);
+
+/* The machine we run on, with the memfd providers. */
+const struct wr_pool_system *wr_pool_system_shared(void);
 
 /* weir_pool_open() on a given machine, which must outlive the pool. */
 int wr_pool_open_on(const struct wr_pool_system *system, const struct weir_pool_opts *opts,

@@ -140,17 +140,29 @@ static struct wr_pool_system real_system = {
 	.available = real_available,
 };
 
+/* [const] after fill_system() ran once. */
+static struct wr_pool_system shared_system;
+
 static void fill_system(void)
 {
 	int kind;
 
 	fill_topology();
-	for (kind = 0; kind < WEIR_PAGE_KINDS; kind++)
+	shared_system = real_system;
+	for (kind = 0; kind < WEIR_PAGE_KINDS; kind++) {
 		real_system.kinds[kind] = wr_pool_provider_real(kind);
+		shared_system.kinds[kind] = wr_pool_provider_memfd(kind);
+	}
 }
 
 const struct wr_pool_system *wr_pool_system_real(void)
 {
 	pthread_once(&topology.once, fill_system);
 	return &real_system;
+}
+
+const struct wr_pool_system *wr_pool_system_shared(void)
+{
+	pthread_once(&topology.once, fill_system);
+	return &shared_system;
 }

@@ -95,6 +95,28 @@ static int fake_huge_bytes(void *arg, const struct wr_pool_mapping *map, uint64_
 	return 0;
 }
 
+static int fake_register(void *arg, const struct wr_pool_mapping *map)
+{
+	struct fake_kind *k = arg;
+
+	if (k->register_rc)
+		return k->register_rc;
+	(void)map;
+	k->nr_registrations++;
+	k->nr_registered++;
+	k->committed_when_registered = atomic_load(&k->committed);
+	return 0;
+}
+
+static void fake_unregister(void *arg, const struct wr_pool_mapping *map)
+{
+	struct fake_kind *k = arg;
+
+	/* Still mapped: touching it would not kill. */
+	*(volatile char *)map->base = 1;
+	k->nr_registered--;
+}
+
 static void fake_release(void *arg, const struct wr_pool_mapping *map)
 {
 	struct fake_kind *k = arg;
@@ -161,6 +183,8 @@ static void init_kind(struct fake_machine *m, int kind, size_t page_bytes)
 		.commit = fake_commit,
 		.decommit = fake_decommit,
 		.huge_bytes = fake_huge_bytes,
+		.register_map = fake_register,
+		.unregister_map = fake_unregister,
 		.release = fake_release,
 	};
 	m->system.kinds[kind] = &k->provider;

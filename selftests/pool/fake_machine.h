@@ -27,10 +27,14 @@ struct fake_kind {
 	int bind_rc;
 	int commit_rc;
 	int commit_fail_node; /* commit() fails only on this node; -1: on each */
+	int register_rc;
 	int huge_rc;
 	unsigned huge_percent;	  /* huge_bytes() as a part of the mapping */
 	_Atomic size_t committed; /* what happened */
 	_Atomic int nr_mapped;
+	int nr_registered; /* now */
+	size_t committed_when_registered;
+	int nr_registrations;
 	struct {
 		const void *base;
 		int node;

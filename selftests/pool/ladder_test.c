@@ -37,6 +37,8 @@ FIXTURE_TEARDOWN(machine)
 {
 	weir_pool_close(self->pool);
 	EXPECT_EQ(0, fake_machine_nr_mapped(&self->m));
+	for (int kind = 0; kind < WEIR_PAGE_KINDS; kind++)
+		EXPECT_EQ(0, self->m.kinds[kind].nr_registered);
 	EXPECT_EQ(0, wr_test_alloc_live());
 }
 
@@ -50,6 +52,47 @@ TEST_F(machine, the_largest_pages_come_first_and_need_no_reason)
 	EXPECT_EQ(WEIR_PAGE_1G, KIND());
 	EXPECT_STREQ("", WHY());
 	EXPECT_EQ(CAPACITY, atomic_load(&self->m.kinds[WEIR_PAGE_1G].committed));
+}
+
+TEST_F(machine, what_is_touched_is_registered_once_and_taken_back_before_it_goes)
+{
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(1, self->m.kinds[WEIR_PAGE_1G].nr_registered);
+	EXPECT_EQ(CAPACITY, self->m.kinds[WEIR_PAGE_1G].committed_when_registered);
+	EXPECT_EQ(0, self->m.kinds[WEIR_PAGE_2M].nr_registrations);
+	weir_pool_close(self->pool);
+	self->pool = NULL;
+	EXPECT_EQ(0, self->m.kinds[WEIR_PAGE_1G].nr_registered);
+	EXPECT_EQ(1, self->m.kinds[WEIR_PAGE_1G].nr_registrations);
+}
+
+TEST_F(machine, memory_that_cannot_be_registered_steps_down_and_says_so)
+{
+	self->m.kinds[WEIR_PAGE_1G].register_rc = -ENOMEM;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(WEIR_PAGE_2M, KIND());
+	EXPECT_NE(NULL, strstr(WHY(), "1 MiB on node 0 could not be registered: "));
+	EXPECT_EQ(1, self->m.kinds[WEIR_PAGE_2M].nr_registered);
+	EXPECT_EQ(0, atomic_load(&self->m.kinds[WEIR_PAGE_1G].nr_mapped));
+}
+
+TEST_F(machine, a_pool_that_nothing_can_register_is_not_opened)
+{
+	for (int kind = 0; kind < WEIR_PAGE_KINDS; kind++)
+		self->m.kinds[kind].register_rc = -EPERM;
+	EXPECT_EQ(-ENOMEM, OPEN());
+	EXPECT_NE(NULL, strstr(self->err.message, "could not be registered"));
+}
+
+TEST_F(machine, what_one_node_registered_is_taken_back_when_another_cannot)
+{
+	fake_machine_init(&self->m, 2);
+	self->opts.page_kinds = 1u << WEIR_PAGE_4K;
+	self->m.kinds[WEIR_PAGE_4K].commit_rc = -ENOMEM;
+	self->m.kinds[WEIR_PAGE_4K].commit_fail_node = 1;
+	EXPECT_EQ(-ENOMEM, OPEN());
+	EXPECT_EQ(1, self->m.kinds[WEIR_PAGE_4K].nr_registrations);
+	EXPECT_EQ(0, self->m.kinds[WEIR_PAGE_4K].nr_registered);
 }
 
 TEST_F(machine, too_few_pages_step_down_with_the_numbers)
