@@ -158,7 +158,7 @@ static char *page_of(const char *name)
 
 TEST(every_option_of_a_command_is_in_its_manual_page_and_the_other_way_round)
 {
-#define NAME(name, help) #name,
+#define NAME(id, name, help) name,
 	static const char *const names[] = {WR_COMMANDS(NAME)};
 	struct wt_run run = {0};
 	char option[64];
