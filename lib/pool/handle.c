@@ -626,6 +626,7 @@ void wr_handles_close(struct weir_pool *pool, bool ours)
 		wr_mutex_fini(&hs->wait_lock);
 		wr_mutex_fini(&hs->lock);
 	}
+	wr_store_relaxed(&pool->handles, NULL);
 	wr_maintain_free(hs->maintain);
 	free_table(hs);
 }
