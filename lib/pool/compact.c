@@ -383,11 +383,13 @@ static bool is_asked(const struct weir_compact_opts *o, const struct wr_handle_r
 static uint64_t count_free(struct wr_handles *hs, const struct weir_compact_opts *o)
 {
 	uint64_t nr = 0;
+	uint64_t used;
 	size_t i;
 
 	for (i = 0; i < hs->nr_ranges; i++)
 		if (is_asked(o, &hs->ranges[i]))
-			nr += wr_plan_count_free(&hs->ranges[i], window_of(hs, o->target_bytes));
+			nr += wr_plan_count_free(&hs->ranges[i], window_of(hs, o->target_bytes),
+						 &used);
 	return nr;
 }
 
@@ -524,17 +526,18 @@ int wr_compact_look(struct wr_handles *hs, uint64_t target_bytes, uint64_t max_p
 	struct wr_compact_state s = {0};
 	struct wr_compact_plan plan;
 	const struct wr_handle_range *range;
-	struct weir_pool_stats stats;
+	uint64_t used;
 	size_t i;
 	int rc = 0;
 
-	weir_pool_stats(hs->pool, &stats);
-	s.capacity_bytes = stats.capacity_bytes;
-	s.free_bytes = stats.free_bytes;
+	/* Not weir_pool_stats(), which stops everybody for a moment. */
 	for (i = 0; i < hs->nr_ranges && rc == 0; i++) {
 		range = &hs->ranges[i];
 		s.free_target_bytes +=
-			wr_plan_count_free(range, window_of(hs, target_bytes)) * target_bytes;
+			wr_plan_count_free(range, window_of(hs, target_bytes), &used) *
+			target_bytes;
+		s.capacity_bytes += range->nr_blocks << hs->block_shift;
+		s.free_bytes += (range->nr_blocks - used) << hs->block_shift;
 		if (!ask_gain || s.has_gain)
 			continue;
 		rc = wr_plan_init(&plan, hs, range, window_of(hs, target_bytes),

@@ -47,10 +47,12 @@ static void count_used(struct wr_compact_plan *plan)
 	}
 }
 
-uint64_t wr_plan_count_free(const struct wr_handle_range *range, uint64_t window_blocks)
+uint64_t wr_plan_count_free(const struct wr_handle_range *range, uint64_t window_blocks,
+			    uint64_t *ret_used)
 {
-	size_t nr_windows = (size_t)(range->nr_blocks / window_blocks);
-	uint64_t nr_free = 0;
+	/* With the last one, which may be cut off and then is not counted as free. */
+	size_t nr_windows = (size_t)((range->nr_blocks + window_blocks - 1) / window_blocks);
+	uint64_t nr_free = 0, sum = 0;
 	uint32_t used[64];
 	size_t i, k, nr;
 
@@ -59,9 +61,12 @@ uint64_t wr_plan_count_free(const struct wr_handle_range *range, uint64_t window
 		nr = wr_min(nr, wr_array_size(used));
 		wr_zone_count_used(range->zone, range->region, i * window_blocks, window_blocks, nr,
 				   used);
-		for (k = 0; k < nr; k++)
-			nr_free += used[k] == 0;
+		for (k = 0; k < nr; k++) {
+			sum += used[k];
+			nr_free += used[k] == 0 && (i + k + 1) * window_blocks <= range->nr_blocks;
+		}
 	}
+	*ret_used = sum;
 	return nr_free;
 }
 

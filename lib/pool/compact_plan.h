@@ -63,8 +63,9 @@ bool wr_plan_has_gain(const struct wr_compact_plan *plan);
 /* Blocks in use in the @nr emptiest windows that could be emptied, as it was planned. */
 uint64_t wr_plan_bound(const struct wr_compact_plan *plan, uint64_t nr);
 
-/* Wholly free windows of a region, now; and how many windows are used how much. */
-uint64_t wr_plan_count_free(const struct wr_handle_range *range, uint64_t window_blocks);
+/* Wholly free windows of a region, now; *@ret_used: blocks in use in all of it. */
+uint64_t wr_plan_count_free(const struct wr_handle_range *range, uint64_t window_blocks,
+			    uint64_t *ret_used);
 
 static inline uint32_t wr_plan_window(const struct wr_compact_plan *plan, size_t place)
 {

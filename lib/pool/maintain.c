@@ -97,8 +97,6 @@ static bool look(struct wr_maintain *m, struct weir_maintain_stats *s)
 	s->nr_looks++;
 	if (wr_compact_look(m->hs, target, 0, false, &state) != 0)
 		return false;
-	/* Two looks at bits that change: the parts may exceed the whole for a moment. */
-	state.free_target_bytes = wr_min(state.free_target_bytes, state.free_bytes);
 	s->fragmentation_permille =
 		permille(state.free_bytes - state.free_target_bytes, state.free_bytes);
 	s->utilisation_permille =
