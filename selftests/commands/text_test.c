@@ -120,6 +120,7 @@ TEST(wrong_usage_is_told_on_stderr_and_ends_with_2)
 		{{"bench", "speed", "a"}, "there is no benchmark \"speed\""},
 		{{"bench", "demo"}, "demo needs a PATH"},
 		{{"bench", "gemv", "a"}, "one argument too many: a"},
+		{{"bench", "pool", "a"}, "one argument too many: a"},
 		{{"bench", "--budget", "10MiB", "demo", "a"}, "--budget takes a share"},
 		{{"bench", "--passes", "1", "demo", "a"}, "1 is outside 2..64"},
 	};

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "bench_pool.h"
-#include "commands.h"
 
 FIXTURE(arms)
 {
@@ -125,23 +124,6 @@ TEST(a_model_that_is_not_known_is_an_error)
 	struct weir_error err;
 
 	EXPECT_EQ(-EINVAL, wr_pb_tensors("qwen3-vl-9b", 0, &result, &err));
-}
-
-static int run_bench(const char *name, const char *path)
-{
-	char bench[] = "bench", a[32], b[32];
-	char *argv[] = {bench, a, path ? b : NULL, NULL};
-
-	snprintf(a, sizeof(a), "%s", name);
-	snprintf(b, sizeof(b), "%s", path ? path : "");
-	return cmd_bench(path ? 3 : 2, argv);
-}
-
-TEST(a_benchmark_says_whether_it_needs_a_model)
-{
-	EXPECT_EQ(WR_EXIT_USAGE, run_bench("pool", "/nonexistent"));
-	EXPECT_EQ(WR_EXIT_USAGE, run_bench("load", NULL));
-	EXPECT_EQ(WR_EXIT_USAGE, run_bench("nosuch", NULL));
 }
 
 TEST_HARNESS_MAIN
