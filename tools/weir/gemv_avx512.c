@@ -121,6 +121,17 @@ static void rows(const struct wr_gemv_tile *tile, const float *x, float *y)
 	}
 }
 
+/* _mm512_reduce_add_epi64() of gcc 12 adds signed numbers in the end, which may not wrap. */
+static uint64_t sum_words(__m512i all)
+{
+	__m256i four =
+		_mm256_add_epi64(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64(all, 1));
+	__m128i two =
+		_mm_add_epi64(_mm256_castsi256_si128(four), _mm256_extracti128_si256(four, 1));
+
+	return (uint64_t)_mm_cvtsi128_si64(two) + (uint64_t)_mm_extract_epi64(two, 1);
+}
+
 static uint64_t words(uint64_t key, uint64_t first_word, const void *data, size_t nr_words)
 {
 	const unsigned char *p = data;
@@ -141,7 +152,7 @@ static uint64_t words(uint64_t key, uint64_t first_word, const void *data, size_
 		high = _mm512_add_epi64(high, _mm512_mul_epu32(_mm512_srli_epi64(w, 32), t_high));
 		t = _mm512_add_epi64(t, step);
 	}
-	return (uint64_t)_mm512_reduce_add_epi64(_mm512_add_epi64(low, high)) +
+	return sum_words(_mm512_add_epi64(low, high)) +
 	       wr_gemv_scalar.words(key, first_word + i, p + i * 8, nr_words - i);
 }
 
