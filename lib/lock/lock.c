@@ -11,9 +11,9 @@
 #include <time.h>
 
 #include "base/atomic.h"
-#include "lock/validate.h"
+#include "lock/held.h"
 
-#if WR_DEBUG
+#if WR_LOCK_CHECK
 #define SITE __builtin_return_address(0)
 #else
 #define SITE			   NULL
@@ -77,6 +77,7 @@ static void lock_init(struct wr_lock *lock, enum wr_lock_rank rank, const char *
 	wr_assert(rank < WR_NR_RANKS);
 	lock->name = name;
 	lock->rank = rank;
+	wr_store_relaxed(&lock->class_id, 0);
 	wr_store_relaxed(&lock->nr_contended, 0);
 	wr_store_relaxed(&lock->holders, 0);
 }

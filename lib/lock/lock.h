@@ -2,9 +2,9 @@
 /*
  * Mutex, condition, rwlock and spin lock, each with a rank from lock/rank.h and a name.
  *
- * Plain builds: the pthread call, and a count of contended waits. Debug builds (WR_DEBUG): every
- * take, release and wait is checked first, before anything can block, so a path walked once by
- * one thread proves its order; see lock/validate.h for the faults. The layout of the structs does
+ * Plain builds: the pthread call, and a count of contended waits. Checked builds (WR_LOCK_CHECK,
+ * which debug builds are): every take, release and wait is checked first, before anything can
+ * block, so a path walked once by one thread proves its order; lock/validate.h lists the faults. The layout of the structs does
  * not depend on the build. clang's -Wthread-safety knows the functions and the WR_ marks below.
  *
  * Which lock: a mutex, unless readers sleep while they read (rwlock), or the lock protects a few
@@ -19,6 +19,11 @@
 
 #include "base/util.h"
 #include "lock/rank.h"
+
+/* 1: the validator is compiled in. */
+#ifndef WR_LOCK_CHECK
+#define WR_LOCK_CHECK WR_DEBUG
+#endif
 
 #if defined(__clang__)
 #define WR_TSA(x) __attribute__((x))
@@ -50,10 +55,11 @@
 
 /* What all kinds share. */
 struct wr_lock {
-	const char *name;	       /* [const] static text */
-	enum wr_lock_rank rank;	       /* [const] */
+	const char *name;	   /* [const] static text */
+	enum wr_lock_rank rank;	   /* [const] */
+	_Atomic uint32_t class_id; /* [atomic] checked builds: see lock/graph.h; 0: not known yet */
 	_Atomic uint64_t nr_contended; /* [atomic] takes that had to wait */
-	_Atomic uint64_t holders;      /* [atomic] debug builds: threads that hold it */
+	_Atomic uint64_t holders;      /* [atomic] checked builds: threads that hold it */
 };
 
 struct WR_CAPABILITY("mutex") wr_mutex {
@@ -141,7 +147,7 @@ unsigned wr_lock_rank_flags(enum wr_lock_rank rank);
 		 : wr_rwlock_assert_held, struct wr_spin *  \
 		 : wr_spin_assert_held)(l)
 
-#if WR_DEBUG
+#if WR_LOCK_CHECK
 void wr_mutex_assert_held(struct wr_mutex *m) WR_ASSERT_HELD(*m);
 void wr_rwlock_assert_held(struct wr_rwlock *l) WR_ASSERT_HELD_SHARED(*l);
 void wr_spin_assert_held(struct wr_spin *s) WR_ASSERT_HELD(*s);

@@ -1,16 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The validator: what each thread holds, and the rules of lock/rank.h checked against it. All state
- * is the thread's own, except the table of places from which locks were ever taken. That table
- * keeps one stack per place, taken the first time (a stack costs about a microsecond, a look-up a
- * few nanoseconds), so debug builds stay usable under load.
+ * The validator: what each thread holds, and the rules of lock/rank.h and lock/graph.h checked
+ * against it. All state is the thread's own, except the graph and the table of places from which
+ * locks were ever taken. That table keeps one stack per place, taken the first time (a stack costs
+ * about a microsecond, a look-up a few nanoseconds), so debug builds stay usable under load.
+ *
+ * A take is usually settled by one comparison. Without the graph, the ranks that a thread holds are
+ * a mask, and one more mask per rank says which of them could be wrong: none of those held, nothing
+ * to find. With the graph, the classes that a thread holds make a number, and a number that was
+ * checked before needs no second look. Only what is left walks the list. A pair of one rank is
+ * always left, so recursion and the order of addresses are seen each time.
  *
  * What it does not see: an order that no thread walks, locks that are not ours, and a take by
  * trylock, which is recorded as held but is not itself bound to the order since it never waits.
  */
 #include "lock/validate.h"
 
-#if WR_DEBUG
+#if WR_LOCK_CHECK
 
 #include <errno.h>
 #include <execinfo.h>
@@ -21,16 +27,15 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "lock/graph.h"
+#include "lock/held.h"
 
 #define NR_FRAMES 16
 #define NR_SITES  1024 /* power of two */
 #define NR_PROBES 32   /* after so many steps a place goes without a stack of its own */
 
-struct held {
-	struct wr_lock *lock;
-	enum wr_lock_mode mode;
-	const void *site;
-};
+_Thread_local struct wr_lock_thread wr_lock_self;
+#define self (&wr_lock_self)
 
 struct site {
 	_Atomic(uintptr_t) key; /* [atomic] return address; 0: free */
@@ -38,16 +43,38 @@ struct site {
 	void *frames[NR_FRAMES];
 };
 
-static _Thread_local struct held held[WR_LOCK_HELD_MAX]; /* [thread] */
-static _Thread_local unsigned nr_held;			 /* [thread] */
-static _Thread_local unsigned nr_untracked; /* [thread] held, but past the end of the list */
-
 static struct site sites[NR_SITES];
+
+_Atomic unsigned wr_lock_checks = WR_LOCK_CHECK_RANK | WR_LOCK_CHECK_GRAPH;
+static _Atomic uint64_t hold_limit_ns; /* [atomic] 0 while CHECK_HOLD is not set */
 
 static const char *const meanings[] = {
 #define MEANING(name, text) text,
 	WR_LOCK_FAULTS(MEANING)
 #undef MEANING
+};
+
+_Static_assert(WR_NR_RANKS <= 30, "ranks are bits of a word");
+
+/* The ranks that forbid blocking. */
+enum {
+	NO_BLOCK_RANKS = 0
+#define NO_BLOCK_BIT(rank_name, flags, text) \
+	| (((flags)&WR_LOCK_NO_BLOCK) != 0 ? 1 << WR_RANK_##rank_name : 0)
+	WR_LOCK_RANKS(NO_BLOCK_BIT)
+#undef NO_BLOCK_BIT
+};
+
+/*
+ * For each rank, those under which taking it may be a fault: its own and what stands below it, and
+ * for a rank that may block all that forbid it.
+ */
+const uint32_t wr_lock_conflicts[] = {
+#define CONFLICTS(rank_name, flags, text)             \
+	~((UINT32_C(1) << WR_RANK_##rank_name) - 1) | \
+		(((flags)&WR_LOCK_NO_BLOCK) != 0 ? 0u : (uint32_t)NO_BLOCK_RANKS),
+	WR_LOCK_RANKS(CONFLICTS)
+#undef CONFLICTS
 };
 
 /* The place's entry, or NULL when it has none and @add is false or there is no room. */
@@ -80,7 +107,7 @@ static void print_lock(const char *before, const struct wr_lock *lock)
 		(const void *)lock);
 }
 
-static void print_held(const struct held *h)
+static void print_held(const struct wr_lock_held *h)
 {
 	struct site *site = find_site(h->site, false);
 	/* backtrace_symbols_fd() wants a table of non-const pointers and writes to none. */
@@ -111,10 +138,13 @@ static void print_and_abort(const struct wr_lock_fault *fault)
 		print_lock("  conflicts with ", fault->held);
 		fputc('\n', stderr);
 	}
+	if (fault->kind == WR_LOCK_FAULT_CYCLE)
+		wr_graph_print_way(wr_load_relaxed(&fault->lock->class_id),
+				   wr_load_relaxed(&fault->held->class_id));
 	fprintf(stderr, "  this thread is at:\n");
 	backtrace_symbols_fd(frames, backtrace(frames, NR_FRAMES), STDERR_FILENO);
-	for (unsigned i = nr_held; i-- > 0;)
-		print_held(&held[i]);
+	for (unsigned i = self->nr_held; i-- > 0;)
+		print_held(&self->held[i]);
 	abort();
 }
 
@@ -126,8 +156,27 @@ void wr_lock_set_fault_hook(void (*new_hook)(const struct wr_lock_fault *fault))
 	wr_store_relaxed(&hook, new_hook != NULL ? new_hook : print_and_abort);
 }
 
-static void raise_fault(enum wr_lock_fault_kind kind, const struct wr_lock *lock,
-			const struct wr_lock *other, const char *what)
+void wr_lock_set_checks(unsigned checks)
+{
+	unsigned hold = wr_load_relaxed(&wr_lock_checks) & WR_LOCK_CHECK_HOLD;
+
+	wr_store_relaxed(&wr_lock_checks, (checks & ~WR_LOCK_CHECK_HOLD) | hold);
+	/* What was checked by other rules is to be checked again. */
+	for (size_t i = 0; i < wr_array_size(wr_graph_chains); i++)
+		wr_store_relaxed(&wr_graph_chains[i], 0);
+}
+
+void wr_lock_set_hold_limit(uint64_t limit_ns)
+{
+	wr_store_relaxed(&hold_limit_ns, limit_ns);
+	if (limit_ns != 0)
+		wr_fetch_or_relaxed(&wr_lock_checks, WR_LOCK_CHECK_HOLD);
+	else
+		wr_fetch_and_acq_rel(&wr_lock_checks, ~WR_LOCK_CHECK_HOLD);
+}
+
+static void raise_cycle(enum wr_lock_fault_kind kind, const struct wr_lock *lock,
+			const struct wr_lock *other, const char *what, unsigned nr_cycle)
 {
 	struct wr_lock_fault fault = {
 		.kind = kind,
@@ -135,57 +184,93 @@ static void raise_fault(enum wr_lock_fault_kind kind, const struct wr_lock *lock
 		.what = what,
 		.lock = lock,
 		.held = other,
+		.nr_cycle = nr_cycle,
 	};
 
 	wr_load_relaxed (&hook)(&fault);
 }
 
-unsigned wr_lock_nr_held(void)
+static void raise_fault(enum wr_lock_fault_kind kind, const struct wr_lock *lock,
+			const struct wr_lock *other, const char *what)
 {
-	return nr_held + nr_untracked;
+	raise_cycle(kind, lock, other, what, 0);
 }
 
-static struct held *find_held(const struct wr_lock *lock)
+unsigned wr_lock_nr_held(void)
 {
-	for (unsigned i = nr_held; i-- > 0;) {
-		if (held[i].lock == lock)
-			return &held[i];
+	return self->nr_held + self->nr_untracked;
+}
+
+static struct wr_lock_held *find_held(const struct wr_lock *lock)
+{
+	for (unsigned i = self->nr_held; i-- > 0;) {
+		if (self->held[i].lock == lock)
+			return &self->held[i];
 	}
 	return NULL;
 }
 
-static bool forbids_blocking(const struct wr_lock *lock)
+static bool has_flag(const struct wr_lock *lock, unsigned flag)
 {
-	return (wr_lock_rank_flags(lock->rank) & WR_LOCK_NO_BLOCK) != 0;
+	return (wr_lock_rank_flags(lock->rank) & flag) != 0;
 }
 
-/* The fault that taking @lock under @above would be, or WR_NR_LOCK_FAULTS. */
-static enum wr_lock_fault_kind judge(const struct wr_lock *lock, const struct wr_lock *above)
+/* The fault that taking @lock under @above would be by the list, or WR_NR_LOCK_FAULTS. */
+static enum wr_lock_fault_kind judge(const struct wr_lock *lock, const struct wr_lock *above,
+				     unsigned on)
 {
-	if (above->rank > lock->rank)
+	if (above->rank == lock->rank) {
+		if (has_flag(lock, WR_LOCK_BY_ADDRESS))
+			return above > lock ? WR_LOCK_FAULT_SAME_RANK : WR_NR_LOCK_FAULTS;
+		/* Without the list, locks of one rank and different names are ordered as seen. */
+		if ((on & WR_LOCK_CHECK_RANK) != 0 || above->class_id == lock->class_id)
+			return WR_LOCK_FAULT_SAME_RANK;
+		return WR_NR_LOCK_FAULTS;
+	}
+	if ((on & WR_LOCK_CHECK_RANK) != 0 && above->rank > lock->rank)
 		return WR_LOCK_FAULT_ORDER;
-	if (above->rank == lock->rank &&
-	    ((wr_lock_rank_flags(lock->rank) & WR_LOCK_BY_ADDRESS) == 0 || above > lock))
-		return WR_LOCK_FAULT_SAME_RANK;
-	if (forbids_blocking(above) && !forbids_blocking(lock))
+	if (has_flag(above, WR_LOCK_NO_BLOCK) && !has_flag(lock, WR_LOCK_NO_BLOCK))
 		return WR_LOCK_FAULT_BLOCK;
 	return WR_NR_LOCK_FAULTS;
 }
 
-bool wr_validate_take(const struct wr_lock *lock)
+/* Learn all orders that taking @lock now shows. False when one of them closes a cycle. */
+static bool learn(struct wr_lock *lock)
+{
+	for (unsigned i = self->nr_held; i-- > 0;) {
+		struct wr_lock *above = self->held[i].lock;
+		unsigned nr_cycle = 0;
+
+		/* Pairs by address have an order of their own. */
+		if (above->rank == lock->rank && has_flag(lock, WR_LOCK_BY_ADDRESS))
+			continue;
+		if (wr_graph_learn(wr_graph_class(above), wr_graph_class(lock), &nr_cycle) ==
+		    WR_GRAPH_CYCLE) {
+			raise_cycle(WR_LOCK_FAULT_CYCLE, lock, above, NULL, nr_cycle);
+			return false;
+		}
+	}
+	return true;
+}
+
+bool wr_validate_take_slowly(struct wr_lock *lock, unsigned on, uint64_t chain)
 {
 	if (find_held(lock) != NULL) {
 		raise_fault(WR_LOCK_FAULT_RECURSION, lock, lock, NULL);
 		return false;
 	}
-	for (unsigned i = nr_held; i-- > 0;) {
-		enum wr_lock_fault_kind kind = judge(lock, held[i].lock);
+	for (unsigned i = self->nr_held; i-- > 0;) {
+		enum wr_lock_fault_kind kind = judge(lock, self->held[i].lock, on);
 
 		if (kind != WR_NR_LOCK_FAULTS) {
-			raise_fault(kind, lock, held[i].lock, NULL);
-			break;
+			raise_fault(kind, lock, self->held[i].lock, NULL);
+			return true;
 		}
 	}
+	if ((on & WR_LOCK_CHECK_GRAPH) == 0 || !learn(lock))
+		return true;
+	if ((self->ranks & UINT32_C(1) << lock->rank) == 0)
+		wr_graph_chain_add(chain);
 	return true;
 }
 
@@ -195,32 +280,48 @@ bool wr_validate_try(const struct wr_lock *lock)
 	return find_held(lock) == NULL;
 }
 
-void wr_validate_taken(struct wr_lock *lock, enum wr_lock_mode mode, const void *site)
+void wr_validate_full(struct wr_lock *lock)
 {
-	wr_fetch_add_relaxed(&lock->holders, 1);
-	if (nr_held == WR_LOCK_HELD_MAX) {
-		nr_untracked++;
-		raise_fault(WR_LOCK_FAULT_FULL, lock, NULL, NULL);
-		return;
-	}
+	self->nr_untracked++;
+	raise_fault(WR_LOCK_FAULT_FULL, lock, NULL, NULL);
+}
+
+void wr_validate_site(const void *site)
+{
 	find_site(site, true);
-	held[nr_held++] = (struct held){.lock = lock, .mode = mode, .site = site};
 }
 
-static void forget(struct held *h)
+/* Takes out one of the list's middle: what is above it no longer stands on it. */
+static void forget(struct wr_lock_held *h)
 {
-	wr_fetch_sub_relaxed(&h->lock->holders, 1);
-	memmove(h, h + 1, (size_t)(&held[nr_held] - (h + 1)) * sizeof(*h));
-	nr_held--;
+	struct wr_lock_held *end = &self->held[--self->nr_held];
+	unsigned on = wr_load_relaxed(&wr_lock_checks);
+
+	wr_validate_count(h->lock, h->mode, (uint64_t)-1);
+	self->ranks = h->ranks;
+	self->chain = h->chain;
+	if (h == end)
+		return;
+	memmove(h, h + 1, (size_t)(end - h) * sizeof(*h));
+	for (; h < end; h++)
+		wr_validate_push(self, h, on);
 }
 
-bool wr_validate_release(struct wr_lock *lock, enum wr_lock_mode mode)
+static void check_hold(const struct wr_lock_held *h)
 {
-	struct held *h = find_held(lock);
+	uint64_t limit_ns = wr_load_relaxed(&hold_limit_ns);
 
-	if (h == NULL && nr_untracked > 0) {
-		wr_fetch_sub_relaxed(&lock->holders, 1);
-		nr_untracked--;
+	if (limit_ns != 0 && wr_now_ns() - h->since_ns > limit_ns)
+		raise_fault(WR_LOCK_FAULT_HELD_LONG, h->lock, h->lock, NULL);
+}
+
+bool wr_validate_release_slowly(struct wr_lock *lock, enum wr_lock_mode mode)
+{
+	struct wr_lock_held *h = find_held(lock);
+
+	if (h == NULL && self->nr_untracked > 0) {
+		wr_validate_count(lock, mode, (uint64_t)-1);
+		self->nr_untracked--;
 		return true;
 	}
 	if (h == NULL) {
@@ -229,23 +330,27 @@ bool wr_validate_release(struct wr_lock *lock, enum wr_lock_mode mode)
 	}
 	if (h->mode != mode)
 		raise_fault(WR_LOCK_FAULT_MODE, lock, lock, NULL);
+	if (h->since_ns != 0)
+		check_hold(h);
 	forget(h);
 	return true;
 }
 
 bool wr_validate_wait(struct wr_lock *lock)
 {
-	struct held *h = find_held(lock);
+	struct wr_lock_held *h = find_held(lock);
 
 	if (h == NULL) {
 		raise_fault(WR_LOCK_FAULT_NOT_OWNER, lock, NULL, "condition");
 		return false;
 	}
-	if (nr_held > 1) {
-		const struct wr_lock *other = held[h == &held[0] ? 1 : 0].lock;
+	if (self->nr_held > 1) {
+		const struct wr_lock *other = self->held[h == &self->held[0] ? 1 : 0].lock;
 
 		raise_fault(WR_LOCK_FAULT_COND_OUTER, lock, other, NULL);
 	}
+	if (h->since_ns != 0)
+		check_hold(h);
 	forget(h);
 	return true;
 }
@@ -258,7 +363,7 @@ void wr_validate_ended(const struct wr_lock *lock)
 
 static void assert_held(const struct wr_lock *lock)
 {
-	if (find_held(lock) == NULL && nr_untracked == 0)
+	if (find_held(lock) == NULL && self->nr_untracked == 0)
 		raise_fault(WR_LOCK_FAULT_NOT_HELD, lock, NULL, NULL);
 }
 
@@ -279,21 +384,21 @@ WR_NO_THREAD_SAFETY void wr_spin_assert_held(struct wr_spin *s)
 
 void wr_might_block(const char *what)
 {
-	for (unsigned i = nr_held; i-- > 0;) {
-		if (!forbids_blocking(held[i].lock))
+	for (unsigned i = self->nr_held; i-- > 0;) {
+		if (!has_flag(self->held[i].lock, WR_LOCK_NO_BLOCK))
 			continue;
-		raise_fault(WR_LOCK_FAULT_BLOCK, NULL, held[i].lock, what);
+		raise_fault(WR_LOCK_FAULT_BLOCK, NULL, self->held[i].lock, what);
 		return;
 	}
 }
 
 void wr_lock_assert_none_held(const char *what)
 {
-	if (nr_held > 0)
-		raise_fault(WR_LOCK_FAULT_HELD, NULL, held[nr_held - 1].lock, what);
+	if (self->nr_held > 0)
+		raise_fault(WR_LOCK_FAULT_HELD, NULL, self->held[self->nr_held - 1].lock, what);
 }
 
 #else
 /* An empty translation unit is not ISO C. */
 extern int wr_validate_absent;
-#endif /* WR_DEBUG */
+#endif /* WR_LOCK_CHECK */

@@ -89,7 +89,7 @@ else
 fi
 
 no_validator() {
-	[ -f "$WR_TEST_BUILD/libweir.a" ] && ! nm "$WR_TEST_BUILD/libweir.a" 2>/dev/null | grep -E 'wr_validate_|wr_lock_set_fault_hook|wr_might_block'
+	[ -f "$WR_TEST_BUILD/libweir.a" ] && ! nm "$WR_TEST_BUILD/libweir.a" 2>/dev/null | grep -E 'wr_validate_|wr_graph_|wr_lock_set_fault_hook|wr_might_block'
 }
 
 passes 'a plain build holds no validator' no_validator

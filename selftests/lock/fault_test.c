@@ -13,6 +13,7 @@
 #include "kselftest_harness.h"
 
 #include "base/atomic.h"
+#include "lock/graph.h"
 #include "lock/lock.h"
 #include "lock/validate.h"
 
@@ -397,40 +398,170 @@ TEST_F(locks, more_locks_than_can_be_followed_are_a_fault_of_their_own)
 	EXPECT_FAULTS(FULL, 2);
 }
 
-static void invert(struct wr_mutex *outer, struct wr_mutex *inner)
+static void nest(struct wr_mutex *outer, struct wr_mutex *inner)
 {
-	wr_mutex_lock(inner);
 	wr_mutex_lock(outer);
-	_exit(0);
+	wr_mutex_lock(inner);
+	wr_mutex_unlock(inner);
+	wr_mutex_unlock(outer);
 }
 
-TEST_F(locks, without_a_hook_both_stacks_are_printed_and_the_program_ends)
+TEST_F(locks, an_order_once_seen_is_kept_and_can_be_read)
 {
-	char said[16384] = "";
+	unsigned before = wr_graph_nr_edges();
+	struct wr_graph_edge edge;
+
+	wr_lock_set_checks(WR_LOCK_CHECK_GRAPH);
+	nest(&self->io, &self->weir);
+	ASSERT_EQ(wr_graph_nr_edges(), before + 1);
+	edge = wr_graph_edge(before);
+	EXPECT_STREQ(edge.from, "io");
+	EXPECT_STREQ(edge.to, "weir");
+	EXPECT_EQ(edge.from_rank, WR_RANK_IO);
+	EXPECT_EQ(edge.to_rank, WR_RANK_WEIR);
+	/* Other locks of the same names: of the same classes, so nothing is new. */
+	struct wr_mutex io2, weir2;
+	wr_mutex_init(&io2, WR_RANK_IO, "io");
+	wr_mutex_init(&weir2, WR_RANK_WEIR, "weir");
+	nest(&io2, &weir2);
+	EXPECT_EQ(wr_graph_nr_edges(), before + 1);
+	EXPECT_EQ(total(), 0);
+	nest(&weir2, &self->io);
+	EXPECT_FAULTS(CYCLE, 1);
+	EXPECT_EQ(last.nr_cycle, 2u);
+	/* A fault teaches nothing. */
+	EXPECT_EQ(wr_graph_nr_edges(), before + 1);
+	nest(&self->io, &self->weir);
+	EXPECT_FAULTS(CYCLE, 1);
+	wr_graph_reset();
+	nest(&weir2, &io2);
+	EXPECT_FAULTS(CYCLE, 1);
+}
+
+TEST_F(locks, a_switch_of_checks_looks_again_at_what_was_checked)
+{
+	wr_lock_set_checks(WR_LOCK_CHECK_GRAPH);
+	nest(&self->io, &self->weir);
+	nest(&self->io, &self->weir);
+	EXPECT_EQ(total(), 0);
+	wr_lock_set_checks(WR_LOCK_CHECK_GRAPH | WR_LOCK_CHECK_RANK);
+	nest(&self->io, &self->weir);
+	EXPECT_FAULTS(ORDER, 1);
+	wr_lock_set_checks(0);
+	nest(&self->io, &self->weir);
+	EXPECT_FAULTS(ORDER, 1);
+}
+
+TEST_F(locks, the_order_of_more_classes_than_there_is_room_for_is_still_checked_by_rank)
+{
+	static char names[WR_GRAPH_CLASSES + 10][16];
+	static struct wr_mutex many[WR_GRAPH_CLASSES + 10];
+
+	for (size_t i = 0; i < wr_array_size(many); i++) {
+		snprintf(names[i], sizeof(names[i]), "class %zu", i);
+		wr_mutex_init(&many[i], WR_RANK_IO, names[i]);
+		nest(&self->pool, &many[i]);
+	}
+	EXPECT_EQ(total(), 0);
+	EXPECT_EQ(wr_graph_class(&many[wr_array_size(many) - 1].lock), 0u);
+	nest(&many[wr_array_size(many) - 1], &self->pool);
+	EXPECT_FAULTS(ORDER, 1);
+}
+
+TEST_F(locks, a_hold_beyond_the_limit_is_caught)
+{
+	wr_lock_set_hold_limit(1000000);
+	wr_mutex_lock(&self->weir);
+	wr_mutex_unlock(&self->weir);
+	wr_mutex_lock(&self->load);
+	usleep(20000);
+	wr_mutex_unlock(&self->load);
+	EXPECT_GE(wr_load_relaxed(&faults[WR_LOCK_FAULT_HELD_LONG]), 1);
+	EXPECT_EQ(last.held, &self->load.lock);
+	wr_lock_set_hold_limit(0);
+	faults[WR_LOCK_FAULT_HELD_LONG] = 0;
+	wr_mutex_lock(&self->load);
+	usleep(20000);
+	wr_mutex_unlock(&self->load);
+	EXPECT_EQ(total(), 0);
+}
+
+/* Run in a child with its errors in @said; true when it ended by abort(). */
+static bool run_and_listen(void (*run)(struct wr_mutex *, struct wr_mutex *), struct wr_mutex *a,
+			   struct wr_mutex *b, char *said, size_t size)
+{
 	size_t length = 0;
 	ssize_t got;
 	int ends[2], status;
 	pid_t child;
 
-	ASSERT_EQ(pipe(ends), 0);
-	child = fork();
-	ASSERT_GE(child, 0);
+	if (pipe(ends) != 0 || (child = fork()) < 0)
+		return false;
 	if (child == 0) {
 		dup2(ends[1], STDERR_FILENO);
 		wr_lock_set_fault_hook(NULL);
-		invert(&self->pool, &self->io);
+		run(a, b);
+		_exit(0);
 	}
 	close(ends[1]);
-	while (length < sizeof(said) - 1 &&
-	       (got = read(ends[0], said + length, sizeof(said) - 1 - length)) > 0)
+	while (length < size - 1 && (got = read(ends[0], said + length, size - 1 - length)) > 0)
 		length += (size_t)got;
+	said[length] = '\0';
 	close(ends[0]);
-	ASSERT_EQ(waitpid(child, &status, 0), child);
-	EXPECT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+	return waitpid(child, &status, 0) == child && WIFSIGNALED(status) &&
+	       WTERMSIG(status) == SIGABRT;
+}
+
+static void close_a_cycle(struct wr_mutex *a, struct wr_mutex *b)
+{
+	wr_lock_set_checks(WR_LOCK_CHECK_GRAPH);
+	nest(a, b);
+	nest(b, a);
+}
+
+static unsigned nr_frames_after(const char *said, const char *text)
+{
+	const char *at = strstr(said, text);
+	unsigned nr = 0;
+
+	/* A line of a stack ends in an address in brackets. */
+	for (at = at != NULL ? strchr(at, '\n') : NULL; at != NULL && at[1] != '\0'; nr++) {
+		const char *end = strchr(at + 1, '\n');
+
+		if (end == NULL || end[-1] != ']')
+			break;
+		at = end;
+	}
+	return nr;
+}
+
+TEST_F(locks, a_cycle_is_printed_with_the_stacks_of_both_orders)
+{
+	static char said[32768];
+
+	EXPECT_TRUE(run_and_listen(close_a_cycle, &self->io, &self->pool, said, sizeof(said)));
+	EXPECT_NE(strstr(said, "against an order that was seen before"), NULL);
+	EXPECT_NE(strstr(said, "IO \"io\" was held when POOL \"pool\" was taken, first at:"), NULL);
+	EXPECT_GE(nr_frames_after(said, "first at:"), 3u);
+	EXPECT_GE(nr_frames_after(said, "this thread is at:"), 3u);
+	EXPECT_GE(nr_frames_after(said, "taken from:"), 2u);
+}
+
+static void invert(struct wr_mutex *outer, struct wr_mutex *inner)
+{
+	wr_mutex_lock(inner);
+	wr_mutex_lock(outer);
+}
+
+TEST_F(locks, without_a_hook_both_stacks_are_printed_and_the_program_ends)
+{
+	static char said[32768];
+
+	EXPECT_TRUE(run_and_listen(invert, &self->pool, &self->io, said, sizeof(said)));
 	EXPECT_NE(strstr(said, "POOL lock \"pool\""), NULL);
 	EXPECT_NE(strstr(said, "IO lock \"io\""), NULL);
-	EXPECT_NE(strstr(said, "this thread is at:"), NULL);
-	EXPECT_NE(strstr(said, "taken from:"), NULL);
+	EXPECT_GE(nr_frames_after(said, "this thread is at:"), 3u);
+	EXPECT_GE(nr_frames_after(said, "taken from:"), 2u);
 }
 
 TEST_HARNESS_MAIN
