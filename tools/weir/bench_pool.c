@@ -396,7 +396,7 @@ int wr_bench_pool(const struct wr_bench_args *args)
 	wr_ui_interrupt_init();
 	rc = run_all(res, args->rounds, &err);
 	if (rc == -EINTR)
-		rc = WR_EXIT_INTERRUPTED;
+		rc = wr_ui_fail_interrupted(args->json, "bench pool");
 	else if (rc)
 		rc = wr_ui_fail(args->json, "bench pool", &err);
 	else
