@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "bench_pool.h"
 
@@ -124,6 +125,36 @@ TEST(a_model_that_is_not_known_is_an_error)
 	struct weir_error err;
 
 	EXPECT_EQ(-EINVAL, wr_pb_tensors("qwen3-vl-9b", 0, &result, &err));
+}
+
+TEST(compaction_gathers_what_is_free_and_loses_nothing)
+{
+	struct wr_pb_compact result;
+	struct weir_error err;
+
+	ASSERT_EQ(0, wr_pb_compact(64u << 20, 2, &result, &err));
+	ASSERT_EQ(2u, result.after.nr);
+	EXPECT_LT(wr_bench_summary(&result.before).max, 50);
+	/* All that is left is movable: what is not gathered is less than a piece. */
+	EXPECT_LT(90, wr_bench_summary(&result.after).min);
+	EXPECT_LE(1, wr_bench_summary(&result.moved).min);
+	EXPECT_LT(0, wr_bench_summary(&result.per_memcpy).min);
+}
+
+TEST(compaction_is_drawn_and_the_recording_removed)
+{
+	char dir[] = "/tmp/weir-bench-pool-XXXXXX", path[64], recording[80];
+	struct weir_error err;
+
+	ASSERT_NE(NULL, mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/svg", dir);
+	snprintf(recording, sizeof(recording), "%s.recording", path);
+	EXPECT_EQ(0, wr_pb_compact_draw(16u << 20, path, &err));
+	EXPECT_EQ(0, access(path, F_OK));
+	EXPECT_NE(0, access(recording, F_OK));
+	EXPECT_EQ(-ENOENT, wr_pb_compact_draw(16u << 20, "/nonexistent/svg", &err));
+	unlink(path);
+	EXPECT_EQ(0, rmdir(dir));
 }
 
 TEST_HARNESS_MAIN

@@ -16,6 +16,7 @@
 #include "ui.h"
 
 #define TENSOR_ROUNDS 1000
+#define COMPACT_BYTES ((size_t)1 << 30)
 
 /* Bars: nanoseconds of weir in @way / those of @versus in @base_way, at most @bar. */
 struct claim {
@@ -70,6 +71,7 @@ struct results {
 	uint32_t nr_threaded, nr_disturbed;
 	struct wr_pb_loads loads;
 	struct wr_pb_tensors waste, churn;
+	struct wr_pb_compact compact;
 };
 
 /* ---- running ---- */
@@ -146,6 +148,8 @@ static int run_all(struct results *res, uint32_t rounds, struct weir_error *err)
 	if (!rc)
 		rc = wr_pb_loads(rounds, &res->loads, err);
 	if (!rc)
+		rc = wr_pb_compact(COMPACT_BYTES, rounds, &res->compact, err);
+	if (!rc)
 		rc = wr_pb_tensors("qwen3-vl-8b", 0, &res->waste, err);
 	if (!rc)
 		rc = wr_pb_tensors("qwen3-vl-2b", TENSOR_ROUNDS, &res->churn, err);
@@ -157,32 +161,51 @@ static int run_all(struct results *res, uint32_t rounds, struct weir_error *err)
 
 struct fact {
 	const char *what;
-	double value, bar;
+	struct wr_bench_series value;
 	const char *unit;
-	bool is_known;
+	double bar;
+	bool at_least; /* the bar is below */
 };
 
-#define NR_FACTS 4
+#define NR_FACTS 7
+
+static struct wr_bench_series once(double value)
+{
+	return (struct wr_bench_series){.nr = 1, .v = {value}};
+}
 
 static void collect_facts(const struct results *res, struct fact facts[static NR_FACTS])
 {
-	const struct wr_pb_tensors *w = &res->waste;
+	const struct wr_pb_tensors *w = &res->waste, *c = &res->churn;
+	struct wr_bench_series nothing = {0};
 
-	facts[0] = (struct fact){"metadata / capacity", res->loads.metadata * 100, 0.25, "%",
-				 res->loads.bytes > 0};
-	facts[1] =
-		(struct fact){"waste over the tensors of Qwen3-VL-8B",
-			      ((double)w->used_bytes / (double)w->bytes - 1) * 100, 2, "%", true};
-	facts[2] =
-		(struct fact){"regions not in one piece after 1,000 rounds of 2B",
-			      (double)(res->churn.nr_regions - res->churn.nr_whole), 0, "", true};
-	facts[3] = (struct fact){"growth over these rounds",
-				 (double)res->churn.grown_bytes / (1 << 20), 1, "MiB", true};
+	facts[0] = (struct fact){"compact: free bytes in 2 MiB blocks", res->compact.after, "%", 95,
+				 true};
+	facts[1] = (struct fact){"compact: moved / least to move", res->compact.moved, "", 1.15,
+				 false};
+	facts[2] = (struct fact){"compact: rate / memcpy", res->compact.per_memcpy, "", 0.6, true};
+	facts[3] = (struct fact){"metadata / capacity",
+				 res->loads.bytes ? once(res->loads.metadata * 100) : nothing, "%",
+				 0.25, false};
+	facts[4] = (struct fact){"waste over the tensors of Qwen3-VL-8B",
+				 once(((double)w->used_bytes / (double)w->bytes - 1) * 100), "%", 2,
+				 false};
+	facts[5] = (struct fact){"1,000 rounds of 2B: regions left in pieces",
+				 once((double)(c->nr_regions - c->nr_whole)), "", 0, false};
+	facts[6] = (struct fact){"1,000 rounds of 2B: growth",
+				 once((double)c->grown_bytes / (1 << 20)), "MiB", 1, false};
 }
 
 static const char *verdict(bool met)
 {
 	return met ? "met" : "missed";
+}
+
+static bool fact_is_met(const struct fact *f)
+{
+	double value = wr_bench_summary(&f->value).median;
+
+	return f->at_least ? value >= f->bar : value <= f->bar;
 }
 
 static bool is_met(const struct wr_bench_series *ratio, double bar)
@@ -273,19 +296,39 @@ static int print_claims(const struct results *res)
 	return rc;
 }
 
-static void print_facts(const struct results *res)
+static int print_facts(const struct results *res)
 {
+	static const struct wr_ui_column columns[] = {
+		{"measured", WR_UI_LEFT}, {"", WR_UI_LEFT}, {"bar", WR_UI_LEFT}, {"", WR_UI_LEFT}};
+	struct wr_ui_table *t = wr_ui_table_open(columns, sizeof(columns) / sizeof(columns[0]));
 	struct fact facts[NR_FACTS];
+	char text[WR_BENCH_TEXT];
+	int rc;
 
 	collect_facts(res, facts);
-	printf("\n");
 	for (size_t i = 0; i < NR_FACTS; i++) {
-		if (facts[i].is_known)
-			printf("%-50s %6.2f %-3s  bar %.2f  %s\n", facts[i].what, facts[i].value,
-			       facts[i].unit, facts[i].bar,
-			       verdict(facts[i].value <= facts[i].bar));
-		else
-			printf("%-50s not measured\n", facts[i].what);
+		bool known = facts[i].value.nr > 0;
+
+		wr_ui_table_cell(t, "%s", facts[i].what);
+		wr_ui_table_cell(t, "%s%s%s", wr_bench_text(text, &facts[i].value, 2),
+				 *facts[i].unit ? " " : "", known ? facts[i].unit : "");
+		wr_ui_table_cell(t, "%s %.2f", facts[i].at_least ? ">=" : "<=", facts[i].bar);
+		wr_ui_table_cell(t, "%s", known ? verdict(fact_is_met(&facts[i])) : "");
+	}
+	rc = wr_ui_table_print(t, stdout);
+	wr_ui_table_close(t);
+	return rc;
+}
+
+static void print_notes(const struct results *res)
+{
+	char text[WR_BENCH_TEXT];
+
+	printf("\n");
+	if (res->compact.after.nr) {
+		printf("compact: %s %% before, ", wr_bench_text(text, &res->compact.before, 1));
+		printf("%s GB/s, ", wr_bench_text(text, &res->compact.gb_per_second, 1));
+		printf("longest pause %s us\n", wr_bench_text(text, &res->compact.pause_us, 1));
 	}
 	if (res->loads.bytes)
 		printf("loads: pages %s, %.0f ns a load, %.0f ns in 4 KiB pages\n",
@@ -308,7 +351,10 @@ static int print_text(const struct results *res)
 	printf("\n");
 	if (print_claims(res))
 		return WR_EXIT_FAILED;
-	print_facts(res);
+	printf("\n");
+	if (print_facts(res))
+		return WR_EXIT_FAILED;
+	print_notes(res);
 	return WR_EXIT_OK;
 }
 
@@ -360,9 +406,9 @@ static json_t *json_facts(const struct results *res)
 	collect_facts(res, facts);
 	for (size_t i = 0; i < NR_FACTS; i++)
 		json_array_append_new(
-			root, json_pack("{s:s, s:o, s:s, s:f}", "what", facts[i].what, "value",
-					facts[i].is_known ? json_real(facts[i].value) : json_null(),
-					"unit", facts[i].unit, "bar", facts[i].bar));
+			root, json_pack("{s:s, s:o, s:s, s:f, s:b}", "what", facts[i].what, "value",
+					wr_bench_json(&facts[i].value), "unit", facts[i].unit,
+					"bar", facts[i].bar, "at_least", facts[i].at_least));
 	return root;
 }
 
@@ -395,6 +441,8 @@ int wr_bench_pool(const struct wr_bench_args *args)
 		return wr_ui_fail_code(args->json, "bench pool", -ENOMEM, "no memory");
 	wr_ui_interrupt_init();
 	rc = run_all(res, args->rounds, &err);
+	if (!rc && args->svg)
+		rc = wr_pb_compact_draw(COMPACT_BYTES, args->svg, &err);
 	if (rc == -EINTR)
 		rc = wr_ui_fail_interrupted(args->json, "bench pool");
 	else if (rc)

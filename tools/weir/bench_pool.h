@@ -157,4 +157,25 @@ struct wr_pb_tensors {
 int wr_pb_tensors(const char *model, uint32_t rounds, struct wr_pb_tensors *ret,
 		  struct weir_error *err);
 
+/**
+ * struct wr_pb_compact - A pool of 64 KiB blocks, seven in eight freed at random, compacted.
+ * @before:   Per cent of the free bytes that lay in free 2 MiB pieces.
+ * @after:    The same, compacted.
+ * @moved:    Bytes moved / the least that had to be moved.
+ * @gb_per_second: Bytes moved / the time that the call took.
+ * @per_memcpy: That rate / the rate of memcpy() over as many bytes in blocks of that size.
+ * @pause_us: The longest time that a block could not be pinned.
+ *
+ * All empty where the machine has no room for the pool.
+ */
+struct wr_pb_compact {
+	struct wr_bench_series before, after, moved, gb_per_second, per_memcpy, pause_us;
+};
+
+/* 0, -EIO (a block lost its bytes), or what the pool said. */
+int wr_pb_compact(size_t bytes, uint32_t rounds, struct wr_pb_compact *ret, struct weir_error *err);
+
+/* The same once, slowly, as a picture. */
+int wr_pb_compact_draw(size_t bytes, const char *path, struct weir_error *err);
+
 #endif /* WR_TOOLS_BENCH_POOL_H */

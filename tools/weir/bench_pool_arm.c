@@ -63,8 +63,8 @@ int wr_pb_exec_with_tls_room(const struct wr_bench_args *args)
 {
 	const char *before = getenv("GLIBC_TUNABLES");
 	char tunables[512], rounds[16];
-	const char *argv[8] = {"weir", "bench", "pool", "--rounds", rounds};
-	int n;
+	const char *argv[10] = {"weir", "bench", "pool", "--rounds", rounds};
+	int n, argc = 5;
 
 	n = snprintf(tunables, sizeof(tunables), "%s%s%s", before ? before : "",
 		     before && *before ? ":" : "", TLS_TUNABLE);
@@ -72,7 +72,11 @@ int wr_pb_exec_with_tls_room(const struct wr_bench_args *args)
 		return -E2BIG;
 	snprintf(rounds, sizeof(rounds), "%u", args->rounds);
 	if (args->json)
-		argv[5] = "--json";
+		argv[argc++] = "--json";
+	if (args->svg) {
+		argv[argc++] = "--svg";
+		argv[argc++] = args->svg;
+	}
 	if (setenv("GLIBC_TUNABLES", tunables, 1) != 0)
 		return -errno;
 	execv("/proc/self/exe", (char *const *)(const void *)argv);
