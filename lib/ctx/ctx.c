@@ -52,10 +52,13 @@ static int introduce_pool_to_io(struct weir *weir, struct weir_error *err)
 		if (!rc)
 			rc = weir_io_register(weir->io, region.base, region.bytes);
 		if (rc)
-			return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE,
-					    "%zu bytes of memory cannot be registered for reading: "
-					    "%s",
-					    region.bytes, weir_strerror(rc));
+			return wr_error_set(
+				err, rc, NULL, WEIR_OFFSET_NONE,
+				"%zu KiB of memory cannot be registered for reading: %s%s",
+				region.bytes >> 10, weir_strerror(rc),
+				rc == -ENOMEM ? "; raise the memlock limit (ulimit -l) "
+						"or leave the choice of the rung open"
+					      : "");
 	}
 	return 0;
 }

@@ -188,7 +188,7 @@ static void step_down(struct wr_io_ring *ring, size_t bytes, int code)
 	drop_pieces(ring);
 	wr_io_refusal(code, text, sizeof(text));
 	snprintf(io->reason_after_step, sizeof(io->reason_after_step),
-		 "fixed: registering %zu MiB is refused: %s", bytes >> 20, text);
+		 "fixed: registering %zu KiB is refused: %s", bytes >> 10, text);
 	/* Pairs with the acquire in weir_io_backend_reason(). */
 	wr_store_release(&io->reason, (const char *)io->reason_after_step);
 	wr_store_release(&io->backend, WEIR_IO_URING);

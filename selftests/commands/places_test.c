@@ -270,6 +270,12 @@ TEST_F(place, on_a_file_system_in_memory)
 	ASSERT_EQ(ct_copy(self->path.text, copy.text), 0);
 	self->path = copy;
 	expect_works(_metadata, self, NULL, NULL);
+	/* What is said is what happens to the files, not what the engine could do elsewhere. */
+	EXPECT_EQ(wt_weir(&self->run, "stream", "--json", "--passes", "1", copy.text, NULL), 0);
+	EXPECT_STREQ(wt_text(self->run.json, "backend"), "buffered");
+	EXPECT_EQ(wt_weir(&self->run, "load", "--json", copy.text, NULL), 0);
+	EXPECT_STREQ(wt_text(self->run.json, "backend"), "buffered");
+	EXPECT_SAYS(&self->run, "backend_reason", "O_DIRECT");
 	expect_works(_metadata, self, "--io", "buffered");
 	/* Direct reads, asked for by name, are never replaced silently. */
 	if (wt_weir(&self->run, "stream", "--json", "--io", "pread", copy.text, NULL)) {

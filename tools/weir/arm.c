@@ -12,6 +12,7 @@
 
 #include "arm_internal.h"
 #include "peak.h"
+#include "rung.h"
 #include "ui.h"
 
 uint64_t wr_model_bytes(const struct weir_model *model)
@@ -209,10 +210,12 @@ static int run_weir(const struct wr_arm *arm, const struct weir_model *model,
 		snprintf(ret->variant, sizeof(ret->variant), "%s", wr_workload_variant(w.work));
 	}
 	if (w.weir) {
-		ret->backend = (uint32_t)weir_io_backend(weir_get_io(w.weir));
+		struct wr_rung rung;
+
+		wr_rung_of(weir_get_io(w.weir), model, &rung);
+		ret->backend = rung.backend;
+		snprintf(ret->reason, sizeof(ret->reason), "%s", rung.reason);
 		ret->page_kind = (uint32_t)weir_pool_page_kind(weir_get_pool(w.weir));
-		snprintf(ret->reason, sizeof(ret->reason), "%s",
-			 weir_io_backend_reason(weir_get_io(w.weir)));
 		snprintf(ret->page_reason, sizeof(ret->page_reason), "%s",
 			 weir_pool_page_reason(weir_get_pool(w.weir)));
 	}

@@ -12,21 +12,22 @@
 
 #include "loadrun.h"
 #include "peak.h"
+#include "rung.h"
 #include "ui.h"
 
 static int print_json(const struct wr_loadrun *run, const struct wr_loadrun_result *res)
 {
-	struct weir_io *io = weir_get_io(run->weir);
 	struct weir_pool *pool = weir_get_pool(run->weir);
 	double seconds = (double)res->ns / 1e9;
+	struct wr_rung rung;
 
+	wr_rung_of(weir_get_io(run->weir), run->model, &rung);
 	return wr_ui_json_print(json_pack(
 		"{s:o, s:o, s:f, s:f, s:f, s:f, s:s, s:s, s:s, s:s, s:I, s:o}", "bytes",
 		wr_ui_json_u64(res->bytes), "bytes_read", wr_ui_json_u64(res->bytes_read),
 		"seconds", seconds, "bytes_per_second", (double)res->bytes / seconds, "cpu_seconds",
 		(double)res->cpu_ns / 1e9, "open_seconds", (double)run->open_ns / 1e9, "backend",
-		weir_io_backend_name(weir_io_backend(io)), "backend_reason",
-		weir_io_backend_reason(io), "page_kind",
+		weir_io_backend_name((int)rung.backend), "backend_reason", rung.reason, "page_kind",
 		weir_page_kind_name(weir_pool_page_kind(pool)), "page_kind_reason",
 		weir_pool_page_reason(pool), "page_cache_growth_bytes",
 		(json_int_t)res->cache_growth, "peak_bytes", wr_ui_json_u64(wr_peak_bytes())));
@@ -36,18 +37,18 @@ static int print_text(const struct wr_loadrun *run, const struct wr_loadrun_resu
 {
 	static const struct wr_ui_column columns[] = {{"", WR_UI_LEFT}, {"", WR_UI_WRAP}};
 	struct wr_ui_table *t = wr_ui_table_open(columns, 2);
-	struct weir_io *io = weir_get_io(run->weir);
 	struct weir_pool *pool = weir_get_pool(run->weir);
 	char a[WR_UI_TEXT], b[WR_UI_TEXT], c[WR_UI_TEXT];
 	double seconds = (double)res->ns / 1e9;
+	struct wr_rung rung;
 	int rc;
 
+	wr_rung_of(weir_get_io(run->weir), run->model, &rung);
 	wr_ui_table_cell(t, "loaded");
 	wr_ui_table_cell(t, "%s in %s: %s, %.3f CPU s/GB", wr_ui_bytes(a, res->bytes),
 			 wr_ui_duration(b, seconds), wr_ui_rate(c, (double)res->bytes / seconds),
 			 res->bytes ? (double)res->cpu_ns / (double)res->bytes : 0.0);
-	wr_ui_reason(t, "io", weir_io_backend_name(weir_io_backend(io)),
-		     weir_io_backend_reason(io));
+	wr_ui_reason(t, "io", weir_io_backend_name((int)rung.backend), rung.reason);
 	wr_ui_reason(t, "pages", weir_page_kind_name(weir_pool_page_kind(pool)),
 		     weir_pool_page_reason(pool));
 	wr_ui_table_cell(t, "page cache");
