@@ -3,6 +3,7 @@
 # the symbols of the objects. A module names all it uses directly, and only modules above its own line here.
 deps_base :=
 deps_lock := base
+owner_lock_trace := lock
 deps_metrics := base lock
 deps_knob := base lock
 deps_topo := base lock

@@ -53,13 +53,21 @@
 /* Where the analysis cannot follow: open and close, while nobody else knows the object. */
 #define WR_NO_THREAD_SAFETY WR_TSA(no_thread_safety_analysis)
 
-/* What all kinds share. */
+/* What all kinds share. [holder]: whoever holds it for writing. */
 struct wr_lock {
-	const char *name;	   /* [const] static text */
-	enum wr_lock_rank rank;	   /* [const] */
-	_Atomic uint32_t class_id; /* [atomic] checked builds: see lock/graph.h; 0: not known yet */
+	const char *name;	       /* [const] static text */
+	enum wr_lock_rank rank;	       /* [const] */
+	uint32_t kind;		       /* [const] WEIR_LOCK_RWLOCK, ...; 0 for a static mutex */
 	_Atomic uint64_t nr_contended; /* [atomic] takes that had to wait */
-	_Atomic uint64_t holders;      /* [atomic] checked builds: threads that hold it */
+	_Atomic uint32_t
+		holder_tid;	   /* [atomic] who held it when one last had to wait; 0: unknown */
+	_Atomic uint32_t class_id; /* [atomic] checked builds: see lock/graph.h; 0: not known yet */
+	_Atomic uint64_t holders;  /* [atomic] checked builds: threads that hold it */
+	uint64_t since_ns;	   /* [holder] when it was taken; 0: this take is not timed */
+	uint64_t waited_ns;	   /* [holder] of a timed take */
+	uint32_t weight;	   /* [holder] takes that a timed take stands for */
+	uint32_t sample_in;	   /* [holder] uncontended takes until one is timed */
+	_Atomic uint32_t slot;	   /* [atomic] see lock/timing.h; 0: none */
 };
 
 struct WR_CAPABILITY("mutex") wr_mutex {
@@ -121,6 +129,13 @@ void wr_spin_fini(struct wr_spin *s);
 void wr_spin_lock(struct wr_spin *s) WR_ACQUIRE(*s);
 bool wr_spin_trylock(struct wr_spin *s) WR_TRY_ACQUIRE(true, *s) WEIR_MUST_CHECK;
 void wr_spin_unlock(struct wr_spin *s) WR_RELEASE(*s);
+
+/*
+ * The thread that holds it, for writing if that can differ, at some moment of the call; 0 when none
+ * does or the C library does not say.
+ */
+uint32_t wr_mutex_owner(struct wr_mutex *m);
+uint32_t wr_rwlock_owner(struct wr_rwlock *l);
 
 /* Contended waits, always counted. */
 struct wr_lock_stats {
