@@ -162,9 +162,8 @@ TEST_F(load, reads_neighbours_in_one_go_and_little_more_than_there_is)
 	EXPECT_GE(weir_loaded_bytes(self->loaded), self->tm.all_bytes);
 	EXPECT_LE(weir_loaded_bytes(self->loaded), self->tm.all_bytes + 2 * 8192);
 	EXPECT_LE(stats.bytes_read, weir_loaded_bytes(self->loaded));
-	EXPECT_EQ(bytes_in_use(self->weir),
-		  (weir_loaded_bytes(self->loaded) + 8191) / 4096 * 4096 -
-			  (weir_loaded_bytes(self->loaded) % 4096 ? 0 : 4096));
+	EXPECT_GE(bytes_in_use(self->weir), weir_loaded_bytes(self->loaded));
+	EXPECT_LT(bytes_in_use(self->weir), weir_loaded_bytes(self->loaded) + 2 * 4096);
 }
 
 TEST_F(load, obeys_the_flags_and_visit_of_its_plan_and_no_other_field)

@@ -320,12 +320,38 @@ TEST_F(stream, more_passes_than_were_announced_still_show_the_bytes)
 		ASSERT_EQ(tm_walk_pass(&self->tm, self->stream, self->units, &walk), 0);
 	EXPECT_EQ(walk.nr_wrong, 0u);
 	end_stream(self);
-	/* A number that wraps when multiplied is no announcement. */
-	self->plan.passes = (uint64_t)1 << 63;
-	memset(&walk, 0, sizeof(walk));
+}
+
+TEST_F(stream, a_number_of_passes_that_wraps_when_multiplied_is_no_announcement)
+{
+	uint64_t before = io_stats(self).nr_reads;
+	struct weir_unit unit;
+
+	self->plan.passes = UINT64_MAX / 2 + 1;
 	ASSERT_EQ(begin_stream(self, 1000000), 0);
-	ASSERT_EQ(tm_walk_pass(&self->tm, self->stream, self->units, &walk), 0);
-	EXPECT_EQ(walk.nr_wrong, 0u);
+	/* For the product to be 0, and all of it beyond the end. */
+	ASSERT_EQ(self->info.nr_units % 2, 0u);
+	ASSERT_EQ(weir_stream_next(self->stream, &unit, NULL), 1);
+	EXPECT_GT(reads_since(self, before), 1u);
+}
+
+TEST_F(stream, goes_on_reading_ahead_when_a_pass_ends)
+{
+	uint64_t nr_begun[2], before;
+	size_t min = min_budget(self);
+	struct weir_unit unit;
+
+	/* Closed after the last unit, and after the end of the pass as well. */
+	for (int end = 0; end < 2; end++) {
+		ASSERT_EQ(begin_stream(self, min), 0);
+		before = io_stats(self).nr_reads + io_stats(self).nr_cancelled;
+		for (uint32_t i = 0; i < self->info.nr_units; i++)
+			ASSERT_EQ(weir_stream_next(self->stream, &unit, NULL), 1);
+		if (end)
+			ASSERT_EQ(weir_stream_next(self->stream, &unit, NULL), 0);
+		nr_begun[end] = reads_since(self, before);
+	}
+	EXPECT_GT(nr_begun[1], nr_begun[0]);
 }
 
 TEST_F(stream, a_view_exists_only_while_its_unit_is_pinned)
@@ -406,10 +432,16 @@ TEST_F(stream, the_minimum_works_and_a_page_less_does_not)
 TEST_F(stream, the_budget_that_the_refusal_names_does_for_a_context_on_any_pages)
 {
 	struct weir_opts opts = {.size = sizeof(opts), .io_backend = variant->backend};
-	size_t named = named_budget(self), min = min_budget(self);
 	struct tm_walk walk = {0};
+	size_t named, min;
 	int rc;
 
+	self->plan.unit = WEIR_UNIT_GROUP;
+	named = named_budget(self);
+	min = min_budget(self);
+	/* More than one huge page, and not two. */
+	EXPECT_GT(min, (size_t)2 << 20);
+	EXPECT_NE(min % ((size_t)2 << 20), 0u);
 	EXPECT_GE(named, min);
 	EXPECT_LT(named, min + ((size_t)2 << 20) * weir_pool_nr_regions(weir_get_pool(self->weir)));
 	end_stream(self);

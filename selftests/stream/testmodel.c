@@ -58,7 +58,7 @@ static void add(struct tm_list *list, const char *dtype, uint32_t nr_dims, uint6
 static void list_safetensors(struct tm_list *list, unsigned layers)
 {
 	add(list, "BF16", 2, 1500, 97, "lm_head.weight", 0);
-	add(list, "BF16", 2, 2000, 96, "model.language_model.embed_tokens.weight", 0);
+	add(list, "BF16", 2, TM_EMBED_ROWS, 96, "model.language_model.embed_tokens.weight", 0);
 	for (unsigned i = layers; i--;) {
 		add(list, "F32", 1, 1, 96, LAYER "input_layernorm.weight", i);
 		add(list, "F32", 2, 97, 512, LAYER "mlp.down_proj.weight", i);
@@ -86,7 +86,7 @@ static void list_safetensors(struct tm_list *list, unsigned layers)
 static void list_gguf(struct tm_list *list, unsigned layers)
 {
 	add(list, "F16", 2, 1500, 97, "output.weight", 0);
-	add(list, "F16", 2, 2000, 96, "token_embd.weight", 0);
+	add(list, "F16", 2, TM_EMBED_ROWS, 96, "token_embd.weight", 0);
 	for (unsigned i = layers; i--;) {
 		add(list, "F32", 1, 1, 96, "blk.%u.attn_norm.weight", i);
 		add(list, "F32", 2, 97, 512, "blk.%u.ffn_down.weight", i);

@@ -15,6 +15,8 @@
 #include <weir/weights.h>
 
 #define TM_MAX_FILES 4
+/* More than a MiB: twice the largest group is no few pages, also where pages are huge. */
+#define TM_EMBED_ROWS 6000
 
 enum tm_format {
 	TM_SINGLE,  /* one safetensors file */

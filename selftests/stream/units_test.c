@@ -97,7 +97,7 @@ TEST_F(units, tiles_of_a_tensor_are_equal_to_within_a_row)
 	for (int i = 0; i < nr; i++) {
 		ASSERT_EQ(weir_units_parts(self->units, (uint32_t)i, &part), 1);
 		/* The embedding has the most tiles. */
-		if (part->tensor->nr_rows != 2000)
+		if (part->tensor->nr_rows != TM_EMBED_ROWS)
 			continue;
 		least = wr_min(least, part->nr_rows);
 		most = wr_max(most, part->nr_rows);

@@ -20,7 +20,7 @@
 #include "stream/testmodel.h"
 
 #define NR_THREADS 4
-#define POOL_BYTES ((size_t)12 << 20)
+#define POOL_BYTES ((size_t)24 << 20)
 #define RUN_NS	   1500000000ull
 
 /* clang-format off */
@@ -137,7 +137,7 @@ static void *walk_at_random(void *arg)
 					 .passes = random_next(&walker->random) % 3,
 					 .tile_bytes = 5000 + random_next(&walker->random) % 60000,
 					 .budget_bytes =
-						 1300000 + random_next(&walker->random) % 1000000};
+						 2400000 + random_next(&walker->random) % 1000000};
 		struct weir_stream *stream;
 		struct weir_units *units = NULL;
 		int rc;
