@@ -49,6 +49,11 @@ enum weir_page_kind {
 #define WEIR_POOL_LAZY (1u << 0)
 /* Fail where a node cannot give its share, instead of taking pages of other nodes. */
 #define WEIR_POOL_STRICT_NODE (1u << 1)
+/*
+ * Keep no blocks ready for threads: each call takes the lock of a node's arena (about 20
+ * times as long), and what is free is always one buddy's to give, lowest address first.
+ */
+#define WEIR_POOL_NO_MAGAZINES (1u << 2)
 
 /**
  * struct weir_pool_opts - How to open a pool. Zero means the default.
@@ -121,12 +126,14 @@ struct weir_pool_region {
 
 /**
  * struct weir_pool_stats - What a pool holds at one instant.
- * @capacity_bytes:     Managed bytes; @free_bytes + @used_bytes equals it always.
- * @free_bytes:         In no span.
+ * @capacity_bytes:     Managed bytes; @free_bytes + @used_bytes + @cached_bytes equals it
+ *                      always.
+ * @free_bytes:         In no span, free to become one of any size.
  * @used_bytes:         In spans, rounding to the smallest block included.
+ * @cached_bytes:       In no span, kept ready in threads' magazines.
  * @requested_bytes:    What the callers of the live spans asked for.
- * @peak_used_bytes:    Largest @used_bytes so far, summed over the nodes, each of which
- *                      may have had its peak at another time.
+ * @peak_used_bytes:    Largest @used_bytes + @cached_bytes so far, summed over the nodes,
+ *                      each of which may have had its peak at another time.
  * @largest_free_bytes: Largest span that an allocation could return now. An allocation
  *                      of up to this size on its node succeeds, power of two or not
  *                      (where blocks are below 4 KiB, less what reaching a page takes).
@@ -134,6 +141,9 @@ struct weir_pool_region {
  * @nr_allocs:          Successful allocations so far.
  * @nr_frees:           Frees so far.
  * @nr_failed:          Allocations refused with -ENOSPC so far.
+ * @nr_bad_frees:       Frees so far of spans that were not live. Two threads that free one
+ *                      span at the same instant may both be told 0; the second is found
+ *                      and counted here later. No block is ever handed out twice.
  * @metadata_bytes:     Memory the pool uses beside @capacity_bytes, at most; a part that
  *                      no span needed so far is not resident.
  * @populate_ns:        Time spent getting and touching pages at open.
@@ -144,6 +154,7 @@ struct weir_pool_stats {
 	uint64_t capacity_bytes;
 	uint64_t free_bytes;
 	uint64_t used_bytes;
+	uint64_t cached_bytes;
 	uint64_t requested_bytes;
 	uint64_t peak_used_bytes;
 	uint64_t largest_free_bytes;
@@ -151,6 +162,7 @@ struct weir_pool_stats {
 	uint64_t nr_allocs;
 	uint64_t nr_frees;
 	uint64_t nr_failed;
+	uint64_t nr_bad_frees;
 	uint64_t metadata_bytes;
 	uint64_t populate_ns;
 	uint64_t thp_bytes;
@@ -289,10 +301,26 @@ WEIR_API const char *weir_page_kind_name(int kind);
  * @pool: The pool.
  * @ret:  Filled; the sums hold within one snapshot.
  *
- * Context: Any thread. Takes POOL_ZONE of each node in turn. Does not block.
+ * Context: Any thread. Takes POOL_CLAIM, and POOL_ZONE of each node in turn. Stops the
+ *          other threads' calls on the pool for some microseconds; not for hot paths.
  * Since:   0.1
  */
 WEIR_API void weir_pool_stats(struct weir_pool *pool, struct weir_pool_stats *ret);
+
+/**
+ * weir_pool_trim() - Take back what threads keep ready.
+ * @pool:       The pool.
+ * @keep_bytes: Leave them so much, over all threads; the largest blocks go first.
+ *
+ * An allocation that finds no room does this by itself before it fails. The memory stays
+ * the pool's.
+ *
+ * Context: Any thread. Takes POOL_CLAIM and POOL_ZONE. Stops the other threads' calls on
+ *          the pool for some microseconds.
+ * Return:  Bytes that are free now and were cached before; 0 in a fork child.
+ * Since:   0.1
+ */
+WEIR_API uint64_t weir_pool_trim(struct weir_pool *pool, uint64_t keep_bytes);
 
 #ifdef __cplusplus
 }

@@ -26,6 +26,9 @@
 	X(POOL,      WR_LOCK_MAY_BLOCK,                      "list of arenas; taking memory from the system") \
 	X(POOL_COMPACT, WR_LOCK_MAY_BLOCK,                   "waiting for a move to end; a pool's maintenance thread") \
 	X(POOL_HANDLE, WR_LOCK_NO_BLOCK,                     "free slots of one pool's table of handles") \
+	X(POOL_THREADS, WR_LOCK_NO_BLOCK,                    "open pools, for threads that end") \
+	X(POOL_CLAIM, WR_LOCK_NO_BLOCK,                      "claims of the threads' magazines") \
+	X(POOL_INBOX, WR_LOCK_NO_BLOCK,                      "blocks on their way to the thread that owns them") \
 	X(POOL_ZONE, WR_LOCK_NO_BLOCK | WR_LOCK_BY_ADDRESS,  "free blocks of one arena") \
 	X(IO,        WR_LOCK_MAY_BLOCK,                      "files and regions registered with an engine") \
 	X(IO_QUEUE,  WR_LOCK_NO_BLOCK,                       "requests on their way into an engine") \

@@ -502,8 +502,11 @@ int weir_pool_compact(struct weir_pool *pool, const struct weir_compact_opts *op
 		rc = wr_handles_get(pool, &hs);
 	if (rc == 0)
 		rc = check_opts(hs, &o);
-	if (rc == 0)
+	if (rc == 0) {
+		/* What threads keep ready would stand in the way, and can be had. */
+		weir_pool_trim(pool, 0);
 		rc = wr_compact_run(hs, &o, NULL, &report);
+	}
 	if (rc == 0 && ret)
 		*ret = report;
 	return rc;

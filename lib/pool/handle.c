@@ -14,6 +14,7 @@
 #include "base/alloc.h"
 #include "base/util.h"
 #include "pool/handle.h"
+#include "pool/magazine.h"
 #include "pool/maintain.h"
 
 /* A copy of this length is waited for without sleeping: most are shorter. */
@@ -463,6 +464,8 @@ int weir_handle_free(struct weir_pool *pool, struct weir_handle handle)
 	else
 		rc = weir_pool_free(pool, span);
 	wr_assert(rc == 0);
+	if (word & WR_HANDLE_IS_MOVABLE)
+		wr_claim_reopen(pool);
 	wr_store_release(&slot->word, wr_handle_with_state(word, WR_HANDLE_FREE));
 	wr_fetch_sub_relaxed(&hs->count.nr_live, 1);
 	put_slot(hs, handle.slot);

@@ -9,9 +9,10 @@
 #include "base/alloc.h"
 #include "base/atomic.h"
 #include "base/util.h"
+#include "pool/magazine.h"
 #include "pool/state.h"
 
-#define KNOWN_FLAGS	(WEIR_POOL_LAZY | WEIR_POOL_STRICT_NODE)
+#define KNOWN_FLAGS	(WEIR_POOL_LAZY | WEIR_POOL_STRICT_NODE | WEIR_POOL_NO_MAGAZINES)
 #define ALL_KINDS	((1u << WEIR_PAGE_KINDS) - 1)
 #define MIN_BLOCK_BYTES 256u
 #define MAX_BLOCK_BYTES (2 * WR_POOL_MIB)
@@ -112,13 +113,14 @@ static int build_order(struct weir_pool *pool)
 	return 0;
 }
 
-/* The number of this pool among all of this process, never 0, as the top of a span's id. */
-static uint64_t next_prefix(void)
+/* The number of this pool among all of this process, never 0; and as the top of a span's id. */
+static void number_pool(struct weir_pool *pool)
 {
-	static _Atomic uint32_t nr_opened;
-	uint32_t nr = wr_fetch_add_relaxed(&nr_opened, 1);
+	static _Atomic uint64_t nr_opened;
+	uint64_t nr = wr_fetch_add_relaxed(&nr_opened, 1);
 
-	return (uint64_t)(nr % 0xffff + 1) << WR_SPAN_POOL_SHIFT;
+	pool->key = nr + 1;
+	pool->id_prefix = (nr % 0xffff + 1) << WR_SPAN_POOL_SHIFT;
 }
 
 static int build_zones(struct weir_pool *pool, const struct wr_rung *rungs, size_t block_bytes)
@@ -138,6 +140,7 @@ static int build_zones(struct weir_pool *pool, const struct wr_rung *rungs, size
 			pool->smallest_kind = rungs[i].kind;
 		rc = wr_zone_add_region(zone, pool->system->kinds[rungs[i].kind], &rungs[i].map,
 					rungs[i].kind);
+		pool->nr_blocks += rungs[i].map.bytes >> pool->block_shift;
 	}
 	if (rc == 0)
 		rc = build_order(pool);
@@ -168,8 +171,10 @@ static int get_memory(struct weir_pool *pool, const struct weir_pool_opts *o, st
 
 static int new_pool(const struct wr_pool_system *system, size_t nr_zones, struct weir_pool **ret)
 {
-	struct weir_pool *pool = wr_calloc(1, sizeof(*pool));
+	struct weir_pool *pool;
 
+	wr_threads_prepare();
+	pool = wr_calloc_aligned(_Alignof(struct weir_pool), sizeof(*pool));
 	if (!pool)
 		return -ENOMEM;
 	pool->zones =
@@ -181,7 +186,8 @@ static int new_pool(const struct wr_pool_system *system, size_t nr_zones, struct
 	pool->system = system;
 	pool->nr_zones = nr_zones;
 	pool->fork_count = wr_pool_fork_count();
-	pool->id_prefix = next_prefix();
+	number_pool(pool);
+	wr_mutex_init(&pool->claim_lock, WR_RANK_POOL_CLAIM, "pool.claim");
 	pool->smallest_kind = WEIR_PAGE_KINDS - 1;
 	pool->fixed_bytes = sizeof(*pool) + nr_zones * sizeof(*pool->zones);
 	memset(pool->zone_of_node, -1, sizeof(pool->zone_of_node));
@@ -211,6 +217,7 @@ int wr_pool_open_on(const struct wr_pool_system *system, const struct weir_pool_
 	rc = new_pool(system, nr, &pool);
 	if (rc != 0)
 		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "no memory for bookkeeping");
+	pool->block_shift = (unsigned)__builtin_ctzll(o.block_bytes);
 	rc = get_memory(pool, &o, rungs, err);
 	if (rc != 0)
 		goto free_pool;
@@ -220,12 +227,15 @@ int wr_pool_open_on(const struct wr_pool_system *system, const struct weir_pool_
 		goto release;
 	}
 	pool->fixed_bytes += pool->reasons.length;
+	wr_magazines_configure(pool, (o.flags & WEIR_POOL_NO_MAGAZINES) != 0);
+	wr_threads_add_pool(pool);
 	*ret = pool;
 	return 0;
 
 release:
 	wr_ladder_release(system, rungs, nr);
 free_pool:
+	wr_mutex_fini(&pool->claim_lock);
 	wr_reasons_fini(&pool->reasons);
 	wr_free(pool->zones);
 	wr_free(pool);

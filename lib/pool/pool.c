@@ -10,33 +10,24 @@
  * have something else.
  */
 #include <errno.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/atomic.h"
 #include "base/util.h"
 #include "pool/handle.h"
+#include "pool/magazine.h"
 #include "pool/state.h"
 
 static _Atomic unsigned fork_count; /* [atomic] written only by a child's only thread */
 
-static void count_fork(void)
+void wr_pool_count_fork(void)
 {
 	wr_fetch_add_relaxed(&fork_count, 1);
 }
 
-static void watch_forks(void)
-{
-	/* Without memory for the handler a child's calls are not refused; that is all. */
-	(void)pthread_atfork(NULL, NULL, count_fork);
-}
-
 unsigned wr_pool_fork_count(void)
 {
-	static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-	pthread_once(&once, watch_forks);
 	return wr_load_relaxed(&fork_count);
 }
 
@@ -45,79 +36,112 @@ bool wr_pool_is_ours(const struct weir_pool *pool)
 	return pool->fork_count == wr_load_relaxed(&fork_count);
 }
 
-/* The caller's zone first, then the nearest that has room. */
-static int alloc_anywhere(struct weir_pool *pool, size_t bytes, wr_zone_take_fn *take,
-			  struct weir_span *ret)
+/* The first zone of a list that has room, without taking from other threads. */
+static int alloc_from(struct weir_pool *pool, const uint8_t *zones, size_t nr, size_t bytes,
+		      wr_zone_take_fn *take, struct weir_span *ret)
 {
-	int node = pool->system->current_node(pool->system->arg);
-	const uint8_t *row;
 	int best = -EINVAL;
 	size_t i;
 	int rc;
 
-	if (node < 0 || node >= WR_POOL_MAX_NODES)
-		node = -1;
-	row = pool->order + (size_t)(node + 1) * pool->nr_zones;
-	for (i = 0; i < pool->nr_zones; i++) {
-		rc = take(&pool->zones[row[i]], bytes, ret);
+	for (i = 0; i < nr; i++) {
+		if (take)
+			rc = take(&pool->zones[zones[i]], bytes, ret);
+		else
+			rc = wr_magazine_alloc(pool, zones[i], bytes, ret);
 		if (rc == 0)
 			return 0;
 		if (rc == -ENOSPC)
 			best = rc;
 	}
-	if (best == -ENOSPC)
-		wr_zone_count_failed(&pool->zones[row[0]]);
 	return best;
+}
+
+/* The zones that may serve a node's request, best first. */
+static int zones_for(const struct weir_pool *pool, int node, uint8_t *one, const uint8_t **ret,
+		     size_t *ret_nr)
+{
+	int zone = 0;
+
+	if (node == WEIR_NODE_ANY && pool->nr_zones > 1) {
+		node = pool->system->current_node(pool->system->arg);
+		if (node < 0 || node >= WR_POOL_MAX_NODES)
+			node = -1;
+		*ret = pool->order + (size_t)(node + 1) * pool->nr_zones;
+		*ret_nr = pool->nr_zones;
+		return 0;
+	}
+	if (node != WEIR_NODE_ANY)
+		zone = node >= 0 && node < WR_POOL_MAX_NODES ? pool->zone_of_node[node] : -1;
+	if (zone < 0)
+		return -ENODEV;
+	*one = (uint8_t)zone;
+	*ret = one;
+	*ret_nr = 1;
+	return 0;
 }
 
 int wr_pool_alloc_by(struct weir_pool *pool, size_t bytes, int node, wr_zone_take_fn *take,
 		     struct weir_span *ret)
 {
-	int zone, rc;
+	uint64_t shut = wr_claim_shut_count(pool);
+	const uint8_t *zones;
+	uint8_t one;
+	size_t nr;
+	int rc;
 
-	if (node == WEIR_NODE_ANY && pool->nr_zones > 1)
-		return alloc_anywhere(pool, bytes, take, ret);
-	zone = 0;
-	if (node != WEIR_NODE_ANY)
-		zone = node >= 0 && node < WR_POOL_MAX_NODES ? pool->zone_of_node[node] : -1;
-	if (zone < 0)
-		return -ENODEV;
-	rc = take(&pool->zones[zone], bytes, ret);
+	rc = zones_for(pool, node, &one, &zones, &nr);
+	if (rc != 0)
+		return rc;
+	rc = alloc_from(pool, zones, nr, bytes, take, ret);
+	/* Shut all the time: there is nothing to take from others. */
+	if (rc == -ENOSPC && (shut % 2 == 0 || wr_claim_shut_count(pool) != shut))
+		rc = wr_claim_alloc(pool, zones, nr, bytes, take ? take : wr_zone_alloc, ret);
 	if (rc == -ENOSPC)
-		wr_zone_count_failed(&pool->zones[zone]);
+		wr_zone_count_failed(&pool->zones[zones[0]]);
 	return rc;
+}
+
+static __attribute__((noinline)) int alloc_slowly(struct weir_pool *pool, size_t bytes, int node,
+						  struct weir_span *ret)
+{
+	if (!pool || !ret || !wr_pool_is_ours(pool))
+		return -EINVAL;
+	return wr_pool_alloc_by(pool, bytes, node, NULL, ret);
 }
 
 int weir_pool_alloc(struct weir_pool *pool, size_t bytes, int node, struct weir_span *ret)
 {
-	if (!pool || !ret || !wr_pool_is_ours(pool))
+	/* A pool from before a fork is not in this thread's slot. */
+	if (WR_LIKELY(ret != NULL) && WR_LIKELY(node == WEIR_NODE_ANY) &&
+	    wr_fast_alloc(pool, bytes, ret))
+		return 0;
+	return alloc_slowly(pool, bytes, node, ret);
+}
+
+static __attribute__((noinline)) int free_slowly(struct weir_pool *pool,
+						 const struct weir_span *span)
+{
+	unsigned zone = wr_span_zone(span->id);
+	int rc = -EINVAL;
+
+	if (!span->base && !span->bytes && !span->id && !span->generation)
+		return 0;
+	if (!pool || !wr_pool_is_ours(pool))
 		return -EINVAL;
-	return wr_pool_alloc_by(pool, bytes, node, wr_zone_alloc, ret);
+	if (zone < pool->nr_zones &&
+	    span->id >> WR_SPAN_POOL_SHIFT == pool->id_prefix >> WR_SPAN_POOL_SHIFT)
+		rc = wr_magazine_free(pool, zone, span);
+	if (rc != 0)
+		wr_fetch_add_relaxed(&pool->nr_bad_frees, 1);
+	return rc;
 }
 
 int weir_pool_free(struct weir_pool *pool, struct weir_span span)
 {
-	unsigned zone = wr_span_zone(span.id);
-
-	if (!span.base && !span.bytes && !span.id && !span.generation)
+	if (wr_fast_free(pool, &span))
 		return 0;
-	if (!pool || !wr_pool_is_ours(pool) || zone >= pool->nr_zones ||
-	    span.id >> WR_SPAN_POOL_SHIFT != pool->id_prefix >> WR_SPAN_POOL_SHIFT)
-		return -EINVAL;
-	return wr_zone_free(&pool->zones[zone], &span);
-}
-
-void weir_pool_stats(struct weir_pool *pool, struct weir_pool_stats *ret)
-{
-	struct weir_pool_stats sum = {.metadata_bytes = pool->fixed_bytes,
-				      .populate_ns = pool->populate_ns,
-				      .thp_bytes = pool->thp_bytes};
-	size_t i;
-
-	for (i = 0; wr_pool_is_ours(pool) && i < pool->nr_zones; i++)
-		wr_zone_add_stats(&pool->zones[i], &sum);
-	sum.metadata_bytes += wr_handles_metadata(pool);
-	*ret = sum;
+	return free_slowly(pool, &span);
 }
 
 static void release_zone(struct wr_pool_zone *zone)
@@ -133,7 +157,7 @@ static void release_zone(struct wr_pool_zone *zone)
 	}
 }
 
-static void report_leak(struct weir_pool *pool)
+static void report_faults(struct weir_pool *pool)
 {
 	struct weir_pool_stats stats;
 
@@ -141,6 +165,9 @@ static void report_leak(struct weir_pool *pool)
 	if (stats.nr_live > 0)
 		wr_log(WEIR_LOG_ERROR, "pool", "closed with %llu spans of %llu bytes not freed",
 		       (unsigned long long)stats.nr_live, (unsigned long long)stats.used_bytes);
+	if (stats.nr_bad_frees > 0)
+		wr_log(WEIR_LOG_ERROR, "pool", "%llu frees were of spans that were not live",
+		       (unsigned long long)stats.nr_bad_frees);
 }
 
 void weir_pool_close(struct weir_pool *pool)
@@ -153,8 +180,10 @@ void weir_pool_close(struct weir_pool *pool)
 	wr_might_block("closing a pool");
 	ours = wr_pool_is_ours(pool);
 	wr_handles_close(pool, ours);
+	wr_threads_remove_pool(pool);
 	if (ours)
-		report_leak(pool);
+		report_faults(pool);
+	wr_sets_fini(pool);
 	for (i = 0; i < pool->nr_zones; i++) {
 		if (ours) {
 			release_zone(&pool->zones[i]);
@@ -162,6 +191,8 @@ void weir_pool_close(struct weir_pool *pool)
 		}
 		wr_zone_fini(&pool->zones[i]);
 	}
+	if (ours)
+		wr_mutex_fini(&pool->claim_lock);
 	wr_reasons_fini(&pool->reasons);
 	wr_free(pool->order);
 	wr_free(pool->zones);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pool/state.h - The pool itself: zones, and what was chosen when it was opened.
+ * pool/state.h - The pool itself: zones, the threads' magazines, and what was chosen when
+ * it was opened.
  */
 #ifndef WR_POOL_STATE_H
 #define WR_POOL_STATE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <weir/pool.h>
@@ -13,26 +15,44 @@
 #include "pool/provider.h"
 #include "pool/zone.h"
 
+/* Orders that magazines may have: 256 bytes to 2 MiB. */
+#define WR_MAGAZINE_ORDERS 14u
+
+struct wr_pool_set;
 struct wr_handles;
 
-/*
- * Everything here is [const] once the pool is open, but @handles; what changes is in the
- * zones and behind it.
- */
+/* Fields without a mark are [const] once the pool is open. */
 struct weir_pool {
-	const struct wr_pool_system *system;
-	unsigned fork_count; /* of the process that opened it */
-	uint64_t id_prefix;  /* this pool's part of a span id */
+	/* What each call reads. */
+	uint64_t key;	    /* no other pool of this process ever has it */
+	uint64_t id_prefix; /* this pool's part of a span id */
 	size_t nr_zones;
+	size_t magazine_limit; /* the largest size kept in magazines, 0: none */
+	unsigned block_shift;  /* log2 of the smallest block */
+	unsigned fork_count;   /* of the process that opened it */
 	struct wr_pool_zone *zones;
+	const struct wr_pool_system *system;
+
+	uint64_t nr_blocks;			/* of all zones */
 	int8_t zone_of_node[WR_POOL_MAX_NODES]; /* -1: none */
 	uint8_t *order; /* row n + 1: the zones by distance from node n; row 0: unknown */
 	int smallest_kind;
 	struct wr_reasons reasons;
 	uint64_t populate_ns;
 	uint64_t thp_bytes;
-	uint64_t fixed_bytes; /* metadata other than the zones' bits and cells, and handles */
+	/* Metadata other than the zones' bits and cells, the sets, and handles. */
+	uint64_t fixed_bytes;
 	_Atomic(struct wr_handles *) handles; /* [atomic] made by the first use */
+	size_t set_bytes;		      /* of a thread's set of magazines */
+	uint32_t magazine_caps[WR_MAGAZINE_ORDERS];
+
+	_Alignas(WR_CACHE_LINE) struct wr_mutex claim_lock; /* POOL_CLAIM */
+	uint32_t nr_sets;				    /* [POOL_CLAIM] */
+	_Atomic uint64_t shut_count;   /* [atomic] written under the claim lock; see claim.c */
+	_Atomic uint64_t nr_bad_frees; /* [atomic] */
+	struct weir_pool *next_open;   /* [POOL_THREADS] */
+	/* By number from 1. [atomic] written under the claim lock, each once. */
+	_Atomic(struct wr_pool_set *) sets[WR_CELL_MAX_OWNER + 1];
 };
 
 /* False in a fork child of the process that opened the pool. */
@@ -41,11 +61,18 @@ bool wr_pool_is_ours(const struct weir_pool *pool);
 /* A way to take a span from one zone: 0, -EINVAL, -ENOSPC. */
 typedef int wr_zone_take_fn(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret);
 
-/* weir_pool_alloc() of a pool that is ours, taking from each zone as told. */
+/*
+ * weir_pool_alloc() of a pool that is ours, taking from each zone as told; NULL: from this
+ * thread's magazines first.
+ */
 int wr_pool_alloc_by(struct weir_pool *pool, size_t bytes, int node, wr_zone_take_fn *take,
 		     struct weir_span *ret);
 
 /* Forks that this process is the child of; see pool.c. */
 unsigned wr_pool_fork_count(void);
+void wr_pool_count_fork(void);
+
+/* Before the first pool: what threads and forks need; see thread.c. */
+void wr_threads_prepare(void);
 
 #endif /* WR_POOL_STATE_H */

@@ -8,12 +8,9 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/atomic.h"
 #include "base/util.h"
 #include "pool/zone.h"
-
-/* Spare bytes are below 2 MiB, the largest smallest block. */
-#define IS_MULTI   (1u << 31)
-#define SPARE_MASK (IS_MULTI - 1)
 
 _Static_assert(sizeof(struct wr_pool_cell) == 8, "0.2 % of a 4 KiB block, as documented");
 
@@ -50,8 +47,9 @@ int wr_zone_add_region(struct wr_pool_zone *zone, const struct wr_pool_provider 
 	rc = wr_buddy_init(&r->buddy, nr_blocks);
 	if (rc != 0)
 		return rc;
-	/* The number of blocks of a span is kept in 32 bits. */
-	r->cells = nr_blocks <= UINT32_MAX ? wr_calloc(nr_blocks, sizeof(*r->cells)) : NULL;
+	/* Numbers of blocks are kept in 32 bits. */
+	r->cells =
+		before + nr_blocks <= UINT32_MAX ? wr_calloc(nr_blocks, sizeof(*r->cells)) : NULL;
 	if (!r->cells) {
 		wr_buddy_fini(&r->buddy);
 		return -ENOMEM;
@@ -66,6 +64,7 @@ int wr_zone_add_region(struct wr_pool_zone *zone, const struct wr_pool_provider 
 					    .node = zone->node};
 	zone->largest_region_bytes = wr_max(zone->largest_region_bytes, (uint64_t)map->bytes);
 	zone->nr_regions++;
+	wr_store_relaxed(&zone->free_blocks_hint, before + nr_blocks);
 	return 0;
 }
 
@@ -75,23 +74,55 @@ static unsigned align_order(const struct wr_pool_zone *zone, size_t bytes)
 	return bytes >= 4096 && zone->block_shift < 12 ? 12 - zone->block_shift : 0;
 }
 
-static void open_cell(struct wr_pool_region *r, uint64_t block, uint64_t nr, size_t spare)
+/* The cells of a span that begins: its own, and the number in the next one. */
+static uint64_t open_cell(struct wr_pool_region *r, uint64_t block, uint64_t nr, size_t spare)
 {
 	struct wr_pool_cell *cell = &r->cells[block];
+	uint64_t word = wr_cell_load(cell) & ~(WR_CELL_ONE - 1);
 
-	wr_assert(cell->generation % 2 == 0);
-	cell->generation++;
-	cell->detail = (uint32_t)spare;
+	wr_assert(wr_cell_generation(word) % 2 == 0);
+	word = wr_cell_next(word) | (uint64_t)spare << WR_CELL_SPARE_SHIFT;
 	if (nr > 1) {
-		cell->detail |= IS_MULTI;
-		cell[1].detail = (uint32_t)nr;
+		word |= WR_CELL_MULTI;
+		wr_cell_store(cell + 1, (wr_cell_load(cell + 1) & ~(WR_CELL_ONE - 1)) | nr);
 	}
+	wr_cell_store(cell, word);
+	return word;
+}
+
+/* The blocks are taken: they are a span now. */
+static struct weir_span begin_span(const struct wr_pool_zone *zone, struct wr_pool_region *r,
+				   uint64_t block, uint64_t nr, size_t spare)
+{
+	unsigned shift = zone->block_shift;
+	uint64_t word = open_cell(r, block, nr, spare);
+
+	return (struct weir_span){.base = (uint8_t *)r->map.base + (block << shift),
+				  .bytes = (size_t)(nr << shift),
+				  .id = zone->id_prefix | (r->first_block + block),
+				  .generation = wr_cell_generation(word),
+				  .node = zone->node};
+}
+
+static void note_free_blocks(struct wr_pool_zone *zone)
+{
+	uint64_t nr = 0;
+	uint32_t i;
+
+	for (i = 0; i < zone->nr_regions; i++)
+		nr += zone->regions[i].buddy.nr_free;
+	wr_store_relaxed(&zone->free_blocks_hint, nr);
+}
+
+static void count_taken(struct wr_zone_counts *c, uint64_t nr)
+{
+	c->used_blocks += nr;
+	c->peak_used_blocks = wr_max(c->peak_used_blocks, c->used_blocks);
 }
 
 static void count_alloc(struct wr_zone_counts *c, uint64_t nr, size_t bytes)
 {
-	c->used_blocks += nr;
-	c->peak_used_blocks = wr_max(c->peak_used_blocks, c->used_blocks);
+	count_taken(c, nr);
 	c->requested_bytes += bytes;
 	c->nr_live++;
 	c->nr_allocs++;
@@ -116,13 +147,9 @@ int wr_zone_alloc(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret
 		return rc;
 	}
 	r = &zone->regions[i - 1];
-	open_cell(r, block, nr, (size_t)((nr << shift) - bytes));
+	*ret = begin_span(zone, r, block, nr, (size_t)((nr << shift) - bytes));
 	count_alloc(&zone->counts, nr, bytes);
-	*ret = (struct weir_span){.base = (uint8_t *)r->map.base + (block << shift),
-				  .bytes = (size_t)(nr << shift),
-				  .id = zone->id_prefix | (r->first_block + block),
-				  .generation = r->cells[block].generation,
-				  .node = zone->node};
+	note_free_blocks(zone);
 	wr_mutex_unlock(&zone->lock);
 	return 0;
 }
@@ -134,7 +161,7 @@ void wr_zone_count_failed(struct wr_pool_zone *zone)
 	wr_mutex_unlock(&zone->lock);
 }
 
-static struct wr_pool_region *region_of(struct wr_pool_zone *zone, uint64_t block)
+struct wr_pool_region *wr_zone_region_of(struct wr_pool_zone *zone, uint64_t block)
 {
 	uint32_t i;
 
@@ -144,12 +171,11 @@ static struct wr_pool_region *region_of(struct wr_pool_zone *zone, uint64_t bloc
 	return NULL;
 }
 
-/* Whether the span is the one that the cell describes; see the table in zone.h. */
-static int check_span(const struct wr_pool_zone *zone, const struct wr_pool_region *r,
-		      uint64_t block, const struct weir_span *span, uint64_t *ret_nr)
+int wr_zone_check_span(const struct wr_pool_zone *zone, const struct wr_pool_region *r,
+		       uint64_t block, uint64_t word, const struct weir_span *span,
+		       uint64_t *ret_nr)
 {
-	const struct wr_pool_cell *cell = &r->cells[block];
-	int32_t age = (int32_t)(cell->generation - span->generation);
+	int32_t age = (int32_t)(wr_cell_generation(word) - span->generation);
 	uint64_t nr;
 
 	if (span->generation % 2 == 0 || age < 0 ||
@@ -158,7 +184,7 @@ static int check_span(const struct wr_pool_zone *zone, const struct wr_pool_regi
 		return -EINVAL;
 	if (age > 0)
 		return -ESTALE;
-	nr = cell->detail & IS_MULTI ? cell[1].detail : 1;
+	nr = wr_cell_nr_blocks(&r->cells[block], word, zone->block_shift);
 	if (span->bytes != nr << zone->block_shift)
 		return -EINVAL;
 	*ret_nr = nr;
@@ -168,28 +194,80 @@ static int check_span(const struct wr_pool_zone *zone, const struct wr_pool_regi
 int wr_zone_free(struct wr_pool_zone *zone, const struct weir_span *span)
 {
 	uint64_t block = span->id & WR_SPAN_BLOCK_MASK;
-	struct wr_pool_region *r = region_of(zone, block);
+	struct wr_pool_region *r = wr_zone_region_of(zone, block);
 	struct wr_zone_counts *c = &zone->counts;
-	struct wr_pool_cell *cell;
 	uint64_t nr = 0;
+	uint64_t word;
 	int rc;
 
 	if (!r)
 		return -EINVAL;
 	block -= r->first_block;
 	wr_mutex_lock(&zone->lock);
-	rc = check_span(zone, r, block, span, &nr);
+	word = wr_cell_load(&r->cells[block]);
+	rc = wr_zone_check_span(zone, r, block, word, span, &nr);
+	if (rc == 0 && wr_cell_owner(word) != 0)
+		rc = -EAGAIN;
 	if (rc == 0) {
-		cell = &r->cells[block];
-		cell->generation++;
+		wr_cell_store(&r->cells[block], wr_cell_next(word));
 		wr_buddy_free(&r->buddy, block, nr);
 		c->used_blocks -= nr;
-		c->requested_bytes -= span->bytes - (cell->detail & SPARE_MASK);
+		c->requested_bytes -= span->bytes - wr_cell_spare(word);
 		c->nr_live--;
 		c->nr_frees++;
+		note_free_blocks(zone);
 	}
 	wr_mutex_unlock(&zone->lock);
 	return rc;
+}
+
+/* A block goes to an owner's magazines: no span, but taken. */
+static void own_cell(struct wr_pool_region *r, uint64_t block, unsigned size, uint32_t owner)
+{
+	struct wr_pool_cell *cell = &r->cells[block];
+	uint64_t word = wr_cell_load(cell) & ~(WR_CELL_ONE - 1);
+
+	wr_assert(wr_cell_generation(word) % 2 == 0);
+	word |= owner | (uint64_t)(size % WR_CELL_SIZES) << WR_CELL_SIZE_SHIFT;
+	wr_cell_store(cell, word);
+}
+
+uint32_t wr_zone_take(struct wr_pool_zone *zone, unsigned order, uint32_t owner, uint32_t want,
+		      uint32_t *ret)
+{
+	uint64_t nr_blocks = 1ull << order;
+	unsigned align = align_order(zone, (size_t)nr_blocks << zone->block_shift);
+	struct wr_pool_region *r = &zone->regions[0];
+	uint32_t nr = 0;
+	uint64_t block;
+
+	wr_mutex_lock(&zone->lock);
+	while (nr < want && wr_buddy_alloc(&r->buddy, nr_blocks, align, &block) == 0) {
+		own_cell(r, block, order + zone->block_shift, owner);
+		ret[nr++] = (uint32_t)block;
+	}
+	count_taken(&zone->counts, nr * nr_blocks);
+	note_free_blocks(zone);
+	wr_mutex_unlock(&zone->lock);
+	return nr;
+}
+
+void wr_zone_give(struct wr_pool_zone *zone, unsigned order, const uint32_t *blocks, uint32_t nr)
+{
+	struct wr_pool_region *r = &zone->regions[0];
+	uint64_t word;
+	uint32_t i;
+
+	wr_mutex_lock(&zone->lock);
+	for (i = 0; i < nr; i++) {
+		word = wr_cell_load(&r->cells[blocks[i]]);
+		wr_assert(wr_cell_generation(word) % 2 == 0 && wr_cell_owner(word) != 0);
+		wr_cell_store(&r->cells[blocks[i]], word & ~(WR_CELL_ONE - 1));
+		wr_buddy_free(&r->buddy, blocks[i], 1ull << order);
+	}
+	zone->counts.used_blocks -= (uint64_t)nr << order;
+	note_free_blocks(zone);
+	wr_mutex_unlock(&zone->lock);
 }
 
 void wr_zone_add_stats(struct wr_pool_zone *zone, struct weir_pool_stats *sum)
@@ -218,20 +296,6 @@ void wr_zone_add_stats(struct wr_pool_zone *zone, struct weir_pool_stats *sum)
 	wr_mutex_unlock(&zone->lock);
 }
 
-/* The blocks are taken: they are a span now. */
-static struct weir_span begin_span(const struct wr_pool_zone *zone, struct wr_pool_region *r,
-				   uint64_t block, uint64_t nr, size_t spare)
-{
-	unsigned shift = zone->block_shift;
-
-	open_cell(r, block, nr, spare);
-	return (struct weir_span){.base = (uint8_t *)r->map.base + (block << shift),
-				  .bytes = (size_t)(nr << shift),
-				  .id = zone->id_prefix | (r->first_block + block),
-				  .generation = r->cells[block].generation,
-				  .node = zone->node};
-}
-
 int wr_zone_alloc_high(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret)
 {
 	unsigned shift = zone->block_shift;
@@ -250,6 +314,7 @@ int wr_zone_alloc_high(struct wr_pool_zone *zone, size_t bytes, struct weir_span
 		*ret = begin_span(zone, &zone->regions[i], block, nr,
 				  (size_t)((nr << shift) - bytes));
 		count_alloc(&zone->counts, nr, bytes);
+		note_free_blocks(zone);
 	}
 	wr_mutex_unlock(&zone->lock);
 	return rc;
@@ -259,24 +324,24 @@ int wr_zone_twin(struct wr_pool_zone *zone, const struct weir_span *span, uint64
 		 struct weir_span *ret)
 {
 	uint64_t block = span->id & WR_SPAN_BLOCK_MASK;
-	struct wr_pool_region *r = region_of(zone, block);
-	struct wr_zone_counts *c = &zone->counts;
+	struct wr_pool_region *r = wr_zone_region_of(zone, block);
 	uint64_t nr = 0, at = 0;
-	size_t spare;
+	uint64_t word;
 	int rc;
 
 	if (!r)
 		return -EINVAL;
 	block -= r->first_block;
 	wr_mutex_lock(&zone->lock);
-	rc = check_span(zone, r, block, span, &nr);
+	word = wr_cell_load(&r->cells[block]);
+	rc = wr_zone_check_span(zone, r, block, word, span, &nr);
+	wr_assert(rc != 0 || wr_cell_owner(word) == 0);
 	if (rc == 0)
 		rc = wr_buddy_alloc_in(&r->buddy, lo, hi, nr, align_order(zone, span->bytes), &at);
 	if (rc == 0) {
-		spare = r->cells[block].detail & SPARE_MASK;
-		*ret = begin_span(zone, r, at, nr, spare);
-		c->used_blocks += nr;
-		c->peak_used_blocks = wr_max(c->peak_used_blocks, c->used_blocks);
+		*ret = begin_span(zone, r, at, nr, wr_cell_spare(word));
+		count_taken(&zone->counts, nr);
+		note_free_blocks(zone);
 	}
 	wr_mutex_unlock(&zone->lock);
 	return rc;
@@ -285,16 +350,19 @@ int wr_zone_twin(struct wr_pool_zone *zone, const struct weir_span *span, uint64
 void wr_zone_drop_twin(struct wr_pool_zone *zone, const struct weir_span *span)
 {
 	uint64_t block = span->id & WR_SPAN_BLOCK_MASK;
-	struct wr_pool_region *r = region_of(zone, block);
+	struct wr_pool_region *r = wr_zone_region_of(zone, block);
 	uint64_t nr = 0;
+	uint64_t word;
 
 	wr_assert(r);
 	block -= r->first_block;
 	wr_mutex_lock(&zone->lock);
-	if (check_span(zone, r, block, span, &nr) == 0) {
-		r->cells[block].generation++;
+	word = wr_cell_load(&r->cells[block]);
+	if (wr_zone_check_span(zone, r, block, word, span, &nr) == 0) {
+		wr_cell_store(&r->cells[block], wr_cell_next(word));
 		wr_buddy_free(&r->buddy, block, nr);
 		zone->counts.used_blocks -= nr;
+		note_free_blocks(zone);
 	}
 	wr_mutex_unlock(&zone->lock);
 }

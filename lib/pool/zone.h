@@ -7,11 +7,10 @@
  *       buddy (bits)               which blocks are free
  *       cells (8 bytes a block)    which allocation starts there
  *
- * A cell belongs to its block for the life of the pool. Its generation counts the spans
- * that began at the block: odd while one is live, even while none is. A span carries
- * the odd number it was born with, so the code knows for each span ever given whether
- * it is live (equal), was freed (the cell is ahead) or never existed (the span is
- * ahead, or even). A generation returns after 2^31 spans that began at one block.
+ * A cell belongs to its block for the life of the pool; see cell.h.
+ *
+ * A block is free in its buddy, or taken: in a span, or in the magazines of a thread
+ * (magazine.h), which take and give many blocks of one order at once.
  */
 #ifndef WR_POOL_ZONE_H
 #define WR_POOL_ZONE_H
@@ -22,21 +21,11 @@
 
 #include "lock/lock.h"
 #include "pool/buddy.h"
+#include "pool/cell.h"
 #include "pool/provider.h"
 
 /* A zone has one region now; several are for nodes that mix page kinds. */
 #define WR_POOL_MAX_REGIONS 4u
-
-/**
- * struct wr_pool_cell - What is known of a span, kept at its first block.
- * @generation: See above.
- * @detail:     Spare bytes in the last block, and IS_MULTI when the span has more blocks
- *              than one: the detail of its second block then holds their number.
- */
-struct wr_pool_cell {
-	uint32_t generation;
-	uint32_t detail;
-};
 
 struct wr_pool_region {
 	const struct wr_pool_provider *provider; /* [const] */
@@ -44,12 +33,15 @@ struct wr_pool_region {
 	struct weir_pool_region info;		 /* [const] */
 	uint64_t first_block;			 /* [const] number of block 0 within the zone */
 	struct wr_buddy buddy;			 /* [POOL_ZONE] */
-	struct wr_pool_cell *cells;		 /* [POOL_ZONE] as many as the buddy has blocks */
+	struct wr_pool_cell *cells;		 /* [const] as many as the buddy has blocks */
 };
 
-/* Everything counted in blocks or spans, so that all of it is changed in one place. */
+/*
+ * Everything counted in blocks or spans, so that all of it is changed in one place. Spans
+ * that came out of magazines are counted there; of them only the blocks are counted here.
+ */
 struct wr_zone_counts {
-	uint64_t used_blocks;
+	uint64_t used_blocks; /* taken out of the buddies: in spans, or in magazines */
 	uint64_t peak_used_blocks;
 	uint64_t requested_bytes;
 	uint64_t nr_live;
@@ -67,6 +59,8 @@ struct wr_pool_zone {
 	uint64_t largest_region_bytes;		      /* [const] */
 	struct wr_pool_region regions[WR_POOL_MAX_REGIONS];
 	struct wr_zone_counts counts; /* [POOL_ZONE] */
+	_Atomic uint64_t
+		free_blocks_hint; /* [atomic] free in the buddies; written under the lock */
 };
 
 /* @zone is zeroed memory; the zone has no regions yet. */
@@ -97,14 +91,46 @@ void wr_zone_drop_twin(struct wr_pool_zone *zone, const struct weir_span *span);
 /* Blocks in use in each of @nr ranges of @step blocks, from @first on. */
 void wr_zone_count_used(struct wr_pool_zone *zone, const struct wr_pool_region *r, uint64_t first,
 			uint64_t step, size_t nr, uint32_t *ret);
+/**
+ * wr_zone_take() - Take blocks of one order out of the first region, for magazines.
+ * @zone:  The zone.
+ * @order: Each is a run of 2^order blocks, aligned where such a one is free.
+ * @owner: Noted in the cells.
+ * @want:  How many, at least 1.
+ * @ret:   Their first blocks.
+ *
+ * Return: How many, 0 when that region has no room for one.
+ */
+uint32_t wr_zone_take(struct wr_pool_zone *zone, unsigned order, uint32_t owner, uint32_t want,
+		      uint32_t *ret);
+
+/* The reverse: the blocks are in no span, the caller is inside their owner's gate. */
+void wr_zone_give(struct wr_pool_zone *zone, unsigned order, const uint32_t *blocks, uint32_t nr);
+
+/* The region that a block of the zone lies in, NULL when there is no such block. */
+struct wr_pool_region *wr_zone_region_of(struct wr_pool_zone *zone, uint64_t block);
+
+/*
+ * Whether a span is the one that a cell describes, by the word just read from the cell.
+ * 0, -EINVAL, -ESTALE. On 0 @ret_nr is the number of blocks.
+ */
+int wr_zone_check_span(const struct wr_pool_zone *zone, const struct wr_pool_region *r,
+		       uint64_t block, uint64_t word, const struct weir_span *span,
+		       uint64_t *ret_nr);
 
 /* An allocation found no room, here or in any zone it could have gone to. */
 void wr_zone_count_failed(struct wr_pool_zone *zone);
 
-/* 0, -EINVAL, -ESTALE; the span's id is known to carry this zone's prefix. */
+/*
+ * 0, -EINVAL, -ESTALE; the span's id is known to carry this zone's prefix. -EAGAIN: the
+ * span is live and its block belongs to magazines, not to the zone.
+ */
 int wr_zone_free(struct wr_pool_zone *zone, const struct weir_span *span);
 
-/* Add this zone's numbers to a sum; largest_free_bytes is the maximum. */
+/*
+ * Add this zone's numbers to a sum; largest_free_bytes is the maximum. What magazines hold
+ * counts as used.
+ */
 void wr_zone_add_stats(struct wr_pool_zone *zone, struct weir_pool_stats *sum);
 
 /* The parts of a span's id. */

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Allocations named by their first byte. What a span carries is read out of the cell of the
+ * block that the pointer leads to; a cell that has no live span there ends the matter.
+ */
+#include <weir/pool_malloc.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "pool/magazine.h"
+#include "pool/state.h"
+
+/* What the cell of an own block of full use looks like, but for generation and order. */
+#define OWN_MASK (WR_CELL_LIVE | WR_CELL_OWNER_MASK | WR_CELL_REMOTE | WR_CELL_OWNED_SPARE_MASK)
+
+static __attribute__((noinline)) void *malloc_slowly(struct weir_pool *pool, size_t bytes)
+{
+	struct weir_span span;
+
+	if (weir_pool_alloc(pool, bytes > 0 ? bytes : 1, WEIR_NODE_ANY, &span) != 0)
+		return NULL;
+	return span.base;
+}
+
+void *weir_pool_malloc(struct weir_pool *pool, size_t bytes)
+{
+	struct wr_pool_set *set = wr_pool_tls.set;
+	uint64_t block, word;
+
+	if (WR_LIKELY(wr_load_relaxed(&wr_pool_tls.pool) == pool) &&
+	    WR_LIKELY(wr_fast_pop(set, bytes, &block, &word)))
+		return set->base + (block << set->block_shift);
+	return malloc_slowly(pool, bytes);
+}
+
+/* The live span that begins at a pointer. */
+static int span_at(struct weir_pool *pool, const void *ptr, struct weir_span *ret)
+{
+	struct wr_pool_zone *zone;
+	struct wr_pool_region *r;
+	uint64_t block, word;
+	size_t i, offset;
+
+	for (i = 0; i < pool->nr_zones; i++) {
+		zone = &pool->zones[i];
+		for (r = zone->regions; r < &zone->regions[zone->nr_regions]; r++) {
+			offset = (uintptr_t)ptr - (uintptr_t)r->map.base;
+			if (offset >= r->map.bytes)
+				continue;
+			block = offset >> pool->block_shift;
+			if (block << pool->block_shift != offset || block >= r->buddy.nr_blocks)
+				return -EINVAL;
+			word = wr_cell_load(&r->cells[block]);
+			if (wr_cell_generation(word) % 2 == 0)
+				return -EINVAL;
+			ret->base = (uint8_t *)r->map.base + offset;
+			ret->bytes =
+				(size_t)wr_cell_nr_blocks(&r->cells[block], word, pool->block_shift)
+				<< pool->block_shift;
+			ret->id = zone->id_prefix | (r->first_block + block);
+			ret->generation = wr_cell_generation(word);
+			ret->node = zone->node;
+			return 0;
+		}
+	}
+	return -EINVAL;
+}
+
+static WR_INLINE bool fast_free(struct wr_pool_set *set, const void *ptr)
+{
+	uint64_t offset = (uintptr_t)ptr - (uintptr_t)set->base;
+	unsigned shift = set->block_shift;
+	/* Turned round, so that an offset within a block is no block's number. */
+	uint64_t block = offset >> shift | offset << (64 - shift);
+	struct wr_magazine *m;
+	uint64_t word, nr;
+
+	if (WR_UNLIKELY(block >= set->nr_blocks) ||
+	    WR_UNLIKELY(wr_gate_enter_fast(&set->gate) != 0))
+		return false;
+	word = wr_cell_load(&set->cells[block]);
+	m = wr_magazine_at(set, word & WR_CELL_SIZE_MASK);
+	nr = m->count & WR_MAGAZINE_NR_MASK;
+	if (WR_UNLIKELY(((word ^ set->live_word) & OWN_MASK) != 0) || WR_UNLIKELY(nr >= m->cap)) {
+		wr_gate_leave(&set->gate);
+		return false;
+	}
+	m->slot[nr] = (uint32_t)block;
+	m->count++;
+	wr_cell_store(&set->cells[block], wr_cell_end(word));
+	wr_gate_leave(&set->gate);
+	return true;
+}
+
+static __attribute__((noinline)) int free_slowly(struct weir_pool *pool, const void *ptr)
+{
+	struct weir_span span;
+
+	if (!ptr)
+		return 0;
+	if (!pool || !wr_pool_is_ours(pool))
+		return -EINVAL;
+	/* A span that ends between the look and the free was freed by two; so says the free. */
+	if (span_at(pool, ptr, &span) != 0) {
+		wr_fetch_add_relaxed(&pool->nr_bad_frees, 1);
+		return -EINVAL;
+	}
+	return weir_pool_free(pool, span) == 0 ? 0 : -EINVAL;
+}
+
+int weir_pool_free_ptr(struct weir_pool *pool, void *ptr)
+{
+	if (WR_LIKELY(wr_load_relaxed(&wr_pool_tls.pool) == pool) &&
+	    fast_free(wr_pool_tls.set, ptr))
+		return 0;
+	return free_slowly(pool, ptr);
+}
+
+size_t weir_pool_usable_bytes(struct weir_pool *pool, const void *ptr)
+{
+	struct weir_span span;
+
+	if (!ptr || !pool || !wr_pool_is_ours(pool) || span_at(pool, ptr, &span) != 0)
+		return 0;
+	return span.bytes;
+}
+
+void *weir_pool_realloc(struct weir_pool *pool, void *ptr, size_t bytes)
+{
+	size_t old;
+	void *p;
+
+	if (!ptr)
+		return weir_pool_malloc(pool, bytes);
+	old = weir_pool_usable_bytes(pool, ptr);
+	if (old == 0)
+		return NULL;
+	if (bytes <= old && (bytes > old / 2 || old <= (size_t)1 << pool->block_shift))
+		return ptr;
+	p = weir_pool_malloc(pool, bytes);
+	if (!p)
+		return NULL;
+	memcpy(p, ptr, wr_min(old, bytes));
+	(void)weir_pool_free_ptr(pool, ptr);
+	return p;
+}
