@@ -34,6 +34,7 @@ _Static_assert(sizeof(struct weir_compact_opts) == 48 || sizeof(void *) != 8,
 struct move {
 	struct wr_handle_slot *slot;
 	uint64_t word; /* as it was when the place was taken */
+	uint32_t generation;
 	uint64_t nr_blocks;
 	uint32_t place; /* window */
 	bool has_twin;
@@ -89,25 +90,41 @@ static void note_copy(struct run *run, uint64_t bytes, uint64_t ns)
 	r->longest_pause_ns = wr_max(r->longest_pause_ns, ns);
 }
 
-/* 0; -ESTALE: freed meanwhile; -EBUSY: pinned. The twin or the old block is given back. */
+/* The block is ours until it is published. 0; -ESTALE: freed meanwhile; -EBUSY: pinned. */
+static int begin_move(struct run *run, struct move *m)
+{
+	uint64_t word = m->word;
+
+	/* (C): the acquire pairs with the release of each unpin. */
+	if (!wr_cas_acq_rel(&m->slot->word, &word, wr_handle_with_state(word, WR_HANDLE_MOVING)))
+		return wr_handle_pins(word) > 0 ? -EBUSY : -ESTALE;
+	/* The slot was reused 2^14 times, and the block of another lies at the same place. */
+	if (wr_load_relaxed(&m->slot->generation) != m->generation) {
+		wr_handle_publish(run->hs, m->slot, m->word);
+		return -ESTALE;
+	}
+	return 0;
+}
+
+/* As above; the twin or the old block is given back. */
 static int move_block(struct run *run, struct move *m)
 {
 	const struct wr_handle_range *range = run->plan->range;
-	uint64_t word = m->word;
 	uint64_t start, location;
+	int rc;
 
 	m->has_twin = false;
 	start = wr_now_ns();
-	/* (C): the acquire pairs with the release of each unpin. */
-	if (!wr_cas_acq_rel(&m->slot->word, &word, wr_handle_with_state(word, WR_HANDLE_MOVING))) {
+	rc = begin_move(run, m);
+	if (rc != 0) {
 		wr_zone_drop_twin(range->zone, &m->twin);
 		run->plan->used[m->place] -= (uint32_t)m->nr_blocks;
-		return wr_handle_pins(word) > 0 ? -EBUSY : -ESTALE;
+		return rc;
 	}
 	memcpy(m->twin.base, m->old.base, m->old.bytes);
 	location = (m->twin.id & WR_SPAN_BLOCK_MASK) - range->region->first_block + range->first;
 	wr_store_relaxed(&m->slot->span_generation, m->twin.generation);
-	wr_handle_publish(run->hs, m->slot, (word & ~WR_HANDLE_LOCATION_MASK) | location);
+	wr_handle_publish(run->hs, m->slot, (m->word & ~WR_HANDLE_LOCATION_MASK) | location);
 	note_copy(run, m->old.bytes, wr_now_ns() - start);
 	wr_zone_drop_twin(range->zone, &m->old);
 	return 0;
@@ -146,6 +163,7 @@ static int gather(struct run *run, uint32_t window, uint64_t *ret_bytes)
 		m->slot = wr_handle_slot_at(run->hs, (uint32_t)plan->picks[i]);
 		m->word = wr_load_acquire(&m->slot->word); /* H3 */
 		first = wr_handle_location(m->word) - plan->range->first;
+		m->generation = wr_load_relaxed(&m->slot->generation);
 		m->nr_blocks = wr_load_relaxed(&m->slot->nr_blocks);
 		if (wr_handle_state(m->word) != WR_HANDLE_LIVE || first >= hi ||
 		    first + m->nr_blocks <= lo)
