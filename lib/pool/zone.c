@@ -335,7 +335,9 @@ int wr_zone_twin(struct wr_pool_zone *zone, const struct weir_span *span, uint64
 	wr_mutex_lock(&zone->lock);
 	word = wr_cell_load(&r->cells[block]);
 	rc = wr_zone_check_span(zone, r, block, word, span, &nr);
-	wr_assert(rc != 0 || wr_cell_owner(word) == 0);
+	/* What was read of the slot may be of two handles; then it is nobody's to move. */
+	if (rc == 0 && wr_cell_owner(word) != 0)
+		rc = -ESTALE;
 	if (rc == 0)
 		rc = wr_buddy_alloc_in(&r->buddy, lo, hi, nr, align_order(zone, span->bytes), &at);
 	if (rc == 0) {
