@@ -146,8 +146,8 @@ static void check_stats(struct load *l)
 	struct weir_pool_stats s;
 
 	weir_pool_stats(l->pool, &s);
-	if (s.free_bytes + s.used_bytes != CAPACITY || s.requested_bytes > s.used_bytes ||
-	    s.nr_allocs - s.nr_frees != s.nr_live)
+	if (s.free_bytes + s.used_bytes + s.cached_bytes != CAPACITY ||
+	    s.requested_bytes > s.used_bytes || s.nr_allocs - s.nr_frees != s.nr_live)
 		fault(l);
 }
 
@@ -195,6 +195,7 @@ FIXTURE_TEARDOWN(load)
 		EXPECT_EQ(0, help_drop(l->pool, &l->shared[i]));
 	}
 	EXPECT_EQ(0, atomic_load(&l->nr_faults));
+	weir_pool_trim(l->pool, 0);
 	weir_pool_stats(l->pool, &s);
 	EXPECT_EQ(CAPACITY, s.free_bytes);
 	EXPECT_EQ(CAPACITY / 2, s.largest_free_bytes);
