@@ -123,7 +123,7 @@ struct weir_handle_stats {
  * @tag:   A word for reports, or NULL. Kept by pointer: it must outlive the pool.
  * @ret:   The handle, not pinned; untouched on failure. Contents undefined.
  *
- * Context: Any thread. Takes POOL_HANDLE and POOL_ZONE, one after the other. Does not
+ * Context: Any thread. Takes POOL_HANDLE, then what weir_pool_alloc() takes. Does not
  *          sleep; may take memory from the system for more slots.
  * Owner:   The caller, until weir_handle_free().
  * Return:  0, -EINVAL (bytes is 0 or above what an arena can ever hold, an unknown flag,
@@ -140,8 +140,8 @@ WEIR_API WEIR_MUST_CHECK int weir_handle_alloc(struct weir_pool *pool, size_t by
  * @pool:   Pool the handle is of.
  * @handle: The handle, by value; a zero handle is ignored.
  *
- * Context: Any thread that holds no lock of weir. Takes POOL_HANDLE and POOL_ZONE, one
- *          after the other. Sleeps only while the block is being moved.
+ * Context: Any thread that holds no lock of weir. Takes what weir_pool_free() takes, then
+ *          POOL_HANDLE. Sleeps only while the block is being moved.
  * Return:  0, -EINVAL (not a handle of this pool), -ESTALE (was freed before),
  *          -EBUSY (it is pinned; nothing was done).
  * Since:   0.1
@@ -293,7 +293,8 @@ struct weir_compact_report {
  * then the next, until the target is reached or the two meet: no block moves twice. A
  * range is begun only when all its blocks have found a place. Each block is copied,
  * published and freed by itself, so a pin waits for one block at most. Reaching less
- * than was wanted is not a failure; @ret says why.
+ * than was wanted is not a failure; @ret says why. What threads keep ready is taken
+ * back first, as by weir_pool_trim(): it would stand in the way.
  *
  * Context: Any thread that holds no lock of weir. May block. Copies in the calling thread.
  * Cost:    One pass over the handles and the bits of the pool, then the copies. Memory
