@@ -224,6 +224,29 @@ WEIR_API void weir_pool_close(struct weir_pool *pool);
 WEIR_API WEIR_MUST_CHECK int weir_pool_alloc(struct weir_pool *pool, size_t bytes, int node,
 					     struct weir_span *ret);
 
+/* As a timeout: until there is room, however long that takes. */
+#define WEIR_POOL_FOREVER UINT64_MAX
+
+/**
+ * weir_pool_alloc_wait() - Take a span, waiting until there is room for it.
+ * @pool:       Pool to take from.
+ * @bytes:      As for weir_pool_alloc().
+ * @node:       As for weir_pool_alloc().
+ * @timeout_ns: How long to wait; 0 does not wait, WEIR_POOL_FOREVER has no end.
+ * @ret:        The span; untouched on failure.
+ *
+ * Who waits is served in the order of coming: a later call of this kind does not go before
+ * an earlier one, even if it wants less and there is room for that. weir_pool_alloc() does
+ * not stand in line. While somebody waits no thread keeps blocks for itself.
+ *
+ * Context: Any thread that holds no lock of weir. May block. Takes POOL_WAIT.
+ * Return:  0, -ETIMEDOUT (no room until then, or others came first), and the codes of
+ *          weir_pool_alloc() but -ENOSPC.
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_pool_alloc_wait(struct weir_pool *pool, size_t bytes, int node,
+						  uint64_t timeout_ns, struct weir_span *ret);
+
 /**
  * weir_pool_free() - Give a span back.
  * @pool: Pool the span came from.

@@ -112,7 +112,7 @@ int wr_claim_free(struct weir_pool *pool, uint32_t owner, uint64_t place, uint64
 	wr_gate_unmark(&set->gate);
 	wr_mutex_unlock(&pool->claim_lock);
 	if (rc == 0)
-		wr_claim_reopen(pool);
+		wr_pool_room_made(pool);
 	return rc;
 }
 
@@ -156,17 +156,33 @@ int wr_claim_alloc(struct weir_pool *pool, const uint8_t *zones, size_t nr, size
 	return rc == 0 ? 0 : -ENOSPC;
 }
 
-void wr_claim_reopen(struct weir_pool *pool)
+void wr_claim_shut(struct weir_pool *pool)
+{
+	uint32_t id;
+
+	wr_claim_all(pool);
+	for (id = 1; id <= pool->nr_sets; id++)
+		wr_claim_drain(set_at(pool, id));
+	if (wr_claim_shut_count(pool) % 2 == 0)
+		set_shut(pool, true);
+	wr_claim_end(pool);
+}
+
+void wr_pool_room_made(struct weir_pool *pool)
 {
 	uint64_t nr_free, nr_all;
 
-	if (wr_load_relaxed(&pool->shut_count) % 2 == 0)
+	if (wr_load_seq_cst(&pool->shut_count) % 2 == 0)
 		return;
+	if (wr_load_seq_cst(&pool->nr_waiters) > 0) {
+		wr_wait_wake(pool);
+		return;
+	}
 	count_blocks(pool, &nr_free, &nr_all);
 	if (nr_free < nr_all / SHUT_SHARE * 2)
 		return;
 	wr_mutex_lock(&pool->claim_lock);
-	if (wr_load_relaxed(&pool->shut_count) % 2 == 1)
+	if (wr_load_relaxed(&pool->shut_count) % 2 == 1 && wr_load_seq_cst(&pool->nr_waiters) == 0)
 		set_shut(pool, false);
 	wr_mutex_unlock(&pool->claim_lock);
 }

@@ -465,7 +465,7 @@ int weir_handle_free(struct weir_pool *pool, struct weir_handle handle)
 		rc = weir_pool_free(pool, span);
 	wr_assert(rc == 0);
 	if (word & WR_HANDLE_IS_MOVABLE)
-		wr_claim_reopen(pool);
+		wr_pool_room_made(pool);
 	wr_store_release(&slot->word, wr_handle_with_state(word, WR_HANDLE_FREE));
 	wr_fetch_sub_relaxed(&hs->count.nr_live, 1);
 	put_slot(hs, handle.slot);

@@ -161,7 +161,7 @@ static int free_own(struct weir_pool *pool, struct wr_pool_set *set, uint64_t pl
 	wr_magazine_push(set, zone, size, (uint32_t)place);
 	wr_gate_leave(&set->gate);
 	if (state & WR_GATE_SHUT)
-		wr_claim_reopen(pool);
+		wr_pool_room_made(pool);
 	return 0;
 }
 
@@ -188,7 +188,7 @@ int wr_magazine_free(struct weir_pool *pool, size_t zone, const struct weir_span
 		if (wr_cell_owner(word) == 0) {
 			rc = wr_zone_free(z, span);
 			if (rc == 0)
-				wr_claim_reopen(pool);
+				wr_pool_room_made(pool);
 			continue;
 		}
 		if (!set)

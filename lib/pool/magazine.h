@@ -218,8 +218,17 @@ static inline uint64_t wr_claim_shut_count(struct weir_pool *pool)
 	return wr_load_seq_cst(&pool->shut_count);
 }
 
-/* After room was made in a zone: let the threads keep blocks again, when it is enough. */
-void wr_claim_reopen(struct weir_pool *pool);
+/* Empty all magazines and keep them so while somebody waits for room. */
+void wr_claim_shut(struct weir_pool *pool);
+
+/*
+ * After room was made in a zone: wake who waits, or let the threads keep blocks again when
+ * it is enough. Every free that makes room in a shut pool comes here.
+ */
+void wr_pool_room_made(struct weir_pool *pool);
+
+/* Somebody waits: let the first look again. */
+void wr_wait_wake(struct weir_pool *pool);
 
 /* --- the fast way --------------------------------------------------------------------------- */
 

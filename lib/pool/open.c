@@ -188,6 +188,7 @@ static int new_pool(const struct wr_pool_system *system, size_t nr_zones, struct
 	pool->fork_count = wr_pool_fork_count();
 	number_pool(pool);
 	wr_mutex_init(&pool->claim_lock, WR_RANK_POOL_CLAIM, "pool.claim");
+	wr_mutex_init(&pool->wait_lock, WR_RANK_POOL_WAIT, "pool.wait");
 	pool->smallest_kind = WEIR_PAGE_KINDS - 1;
 	pool->fixed_bytes = sizeof(*pool) + nr_zones * sizeof(*pool->zones);
 	memset(pool->zone_of_node, -1, sizeof(pool->zone_of_node));
@@ -236,6 +237,7 @@ release:
 	wr_ladder_release(system, rungs, nr);
 free_pool:
 	wr_mutex_fini(&pool->claim_lock);
+	wr_mutex_fini(&pool->wait_lock);
 	wr_reasons_fini(&pool->reasons);
 	wr_free(pool->zones);
 	wr_free(pool);

@@ -119,19 +119,41 @@ int weir_pool_alloc(struct weir_pool *pool, size_t bytes, int node, struct weir_
 	return alloc_slowly(pool, bytes, node, ret);
 }
 
+/* The id is of this pool and one of its zones. */
+static bool is_of_pool(const struct weir_pool *pool, const struct weir_span *span)
+{
+	return wr_span_zone(span->id) < pool->nr_zones &&
+	       span->id >> WR_SPAN_POOL_SHIFT == pool->id_prefix >> WR_SPAN_POOL_SHIFT;
+}
+
+int wr_pool_check_span(struct weir_pool *pool, const struct weir_span *span)
+{
+	uint64_t block = span->id & WR_SPAN_BLOCK_MASK;
+	struct wr_pool_region *r;
+	struct wr_pool_zone *zone;
+	uint64_t nr;
+
+	if (!is_of_pool(pool, span))
+		return -EINVAL;
+	zone = &pool->zones[wr_span_zone(span->id)];
+	r = wr_zone_region_of(zone, block);
+	if (!r)
+		return -EINVAL;
+	block -= r->first_block;
+	return wr_zone_check_span(zone, r, block, wr_cell_load(&r->cells[block]), span, &nr);
+}
+
 static __attribute__((noinline)) int free_slowly(struct weir_pool *pool,
 						 const struct weir_span *span)
 {
-	unsigned zone = wr_span_zone(span->id);
 	int rc = -EINVAL;
 
 	if (!span->base && !span->bytes && !span->id && !span->generation)
 		return 0;
 	if (!pool || !wr_pool_is_ours(pool))
 		return -EINVAL;
-	if (zone < pool->nr_zones &&
-	    span->id >> WR_SPAN_POOL_SHIFT == pool->id_prefix >> WR_SPAN_POOL_SHIFT)
-		rc = wr_magazine_free(pool, zone, span);
+	if (is_of_pool(pool, span))
+		rc = wr_magazine_free(pool, wr_span_zone(span->id), span);
 	if (rc != 0)
 		wr_fetch_add_relaxed(&pool->nr_bad_frees, 1);
 	return rc;
@@ -191,8 +213,10 @@ void weir_pool_close(struct weir_pool *pool)
 		}
 		wr_zone_fini(&pool->zones[i]);
 	}
-	if (ours)
+	if (ours) {
 		wr_mutex_fini(&pool->claim_lock);
+		wr_mutex_fini(&pool->wait_lock);
+	}
 	wr_reasons_fini(&pool->reasons);
 	wr_free(pool->order);
 	wr_free(pool->zones);

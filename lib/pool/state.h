@@ -20,6 +20,7 @@
 
 struct wr_pool_set;
 struct wr_handles;
+struct wr_pool_waiter;
 
 /* Fields without a mark are [const] once the pool is open. */
 struct weir_pool {
@@ -51,6 +52,12 @@ struct weir_pool {
 	_Atomic uint64_t shut_count;   /* [atomic] written under the claim lock; see claim.c */
 	_Atomic uint64_t nr_bad_frees; /* [atomic] */
 	struct weir_pool *next_open;   /* [POOL_THREADS] */
+
+	struct wr_mutex wait_lock;	     /* POOL_WAIT */
+	struct wr_pool_waiter *first_waiter; /* [POOL_WAIT] in the order of their coming */
+	struct wr_pool_waiter *last_waiter;  /* [POOL_WAIT] */
+	_Atomic uint32_t nr_waiters;	     /* [atomic] written under the wait lock */
+
 	/* By number from 1. [atomic] written under the claim lock, each once. */
 	_Atomic(struct wr_pool_set *) sets[WR_CELL_MAX_OWNER + 1];
 };
@@ -71,6 +78,9 @@ int wr_pool_alloc_by(struct weir_pool *pool, size_t bytes, int node, wr_zone_tak
 /* Forks that this process is the child of; see pool.c. */
 unsigned wr_pool_fork_count(void);
 void wr_pool_count_fork(void);
+
+/* Whether a span is live, as weir_pool_free() would find: 0, -EINVAL, -ESTALE. */
+int wr_pool_check_span(struct weir_pool *pool, const struct weir_span *span);
 
 /* Before the first pool: what threads and forks need; see thread.c. */
 void wr_threads_prepare(void);

@@ -171,6 +171,13 @@ struct wr_pool_region *wr_zone_region_of(struct wr_pool_zone *zone, uint64_t blo
 	return NULL;
 }
 
+uint64_t wr_zone_nr_blocks(const struct wr_pool_zone *zone)
+{
+	const struct wr_pool_region *last = &zone->regions[zone->nr_regions - 1];
+
+	return last->first_block + last->buddy.nr_blocks;
+}
+
 int wr_zone_check_span(const struct wr_pool_zone *zone, const struct wr_pool_region *r,
 		       uint64_t block, uint64_t word, const struct weir_span *span,
 		       uint64_t *ret_nr)

@@ -107,6 +107,9 @@ uint32_t wr_zone_take(struct wr_pool_zone *zone, unsigned order, uint32_t owner,
 /* The reverse: the blocks are in no span, the caller is inside their owner's gate. */
 void wr_zone_give(struct wr_pool_zone *zone, unsigned order, const uint32_t *blocks, uint32_t nr);
 
+/* Blocks of all regions. */
+uint64_t wr_zone_nr_blocks(const struct wr_pool_zone *zone);
+
 /* The region that a block of the zone lies in, NULL when there is no such block. */
 struct wr_pool_region *wr_zone_region_of(struct wr_pool_zone *zone, uint64_t block);
 
