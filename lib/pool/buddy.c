@@ -456,6 +456,17 @@ uint64_t wr_buddy_nr_free_in(const struct wr_buddy *b, uint64_t lo, uint64_t hi)
 	return nr;
 }
 
+bool wr_buddy_next_run(const struct wr_buddy *b, uint64_t pos, uint64_t *ret, uint64_t *ret_end)
+{
+	uint64_t start;
+
+	if (!find_next(b, pos, 0, &start))
+		return false;
+	*ret = start;
+	*ret_end = run_end(b, start);
+	return true;
+}
+
 uint64_t wr_buddy_longest_run(const struct wr_buddy *b)
 {
 	unsigned v = value_of_sum(b->top, b->sum[b->top][0]);

@@ -95,6 +95,9 @@ bool wr_buddy_is_used(const struct wr_buddy *b, uint64_t start, uint64_t nr);
 /* How many of the blocks [lo, hi) are free. */
 uint64_t wr_buddy_nr_free_in(const struct wr_buddy *b, uint64_t lo, uint64_t hi);
 
+/* The first run of free blocks that begins at or after @pos: [*ret, *ret_end). False: none. */
+bool wr_buddy_next_run(const struct wr_buddy *b, uint64_t pos, uint64_t *ret, uint64_t *ret_end);
+
 /* Length of the longest run of free blocks, wherever it starts. */
 uint64_t wr_buddy_longest_run(const struct wr_buddy *b);
 

@@ -214,25 +214,35 @@ static void add_set(struct wr_pool_set *set, struct weir_pool_stats *sum)
 	sum->nr_bad_frees += set->nr_late;
 }
 
-void weir_pool_stats(struct weir_pool *pool, struct weir_pool_stats *ret)
+void wr_claim_stats(struct weir_pool *pool, struct weir_pool_stats *ret)
 {
 	struct weir_pool_stats sum = {0};
 	uint32_t id;
 	size_t i;
 
-	if (wr_pool_is_ours(pool)) {
-		wr_claim_all(pool);
-		for (i = 0; i < pool->nr_zones; i++)
-			wr_zone_add_stats(&pool->zones[i], &sum);
-		for (id = 1; id <= pool->nr_sets; id++)
-			add_set(set_at(pool, id), &sum);
-		sum.metadata_bytes += pool->nr_sets * pool->set_bytes;
-		sum.nr_bad_frees += wr_load_relaxed(&pool->nr_bad_frees);
-		wr_claim_end(pool);
-	}
-	sum.metadata_bytes += pool->fixed_bytes + wr_handles_metadata(pool);
+	for (i = 0; i < pool->nr_zones; i++)
+		wr_zone_add_stats(&pool->zones[i], &sum);
+	for (id = 1; id <= pool->nr_sets; id++)
+		add_set(set_at(pool, id), &sum);
+	sum.metadata_bytes += pool->nr_sets * pool->set_bytes + pool->fixed_bytes;
+	sum.metadata_bytes += wr_handles_metadata(pool);
+	sum.nr_bad_frees += wr_load_relaxed(&pool->nr_bad_frees);
 	sum.populate_ns = pool->populate_ns;
 	sum.thp_bytes = pool->thp_bytes;
+	*ret = sum;
+}
+
+void weir_pool_stats(struct weir_pool *pool, struct weir_pool_stats *ret)
+{
+	struct weir_pool_stats sum = {.metadata_bytes = pool->fixed_bytes,
+				      .populate_ns = pool->populate_ns,
+				      .thp_bytes = pool->thp_bytes};
+
+	if (wr_pool_is_ours(pool)) {
+		wr_claim_all(pool);
+		wr_claim_stats(pool, &sum);
+		wr_claim_end(pool);
+	}
 	*ret = sum;
 }
 

@@ -195,6 +195,9 @@ void wr_remote_accept(struct wr_pool_set *set, const struct wr_remote *remote);
 void wr_claim_all(struct weir_pool *pool) WR_ACQUIRE(pool->claim_lock);
 void wr_claim_end(struct weir_pool *pool) WR_RELEASE(pool->claim_lock);
 
+/* Under a claim of all: the statistics. */
+void wr_claim_stats(struct weir_pool *pool, struct weir_pool_stats *ret);
+
 /* Under a claim of all: empty the magazines of a set. */
 void wr_claim_drain(struct wr_pool_set *set);
 

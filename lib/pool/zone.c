@@ -120,9 +120,18 @@ static void count_taken(struct wr_zone_counts *c, uint64_t nr)
 	c->peak_used_blocks = wr_max(c->peak_used_blocks, c->used_blocks);
 }
 
-static void count_alloc(struct wr_zone_counts *c, uint64_t nr, size_t bytes)
+/* The class of a span; see WR_ZONE_CLASSES. */
+static unsigned class_of(uint64_t bytes)
+{
+	unsigned class = bytes <= 256 ? 0 : 64u - (unsigned)__builtin_clzll(bytes - 1) - 8;
+
+	return wr_min(class, WR_ZONE_CLASSES - 1);
+}
+
+static void count_alloc(struct wr_zone_counts *c, uint64_t nr, size_t bytes, unsigned shift)
 {
 	count_taken(c, nr);
+	c->live_by_class[class_of(nr << shift)]++;
 	c->requested_bytes += bytes;
 	c->nr_live++;
 	c->nr_allocs++;
@@ -148,7 +157,7 @@ int wr_zone_alloc(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret
 	}
 	r = &zone->regions[i - 1];
 	*ret = begin_span(zone, r, block, nr, (size_t)((nr << shift) - bytes));
-	count_alloc(&zone->counts, nr, bytes);
+	count_alloc(&zone->counts, nr, bytes, shift);
 	note_free_blocks(zone);
 	wr_mutex_unlock(&zone->lock);
 	return 0;
@@ -222,6 +231,7 @@ int wr_zone_free(struct wr_pool_zone *zone, const struct weir_span *span)
 		c->requested_bytes -= span->bytes - wr_cell_spare(word);
 		c->nr_live--;
 		c->nr_frees++;
+		c->live_by_class[class_of(span->bytes)]--;
 		note_free_blocks(zone);
 	}
 	wr_mutex_unlock(&zone->lock);
@@ -320,7 +330,7 @@ int wr_zone_alloc_high(struct wr_pool_zone *zone, size_t bytes, struct weir_span
 	if (rc == 0) {
 		*ret = begin_span(zone, &zone->regions[i], block, nr,
 				  (size_t)((nr << shift) - bytes));
-		count_alloc(&zone->counts, nr, bytes);
+		count_alloc(&zone->counts, nr, bytes, shift);
 		note_free_blocks(zone);
 	}
 	wr_mutex_unlock(&zone->lock);

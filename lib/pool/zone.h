@@ -36,6 +36,9 @@ struct wr_pool_region {
 	struct wr_pool_cell *cells;		 /* [const] as many as the buddy has blocks */
 };
 
+/* Sizes by powers of two from 256 bytes; what is larger than the last counts as the last. */
+#define WR_ZONE_CLASSES 33u
+
 /*
  * Everything counted in blocks or spans, so that all of it is changed in one place. Spans
  * that came out of magazines are counted there; of them only the blocks are counted here.
@@ -48,6 +51,7 @@ struct wr_zone_counts {
 	uint64_t nr_allocs;
 	uint64_t nr_frees;
 	uint64_t nr_failed;
+	uint64_t live_by_class[WR_ZONE_CLASSES];
 };
 
 struct wr_pool_zone {
