@@ -25,7 +25,7 @@ extern "C" {
  * @bytes: Size wanted; 0 counts as 1.
  *
  * Context: As weir_pool_alloc().
- * Owner:   The caller, until weir_pool_free_ptr() or weir_pool_realloc().
+ * Owner:   The caller, until weir_pool_ptr_free() or weir_pool_realloc().
  * Return:  Memory aligned as spans are (4 KiB for 4 KiB and more), contents undefined;
  *          NULL when there is no room, or @bytes is more than an arena can ever hold.
  * Since:   0.1
@@ -33,7 +33,7 @@ extern "C" {
 WEIR_API WEIR_MUST_CHECK void *weir_pool_malloc(struct weir_pool *pool, size_t bytes);
 
 /**
- * weir_pool_free_ptr() - Give memory back.
+ * weir_pool_ptr_free() - Give memory back.
  * @pool: Pool it came from.
  * @ptr:  What weir_pool_malloc() or weir_pool_realloc() returned; NULL is ignored.
  *
@@ -42,7 +42,7 @@ WEIR_API WEIR_MUST_CHECK void *weir_pool_malloc(struct weir_pool *pool, size_t b
  *          done).
  * Since:   0.1
  */
-WEIR_API int weir_pool_free_ptr(struct weir_pool *pool, void *ptr);
+WEIR_API int weir_pool_ptr_free(struct weir_pool *pool, void *ptr);
 
 /**
  * weir_pool_realloc() - Change the size of an allocation.

@@ -110,7 +110,7 @@ static __attribute__((noinline)) int free_slowly(struct weir_pool *pool, const v
 	return weir_pool_free(pool, span) == 0 ? 0 : -EINVAL;
 }
 
-int weir_pool_free_ptr(struct weir_pool *pool, void *ptr)
+int weir_pool_ptr_free(struct weir_pool *pool, void *ptr)
 {
 	if (WR_LIKELY(wr_load_relaxed(&wr_pool_tls.pool) == pool) &&
 	    fast_free(wr_pool_tls.set, ptr))
@@ -143,6 +143,6 @@ void *weir_pool_realloc(struct weir_pool *pool, void *ptr, size_t bytes)
 	if (!p)
 		return NULL;
 	memcpy(p, ptr, wr_min(old, bytes));
-	(void)weir_pool_free_ptr(pool, ptr);
+	(void)weir_pool_ptr_free(pool, ptr);
 	return p;
 }

@@ -47,9 +47,9 @@ TEST_F(pointers, memory_is_as_large_as_it_says)
 		ASSERT_NE(NULL, p);
 		EXPECT_LE(sizes[i], weir_pool_usable_bytes(self->pool, p));
 		memset(p, 0x5a, weir_pool_usable_bytes(self->pool, p));
-		EXPECT_EQ(0, weir_pool_free_ptr(self->pool, p));
+		EXPECT_EQ(0, weir_pool_ptr_free(self->pool, p));
 		EXPECT_EQ(0u, weir_pool_usable_bytes(self->pool, p));
-		EXPECT_EQ(-EINVAL, weir_pool_free_ptr(self->pool, p));
+		EXPECT_EQ(-EINVAL, weir_pool_ptr_free(self->pool, p));
 	}
 	EXPECT_EQ(NULL, weir_pool_malloc(self->pool, 65 * MIB));
 	EXPECT_EQ(NULL, weir_pool_malloc(self->pool, SIZE_MAX));
@@ -63,20 +63,20 @@ TEST_F(pointers, what_is_not_the_beginning_of_an_allocation_is_refused)
 	struct weir_pool_stats s;
 	int here;
 
-	EXPECT_EQ(0, weir_pool_free_ptr(self->pool, NULL));
-	EXPECT_EQ(-EINVAL, weir_pool_free_ptr(self->pool, &here));
-	EXPECT_EQ(-EINVAL, weir_pool_free_ptr(self->pool, small + 1));
-	EXPECT_EQ(-EINVAL, weir_pool_free_ptr(self->pool, small + 2048));
-	EXPECT_EQ(-EINVAL, weir_pool_free_ptr(self->pool, large + 4096));
-	EXPECT_EQ(-EINVAL, weir_pool_free_ptr(self->pool, large + 64 * MIB));
-	EXPECT_EQ(-EINVAL, weir_pool_free_ptr(NULL, small));
+	EXPECT_EQ(0, weir_pool_ptr_free(self->pool, NULL));
+	EXPECT_EQ(-EINVAL, weir_pool_ptr_free(self->pool, &here));
+	EXPECT_EQ(-EINVAL, weir_pool_ptr_free(self->pool, small + 1));
+	EXPECT_EQ(-EINVAL, weir_pool_ptr_free(self->pool, small + 2048));
+	EXPECT_EQ(-EINVAL, weir_pool_ptr_free(self->pool, large + 4096));
+	EXPECT_EQ(-EINVAL, weir_pool_ptr_free(self->pool, large + 64 * MIB));
+	EXPECT_EQ(-EINVAL, weir_pool_ptr_free(NULL, small));
 	EXPECT_EQ(0u, weir_pool_usable_bytes(self->pool, large + 4096));
 	EXPECT_EQ(NULL, weir_pool_realloc(self->pool, large + 4096, 10));
 	weir_pool_stats(self->pool, &s);
 	EXPECT_EQ(2u, s.nr_live);
 	EXPECT_EQ(5u, s.nr_bad_frees);
-	EXPECT_EQ(0, weir_pool_free_ptr(self->pool, small));
-	EXPECT_EQ(0, weir_pool_free_ptr(self->pool, large));
+	EXPECT_EQ(0, weir_pool_ptr_free(self->pool, small));
+	EXPECT_EQ(0, weir_pool_ptr_free(self->pool, large));
 }
 
 TEST_F(pointers, growing_and_shrinking_keep_the_bytes)
@@ -97,7 +97,7 @@ TEST_F(pointers, growing_and_shrinking_keep_the_bytes)
 	}
 	EXPECT_EQ(NULL, weir_pool_realloc(self->pool, p, 100 * MIB));
 	EXPECT_EQ(7, p[1]); /* as it was */
-	EXPECT_EQ(0, weir_pool_free_ptr(self->pool, p));
+	EXPECT_EQ(0, weir_pool_ptr_free(self->pool, p));
 }
 
 TEST_F(pointers, no_two_overlap_and_all_come_back)
@@ -116,7 +116,7 @@ TEST_F(pointers, no_two_overlap_and_all_come_back)
 		if (p[i]) {
 			ASSERT_EQ((uint8_t)i, p[i][0]);
 			ASSERT_EQ((uint8_t)i, p[i][bytes[i] - 1]);
-			ASSERT_EQ(0, weir_pool_free_ptr(self->pool, p[i]));
+			ASSERT_EQ(0, weir_pool_ptr_free(self->pool, p[i]));
 			p[i] = NULL;
 			continue;
 		}
@@ -127,7 +127,7 @@ TEST_F(pointers, no_two_overlap_and_all_come_back)
 		p[i][bytes[i] - 1] = (uint8_t)i;
 	}
 	for (i = 0; i < 1024; i++)
-		ASSERT_EQ(0, weir_pool_free_ptr(self->pool, p[i]));
+		ASSERT_EQ(0, weir_pool_ptr_free(self->pool, p[i]));
 	weir_pool_trim(self->pool, 0);
 	weir_pool_stats(self->pool, &s);
 	EXPECT_EQ(64 * MIB, s.largest_free_bytes);
