@@ -160,11 +160,9 @@ WEIR_API WEIR_MUST_CHECK int weir_types_resize(struct weir_types *types, int typ
  * Return:  0, -EINVAL (no such type, or @low_bytes above @high_bytes).
  * Since:   0.1
  */
-WEIR_API WEIR_MUST_CHECK int weir_types_watch(struct weir_types *types, int type,
-					      uint64_t high_bytes, uint64_t low_bytes,
-					      void (*call)(void *arg, int type, bool is_high,
-							   uint64_t used_bytes),
-					      void *arg);
+WEIR_API WEIR_MUST_CHECK int weir_types_watch(
+	struct weir_types *types, int type, uint64_t high_bytes, uint64_t low_bytes,
+	void (*call)(void *arg, int type, bool is_high, uint64_t used_bytes), void *arg);
 
 /**
  * weir_types_stats() - Read one kind's numbers.

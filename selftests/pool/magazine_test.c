@@ -384,8 +384,10 @@ static void *churn(void *arg)
 static int in_child(fixture *f)
 {
 	/* Touching the pages would start threads. */
-	struct weir_pool_opts opts = {
-		.size = sizeof(opts), .capacity_bytes = 8 * MIB, .flags = WEIR_POOL_LAZY};
+	struct weir_pool_opts opts = {.size = sizeof(opts),
+				      .capacity_bytes = 8 * MIB,
+				      .page_kinds = 1u << WEIR_PAGE_4K,
+				      .flags = WEIR_POOL_LAZY};
 	struct weir_pool *mine = NULL;
 	struct weir_span span;
 
