@@ -322,14 +322,14 @@ static int print_facts(const struct results *res)
 
 static void print_notes(const struct results *res)
 {
-	char text[WR_BENCH_TEXT];
+	char before[WR_BENCH_TEXT], rate[WR_BENCH_TEXT], pause[WR_BENCH_TEXT];
 
 	printf("\n");
-	if (res->compact.after.nr) {
-		printf("compact: %s %% before, ", wr_bench_text(text, &res->compact.before, 1));
-		printf("%s GB/s, ", wr_bench_text(text, &res->compact.gb_per_second, 1));
-		printf("longest pause %s us\n", wr_bench_text(text, &res->compact.pause_us, 1));
-	}
+	if (res->compact.after.nr)
+		wr_ui_say("compact: %s %% before, %s GB/s, longest pause %s us",
+			  wr_bench_text(before, &res->compact.before, 1),
+			  wr_bench_text(rate, &res->compact.gb_per_second, 1),
+			  wr_bench_text(pause, &res->compact.pause_us, 0));
 	if (res->loads.bytes)
 		printf("loads: pages %s, %.0f ns a load, %.0f ns in 4 KiB pages\n",
 		       weir_page_kind_name(res->loads.page_kind),
