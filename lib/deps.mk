@@ -17,3 +17,7 @@ deps_cache := base lock
 deps_load := base lock weights pool io
 deps_stream := base metrics knob weights pool io cache load
 deps_ctx := base metrics knob topo pool io load stream
+# Public headers of a module that has several.
+owner_metrics_sample := metrics
+owner_metrics_segment := metrics
+owner_metrics_system := metrics

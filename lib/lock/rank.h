@@ -36,6 +36,8 @@
 	X(IO_QUEUE,  WR_LOCK_NO_BLOCK,                       "requests on their way into an engine") \
 	X(TOPO,      WR_LOCK_MAY_BLOCK,                      "the machine's description while it is read") \
 	X(KNOB,      WR_LOCK_MAY_BLOCK,                      "names and bounds of knobs") \
+	X(METRICS_RUN, WR_LOCK_MAY_BLOCK,                    "a round of the collector") \
+	X(METRICS_DATA, WR_LOCK_NO_BLOCK,                    "samples, windows and rules of metrics") \
 	X(METRICS,   WR_LOCK_NO_BLOCK,                       "names of metrics and the threads' cells") \
 	X(LOG,       WR_LOCK_NO_BLOCK,                       "a message being put together")
 /* clang-format on */

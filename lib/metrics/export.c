@@ -1,202 +1,204 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * All metrics as text: OpenMetrics or JSON, in pieces to the caller's function, from a buffer on
- * the stack. Allocates nothing and holds no lock. In OpenMetrics a histogram has one bucket per
- * octave, which is what a scraper can carry; JSON has the quantiles instead.
+ * The walk of an export: family by family, in order of registration; of several views, the series
+ * of all that have the family. Allocates nothing; what it knows is on the stack. How one series
+ * looks is in export_text.c for Prometheus, and export_table.c for JSON and CSV.
  */
-#include <weir/metrics.h>
+#include "metrics/export.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/util.h"
 #include "metrics/registry.h"
+#include "metrics/sample.h"
 
-struct out {
-	int (*write)(void *arg, const char *text, size_t bytes);
-	void *arg;
-	int rc; /* what write returned to end it; nothing is written any more */
-	size_t used;
-	char buffer[4096];
-};
+const char *const wr_ring_names[3] = {"1s", "10s", "60s"};
 
-static void flush(struct out *out)
-{
-	if (out->rc == 0 && out->used > 0)
-		out->rc = out->write(out->arg, out->buffer, out->used);
-	out->used = 0;
-}
-
-static void put(struct out *out, const char *text, size_t bytes)
-{
-	while (bytes > 0) {
-		size_t part = wr_min(bytes, sizeof(out->buffer) - out->used);
-
-		memcpy(out->buffer + out->used, text, part);
-		out->used += part;
-		text += part;
-		bytes -= part;
-		if (out->used == sizeof(out->buffer))
-			flush(out);
-	}
-}
-
-static void put_text(struct out *out, const char *text)
-{
-	put(out, text, strlen(text));
-}
-
-/* For numbers and the like: at most 127 bytes. */
-static void put_format(struct out *out, const char *fmt, ...) WEIR_PRINTF(2, 3);
-static void put_format(struct out *out, const char *fmt, ...)
-{
-	char text[128];
-	va_list args;
-
-	va_start(args, fmt);
-	vsnprintf(text, sizeof(text), fmt, args);
-	va_end(args);
-	put_text(out, text);
-}
-
-/* Backslash, quote and newline, which are the same in both formats; JSON escapes the rest too. */
-static void put_escaped(struct out *out, const char *text, bool json)
-{
-	for (; *text != '\0'; text++) {
-		if (*text == '\\' || *text == '"')
-			put_format(out, "\\%c", *text);
-		else if (*text == '\n')
-			put_text(out, "\\n");
-		else if (json && (unsigned char)*text < 0x20)
-			put_format(out, "\\u%04x", (unsigned)(unsigned char)*text);
-		else
-			put(out, text, 1);
-	}
-}
-
-static const char *kind_name(int kind)
+const char *wr_kind_name(int kind)
 {
 	switch (kind) {
 	case WEIR_METRIC_COUNTER:
 		return "counter";
-	case WEIR_METRIC_GAUGE:
-		return "gauge";
-	default:
+	case WEIR_METRIC_HISTOGRAM:
 		return "histogram";
+	case WEIR_METRIC_SUMMARY:
+		return "summary";
+	default:
+		return "gauge";
 	}
 }
 
-struct walk {
-	struct weir_metrics *metrics;
-	struct out *out;
-	bool any;
-};
-
-/* From the buckets as read now, not from what the walk showed: the parts agree with each other. */
-static void openmetrics_buckets(struct walk *walk, const struct weir_metric *m)
+/* The family of this name, or NO_ID. */
+static uint32_t find_family(const struct wr_view *view, const char *name, struct weir_metric *ret)
 {
-	struct weir_histogram hist;
-	uint64_t seen = 0;
+	uint32_t nr = view->nr(view->source);
 
-	if (weir_metrics_read_histogram(walk->metrics, m->id, &hist) != 0)
-		return;
-	for (uint32_t row = 0; row < NR_ROWS && seen < hist.count; row++) {
-		for (uint32_t i = 0; i < ROW_BUCKETS; i++)
-			seen += hist.buckets[row * ROW_BUCKETS + i];
-		put_text(walk->out, m->name);
-		put_format(walk->out, "_bucket{le=\"%" PRIu64 ".0\"} %" PRIu64 "\n",
-			   weir_histogram_bound(row * ROW_BUCKETS + ROW_BUCKETS - 1), seen);
+	for (uint32_t id = 0; id < nr; id++) {
+		if (view->peek(view->source, id, ret) && ret->family == id &&
+		    strcmp(ret->name, name) == 0)
+			return id;
 	}
-	put_text(walk->out, m->name);
-	put_format(walk->out, "_bucket{le=\"+Inf\"} %" PRIu64 "\n", hist.count);
-	put_text(walk->out, m->name);
-	put_format(walk->out, "_count %" PRIu64 "\n", hist.count);
-	put_text(walk->out, m->name);
-	put_format(walk->out, "_sum %" PRIu64 "\n", hist.sum);
+	return NO_ID;
 }
 
-static void openmetrics_head(struct out *out, const char *what, const char *name, const char *text)
+static void write_series(struct wr_walk *walk, const struct wr_view *view, uint32_t family)
 {
-	put_text(out, "# ");
-	put_text(out, what);
-	put_text(out, " ");
-	put_text(out, name);
-	put_text(out, " ");
-	put_escaped(out, text, false);
-	put_text(out, "\n");
-}
+	struct weir_metric shown;
+	bool is_series;
 
-static int openmetrics_one(void *arg, const struct weir_metric *m)
-{
-	struct walk *walk = arg;
-
-	openmetrics_head(walk->out, "TYPE", m->name, kind_name(m->kind));
-	if (*m->unit != '\0')
-		openmetrics_head(walk->out, "UNIT", m->name, m->unit);
-	openmetrics_head(walk->out, "HELP", m->name, m->help);
-	if (m->kind == WEIR_METRIC_HISTOGRAM) {
-		openmetrics_buckets(walk, m);
-	} else {
-		put_text(walk->out, m->name);
-		put_text(walk->out, m->kind == WEIR_METRIC_COUNTER ? "_total" : "");
-		put_format(walk->out, " %" PRId64 "\n", m->value);
+	for (uint32_t id = family; id != NO_ID && walk->out->rc == 0;
+	     id = view->next(view->source, id)) {
+		if (!view->show(view->source, id, &shown, &is_series) || !is_series)
+			continue;
+		if (walk->format == WEIR_METRICS_JSON)
+			wr_export_json(walk, view, &shown);
+		else if (walk->format == WEIR_METRICS_CSV)
+			wr_export_csv(walk, view, &shown);
+		else
+			wr_export_text(walk, view, &shown);
 	}
-	return walk->out->rc;
 }
 
-static void json_field(struct out *out, const char *name, const char *text)
+static bool was_written(const struct wr_walk *walk, uint32_t view, const char *name)
 {
-	put_text(out, "\"");
-	put_text(out, name);
-	put_text(out, "\": \"");
-	put_escaped(out, text, true);
-	put_text(out, "\", ");
-}
+	struct weir_metric other;
 
-static int json_one(void *arg, const struct weir_metric *m)
-{
-	struct walk *walk = arg;
-	struct out *out = walk->out;
-
-	put_text(out, walk->any ? ",\n  {" : "\n  {");
-	walk->any = true;
-	json_field(out, "name", m->name);
-	json_field(out, "kind", kind_name(m->kind));
-	json_field(out, "unit", m->unit);
-	json_field(out, "help", m->help);
-	if (m->kind == WEIR_METRIC_HISTOGRAM) {
-		put_format(out, "\"count\": %" PRId64 ", \"sum\": %" PRIu64, m->value, m->sum);
-		put_format(out, ", \"p50\": %" PRIu64 ", \"p90\": %" PRIu64, m->p50, m->p90);
-		put_format(out, ", \"p99\": %" PRIu64 ", \"max\": %" PRIu64 "}", m->p99, m->max);
-	} else {
-		put_format(out, "\"value\": %" PRId64 "}", m->value);
+	for (uint32_t v = 0; v < view; v++) {
+		if (find_family(&walk->views[v], name, &other) != NO_ID)
+			return true;
 	}
-	return out->rc;
+	return false;
+}
+
+static void write_family(struct wr_walk *walk, uint32_t view, const struct weir_metric *family)
+{
+	struct weir_metric other;
+
+	walk->head = false;
+	write_series(walk, &walk->views[view], family->id);
+	for (uint32_t v = view + 1; v < walk->nr; v++) {
+		uint32_t id = find_family(&walk->views[v], family->name, &other);
+
+		if (id != NO_ID && other.kind == family->kind &&
+		    strcmp(other.unit, family->unit) == 0)
+			write_series(walk, &walk->views[v], id);
+	}
+}
+
+static void write_families(struct wr_walk *walk)
+{
+	struct weir_metric family;
+
+	for (uint32_t v = 0; v < walk->nr; v++) {
+		const struct wr_view *view = &walk->views[v];
+		uint32_t nr = view->nr(view->source);
+
+		for (uint32_t id = 0; id < nr && walk->out->rc == 0; id++) {
+			if (view->peek(view->source, id, &family) && family.family == id &&
+			    !was_written(walk, v, family.name))
+				write_family(walk, v, &family);
+		}
+	}
+}
+
+int wr_views_export(const struct wr_view *views, uint32_t nr, int format,
+		    int (*write)(void *arg, const char *text, size_t bytes), void *arg)
+{
+	struct wr_out out = {.write = write, .arg = arg};
+	struct wr_walk walk = {.views = views,
+			       .nr = nr,
+			       .out = &out,
+			       .format = format & ~WEIR_METRICS_WITH_HISTORY,
+			       .history = (format & WEIR_METRICS_WITH_HISTORY) != 0,
+			       .now_ms = wr_unix_ms()};
+	const char *begin = "", *end = "";
+
+	switch (format) {
+	case WEIR_METRICS_OPENMETRICS:
+		end = "# EOF\n";
+		break;
+	case WEIR_METRICS_PROMETHEUS:
+		break;
+	case WEIR_METRICS_JSON:
+	case WEIR_METRICS_JSON | WEIR_METRICS_WITH_HISTORY:
+		begin = "{\"metrics\": [";
+		end = "\n]}\n";
+		break;
+	case WEIR_METRICS_CSV:
+	case WEIR_METRICS_CSV | WEIR_METRICS_WITH_HISTORY:
+		begin = "name,labels,kind,unit,help,time,value,count,sum,p50,p90,p99,max\r\n";
+		break;
+	default:
+		return -EINVAL;
+	}
+	wr_out_text(&out, begin);
+	write_families(&walk);
+	wr_out_text(&out, end);
+	wr_out_flush(&out);
+	return out.rc;
+}
+
+static uint32_t registry_nr(void *source)
+{
+	struct weir_metrics *metrics = source;
+
+	/* A1: pairs with the release in link_locked(). */
+	return wr_load_acquire(&metrics->nr_metrics);
+}
+
+static bool registry_peek(void *source, uint32_t id, struct weir_metric *ret)
+{
+	struct entry *entry = wr_metrics_entry(source, id);
+
+	ret->id = id;
+	ret->family = entry->family;
+	ret->kind = entry->kind;
+	ret->name = entry->name;
+	ret->unit = entry->unit;
+	ret->help = entry->help;
+	return true;
+}
+
+static bool registry_show(void *source, uint32_t id, struct weir_metric *ret, bool *ret_is_series)
+{
+	struct entry *entry = wr_metrics_entry(source, id);
+
+	*ret_is_series = entry->labels == NULL;
+	if (*ret_is_series)
+		wr_metrics_show(source, entry, ret);
+	return true;
+}
+
+static uint32_t registry_next(void *source, uint32_t id)
+{
+	/* A4: pairs with the release in append_locked(). */
+	return wr_load_acquire(&wr_metrics_entry(source, id)->next);
+}
+
+static int registry_histogram(void *source, uint32_t id, struct weir_histogram *ret)
+{
+	return weir_metrics_read_histogram(source, id, ret);
+}
+
+static int registry_history(void *source, uint32_t id, int ring, uint32_t max,
+			    struct weir_point *ret)
+{
+	return weir_metrics_history(source, id, ring, max, ret);
 }
 
 int weir_metrics_export(struct weir_metrics *metrics, int format,
 			int (*write)(void *arg, const char *text, size_t bytes), void *arg)
 {
-	struct out out = {.write = write, .arg = arg};
-	struct walk walk = {.metrics = metrics, .out = &out};
-	int rc;
+	struct wr_view view = {
+		.source = metrics,
+		.nr = registry_nr,
+		.show = registry_show,
+		.peek = registry_peek,
+		.next = registry_next,
+		.histogram = registry_histogram,
+		.history = registry_history,
+	};
 
-	switch (format) {
-	case WEIR_METRICS_OPENMETRICS:
-		rc = weir_metrics_for_each(metrics, openmetrics_one, &walk);
-		put_text(&out, "# EOF\n");
-		break;
-	case WEIR_METRICS_JSON:
-		put_text(&out, "{\"metrics\": [");
-		rc = weir_metrics_for_each(metrics, json_one, &walk);
-		put_text(&out, "\n]}\n");
-		break;
-	default:
-		return -EINVAL;
-	}
-	flush(&out);
-	return rc != 0 ? rc : out.rc;
+	return wr_views_export(&view, 1, format, write, arg);
 }

@@ -7,6 +7,7 @@
 #include <weir/metrics.h>
 
 #include <errno.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/atomic.h"
@@ -29,23 +30,42 @@ int64_t wr_metrics_sum_cells(struct weir_metrics *metrics, uint32_t id)
 
 static void add_hist(const struct hist *hist, struct weir_histogram *ret)
 {
-	ret->sum += wr_load_relaxed(&hist->sum);
 	for (uint32_t r = 0; r < NR_ROWS; r++) {
 		/* A2: pairs with the release in make_row(). */
 		const struct row *row = wr_load_acquire(&hist->rows[r]);
 
-		for (uint32_t i = 0; row != NULL && i < ROW_BUCKETS; i++) {
-			uint64_t n = wr_load_relaxed(&row->buckets[i]);
-
-			ret->buckets[r * ROW_BUCKETS + i] += n;
-			ret->count += n;
-		}
+		if (row == NULL)
+			continue;
+		ret->sum += wr_load_relaxed(&row->sum);
+		for (uint32_t i = 0; i < ROW_BUCKETS; i++)
+			ret->buckets[r * ROW_BUCKETS + i] += wr_load_relaxed(&row->buckets[i]);
 	}
 }
 
-static void sum_histogram(struct weir_metrics *metrics, uint32_t id, struct weir_histogram *ret)
+void wr_baseline_subtract(struct baseline *baseline, struct weir_histogram *ret)
 {
+	uint64_t seq;
+
+	if (baseline == NULL)
+		return;
+	do {
+		/* A5: pairs with the releases in reset_histogram(). */
+		seq = wr_load_acquire(&baseline->seq);
+		ret->sum = 0 - wr_load_acquire(&baseline->sum);
+		for (uint32_t i = 0; i < WEIR_HISTOGRAM_BUCKETS; i++)
+			ret->buckets[i] = 0 - wr_load_acquire(&baseline->buckets[i]);
+	} while (seq % 2 != 0 || wr_load_relaxed(&baseline->seq) != seq);
+}
+
+/* What was counted since the last reset, of all time. */
+void wr_metrics_sum_histogram(struct weir_metrics *metrics, struct entry *entry,
+			      struct weir_histogram *ret)
+{
+	uint32_t id = entry->id;
+
 	memset(ret, 0, sizeof(*ret));
+	/* First: buckets read after what they held then cannot be below it. */
+	wr_baseline_subtract(wr_load_acquire(&entry->baseline), ret);
 	/* A3, A2: pair with the releases in metrics.c. */
 	for (struct shard *s = wr_load_acquire(&metrics->shards); s != NULL; s = s->next) {
 		struct hist_chunk *chunk = wr_load_acquire(&s->hist_chunks[id / CHUNK_CELLS]);
@@ -55,29 +75,53 @@ static void sum_histogram(struct weir_metrics *metrics, uint32_t id, struct weir
 		if (hist != NULL)
 			add_hist(hist, ret);
 	}
+	for (uint32_t i = 0; i < WEIR_HISTOGRAM_BUCKETS; i++)
+		ret->count += ret->buckets[i];
 }
 
 /* Two readers may finish in the other order than they read: a counter does not go back. */
 static void remember(struct entry *entry, int64_t value)
 {
-	int64_t last = wr_load_relaxed(&entry->last_sum);
+	_Atomic int64_t *where = &entry->live->last_sum;
+	int64_t last = wr_load_relaxed(where);
 
-	if (entry->kind == WEIR_METRIC_GAUGE) {
-		wr_store_relaxed(&entry->last_sum, value);
+	if (entry->kind == WEIR_METRIC_GAUGE || entry->kind == WEIR_METRIC_FLOAT) {
+		wr_store_relaxed(where, value);
 		return;
 	}
-	while (last < value && !wr_cas_relaxed(&entry->last_sum, &last, value))
+	while (last < value && !wr_cas_relaxed(where, &last, value))
 		;
 }
 
-static int64_t sum_value(struct weir_metrics *metrics, uint32_t id, struct entry *entry)
+/* The integer nearest to a FLOAT; what is out of range is the end of it. */
+static int64_t nearest(int64_t bits)
 {
+	double value = wr_float_of(bits);
+
+	if (!wr_is_available(bits))
+		return 0;
+	if (value >= 9223372036854775807.0)
+		return INT64_MAX;
+	return value <= -9223372036854775808.0 ? INT64_MIN : llround(value);
+}
+
+int64_t wr_metrics_value_of(struct weir_metrics *metrics, struct entry *entry)
+{
+	struct weir_histogram hist;
 	int64_t value;
 
-	if (entry->read != NULL)
+	if (wr_metrics_has_buckets(entry->kind)) {
+		wr_metrics_sum_histogram(metrics, entry, &hist);
+		value = (int64_t)hist.count;
+	} else if (entry->kind == WEIR_METRIC_FLOAT) {
+		value = nearest(wr_load_relaxed(&entry->live->base));
+	} else if (entry->read != NULL) {
 		value = entry->read(entry->arg);
-	else
-		value = wr_load_relaxed(&entry->base) + wr_metrics_sum_cells(metrics, id);
+	} else {
+		/* The base first: pairs with the exchange in weir_metrics_reset(). */
+		value = wr_load_acquire(&entry->live->base);
+		value += wr_metrics_sum_cells(metrics, entry->id);
+	}
 	remember(entry, value);
 	return value;
 }
@@ -85,17 +129,24 @@ static int64_t sum_value(struct weir_metrics *metrics, uint32_t id, struct entry
 int weir_metrics_read_sum(struct weir_metrics *metrics, uint32_t id, int64_t *ret)
 {
 	struct entry *entry = wr_metrics_entry(metrics, id);
-	struct weir_histogram hist;
 
 	if (entry == NULL)
 		return -ENOENT;
-	if (entry->kind != WEIR_METRIC_HISTOGRAM) {
-		*ret = sum_value(metrics, id, entry);
-		return 0;
-	}
-	sum_histogram(metrics, id, &hist);
-	remember(entry, (int64_t)hist.count);
-	*ret = (int64_t)hist.count;
+	*ret = wr_metrics_value_of(metrics, entry);
+	return 0;
+}
+
+int weir_metrics_read_float(struct weir_metrics *metrics, uint32_t id, double *ret)
+{
+	struct entry *entry = wr_metrics_entry(metrics, id);
+	int64_t bits;
+
+	if (entry == NULL || entry->kind != WEIR_METRIC_FLOAT || entry->labels != NULL)
+		return -ENOENT;
+	bits = wr_load_relaxed(&entry->live->base);
+	if (!wr_is_available(bits))
+		return -ENODATA;
+	*ret = wr_float_of(bits);
 	return 0;
 }
 
@@ -105,7 +156,7 @@ int weir_metrics_read_approx(struct weir_metrics *metrics, uint32_t id, int64_t 
 
 	if (entry == NULL)
 		return -ENOENT;
-	*ret = wr_load_relaxed(&entry->last_sum);
+	*ret = wr_load_relaxed(&entry->live->last_sum);
 	return 0;
 }
 
@@ -116,10 +167,22 @@ int weir_metrics_read_histogram(struct weir_metrics *metrics, uint32_t id,
 
 	if (entry == NULL)
 		return -ENOENT;
-	if (entry->kind != WEIR_METRIC_HISTOGRAM)
+	if (!wr_metrics_has_buckets(entry->kind))
 		return -EINVAL;
-	sum_histogram(metrics, id, ret);
+	wr_metrics_sum_histogram(metrics, entry, ret);
 	remember(entry, (int64_t)ret->count);
+	return 0;
+}
+
+int weir_metrics_read_window(struct weir_metrics *metrics, uint32_t id, struct weir_histogram *ret)
+{
+	struct entry *entry = wr_metrics_entry(metrics, id);
+
+	if (entry == NULL)
+		return -ENOENT;
+	if (entry->window == NULL)
+		return -EINVAL;
+	wr_window_read(metrics, entry, ret);
 	return 0;
 }
 
@@ -164,44 +227,76 @@ uint64_t weir_histogram_quantile(const struct weir_histogram *histogram, double 
 	return middle(bucket);
 }
 
-static void show_histogram(struct weir_metrics *metrics, struct weir_metric *shown)
+void wr_histogram_show(const struct weir_histogram *hist, uint64_t ret[4])
 {
-	struct weir_histogram hist;
 	uint32_t bucket = WEIR_HISTOGRAM_BUCKETS;
 
-	sum_histogram(metrics, shown->id, &hist);
-	shown->value = (int64_t)hist.count;
-	shown->sum = hist.sum;
-	shown->p50 = weir_histogram_quantile(&hist, 0.5);
-	shown->p90 = weir_histogram_quantile(&hist, 0.9);
-	shown->p99 = weir_histogram_quantile(&hist, 0.99);
-	while (bucket > 0 && hist.buckets[bucket - 1] == 0)
+	ret[0] = weir_histogram_quantile(hist, 0.5);
+	ret[1] = weir_histogram_quantile(hist, 0.9);
+	ret[2] = weir_histogram_quantile(hist, 0.99);
+	while (bucket > 0 && hist->buckets[bucket - 1] == 0)
 		bucket--;
-	if (bucket > 0)
-		shown->max = weir_histogram_bound(bucket - 1);
+	ret[3] = bucket > 0 ? weir_histogram_bound(bucket - 1) : 0;
+}
+
+static void show_buckets(struct weir_metrics *metrics, struct entry *entry, struct weir_metric *ret)
+{
+	struct weir_histogram hist;
+	uint64_t parts[4];
+
+	wr_metrics_sum_histogram(metrics, entry, &hist);
+	remember(entry, (int64_t)hist.count);
+	ret->value = (int64_t)hist.count;
+	ret->sum = hist.sum;
+	if (entry->window != NULL)
+		wr_window_read(metrics, entry, &hist);
+	wr_histogram_show(&hist, parts);
+	for (uint32_t i = 0; entry->window != NULL && i < wr_array_size(parts); i++)
+		wr_store_relaxed(&entry->live->window[i], parts[i]);
+	ret->p50 = parts[0];
+	ret->p90 = parts[1];
+	ret->p99 = parts[2];
+	ret->max = parts[3];
+}
+
+void wr_metrics_show(struct weir_metrics *metrics, struct entry *entry, struct weir_metric *ret)
+{
+	int64_t bits;
+
+	*ret = (struct weir_metric){
+		.id = entry->id,
+		.kind = entry->kind,
+		.name = entry->name,
+		.unit = entry->unit,
+		.help = entry->help,
+		.labels = entry->text,
+		.family = entry->family,
+		.available = true,
+	};
+	if (wr_metrics_has_buckets(entry->kind))
+		show_buckets(metrics, entry, ret);
+	else
+		ret->value = wr_metrics_value_of(metrics, entry);
+	ret->number = (double)ret->value;
+	if (entry->kind == WEIR_METRIC_FLOAT) {
+		bits = wr_load_relaxed(&entry->live->base);
+		ret->available = wr_is_available(bits);
+		ret->number = ret->available ? wr_float_of(bits) : 0;
+		ret->value = nearest(bits);
+	}
 }
 
 int weir_metrics_for_each(struct weir_metrics *metrics,
 			  int (*fn)(void *arg, const struct weir_metric *metric), void *arg)
 {
+	struct weir_metric shown;
 	struct entry *entry;
 	int rc = 0;
 
 	for (uint32_t id = 0; rc == 0 && (entry = wr_metrics_entry(metrics, id)) != NULL; id++) {
-		struct weir_metric shown = {
-			.id = id,
-			.kind = entry->kind,
-			.name = entry->name,
-			.unit = entry->unit,
-			.help = entry->help,
-		};
-
-		if (entry->kind == WEIR_METRIC_HISTOGRAM) {
-			show_histogram(metrics, &shown);
-			remember(entry, shown.value);
-		} else {
-			shown.value = sum_value(metrics, id, entry);
-		}
+		if (entry->labels != NULL)
+			continue;
+		wr_metrics_show(metrics, entry, &shown);
 		rc = fn(arg, &shown);
 	}
 	return rc;

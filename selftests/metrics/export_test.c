@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: MIT */
-/* The texts that leave: OpenMetrics line by line, JSON, escapes, a writer that has had enough. */
+/* The texts that leave: OpenMetrics line by line, JSON, CSV, escapes, a writer that has had enough. */
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+#include <jansson.h>
 
 #include "kselftest_harness.h"
 
-#include <weir/metrics.h>
+#include <weir/metrics_sample.h>
+#include <weir/metrics_system.h>
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "metrics/set.h"
 
 struct text {
 	size_t used;
@@ -68,14 +74,14 @@ TEST_F(export, openmetrics_is_exactly_this)
 				       "# UNIT weir_used_bytes bytes\n"
 				       "# HELP weir_used_bytes Now\\nused\n"
 				       "weir_used_bytes -4\n"
-				       "# TYPE weir_wait_ns histogram\n"
-				       "# UNIT weir_wait_ns ns\n"
-				       "# HELP weir_wait_ns Waits\n"
-				       "weir_wait_ns_bucket{le=\"31.0\"} 1\n"
-				       "weir_wait_ns_bucket{le=\"63.0\"} 3\n"
-				       "weir_wait_ns_bucket{le=\"+Inf\"} 3\n"
-				       "weir_wait_ns_count 3\n"
-				       "weir_wait_ns_sum 88\n"
+				       "# TYPE weir_wait_seconds histogram\n"
+				       "# UNIT weir_wait_seconds seconds\n"
+				       "# HELP weir_wait_seconds Waits\n"
+				       "weir_wait_seconds_bucket{le=\"0.000000031\"} 1\n"
+				       "weir_wait_seconds_bucket{le=\"0.000000063\"} 3\n"
+				       "weir_wait_seconds_bucket{le=\"+Inf\"} 3\n"
+				       "weir_wait_seconds_count 3\n"
+				       "weir_wait_seconds_sum 0.000000088\n"
 				       "# EOF\n");
 }
 
@@ -119,7 +125,144 @@ TEST_F(export, a_writer_that_fails_ends_it_with_its_code)
 	self->text.end_at = 1;
 	EXPECT_EQ(weir_metrics_export(self->m, WEIR_METRICS_JSON, keep, &self->text), -EIO);
 	EXPECT_EQ(self->text.calls, 1);
-	EXPECT_EQ(weir_metrics_export(self->m, 3, keep, &self->text), -EINVAL);
+	EXPECT_EQ(weir_metrics_export(self->m, 99, keep, &self->text), -EINVAL);
+}
+
+/* A family with two series, a family of nothing, a FLOAT that is set and one that is not, a summary. */
+static void add_more(struct weir_metrics *m)
+{
+	struct weir_metric_desc r = {WEIR_METRIC_COUNTER, "weir_waits_ns", "ns", "Waits"};
+	struct weir_metric_desc f = {WEIR_METRIC_FLOAT, "weir_heat_celsius", "celsius", "Heat"};
+	struct weir_metric_desc s = {WEIR_METRIC_SUMMARY, "weir_pass_ns", "ns", "Passes"};
+	static const char *const names[] = {"node"};
+	const char *zero[] = {"a\"b\\c\nd\te"}, *one[] = {"1"};
+	uint32_t family, id;
+
+	if (weir_metrics_register_labels(m, &r, names, 1, 0, &family) != 0 ||
+	    weir_metrics_series(m, family, zero, &id) != 0)
+		abort();
+	weir_metrics_add(m, id, 1500000000);
+	if (weir_metrics_register(m, &f, &id) != 0 || weir_metrics_set_float(m, id, 45.25) != 0)
+		abort();
+	f.name = "weir_cold_celsius";
+	if (weir_metrics_register(m, &f, &id) != 0 || weir_metrics_register(m, &s, &id) != 0)
+		abort();
+	weir_metrics_observe(m, id, 50);
+	/* Registered last, shown with its family. */
+	if (weir_metrics_series(m, family, one, &id) != 0)
+		abort();
+	weir_metrics_add(m, id, 2);
+	r.name = "weir_empty_ns";
+	if (weir_metrics_register_labels(m, &r, names, 1, 0, &family) != 0)
+		abort();
+}
+
+TEST_F(export, families_stand_together_with_their_labels_escaped)
+{
+	static struct weir_metrics *m;
+
+	ASSERT_EQ(weir_metrics_open(&m), 0);
+	add_more(m);
+	ASSERT_EQ(weir_metrics_export(m, WEIR_METRICS_PROMETHEUS, keep, &self->text), 0);
+	EXPECT_STREQ(self->text.bytes, "# TYPE weir_waits_seconds_total counter\n"
+				       "# HELP weir_waits_seconds_total Waits\n"
+				       "weir_waits_seconds_total{node=\"a\\\"b\\\\c\\nd\te\"} 1.5\n"
+				       "weir_waits_seconds_total{node=\"1\"} 0.000000002\n"
+				       "# TYPE weir_heat_celsius gauge\n"
+				       "# HELP weir_heat_celsius Heat\n"
+				       "weir_heat_celsius 45.25\n"
+				       "# TYPE weir_pass_seconds summary\n"
+				       "# HELP weir_pass_seconds Passes\n"
+				       "weir_pass_seconds{quantile=\"0.5\"} 0.00000005\n"
+				       "weir_pass_seconds{quantile=\"0.9\"} 0.00000005\n"
+				       "weir_pass_seconds{quantile=\"0.99\"} 0.00000005\n"
+				       "weir_pass_seconds_count 1\n"
+				       "weir_pass_seconds_sum 0.00000005\n");
+	weir_metrics_close(m);
+}
+
+TEST_F(export, json_reads_back_with_labels_null_and_history)
+{
+	struct weir_metrics *m;
+	json_t *root, *list, *one;
+
+	ASSERT_EQ(weir_metrics_open(&m), 0);
+	add_more(m);
+	weir_collector_round(m);
+	ASSERT_EQ(weir_metrics_export(m, WEIR_METRICS_JSON | WEIR_METRICS_WITH_HISTORY, keep,
+				      &self->text),
+		  0);
+	root = json_loads(self->text.bytes, JSON_REJECT_DUPLICATES, NULL);
+	ASSERT_NE(root, NULL);
+	list = json_object_get(root, "metrics");
+	ASSERT_EQ(json_array_size(list), 5u);
+	one = json_array_get(list, 0);
+	EXPECT_STREQ(json_string_value(json_object_get(json_object_get(one, "labels"), "node")),
+		     "a\"b\\c\nd\te");
+	EXPECT_EQ(json_integer_value(json_object_get(one, "value")), 1500000000);
+	one = json_array_get(list, 2);
+	EXPECT_EQ(json_real_value(json_object_get(one, "value")), 45.25);
+	one = json_object_get(json_object_get(one, "history"), "10s");
+	ASSERT_EQ(json_array_size(one), 1u);
+	EXPECT_EQ(json_real_value(json_array_get(json_array_get(one, 0), 1)), 45.25);
+	one = json_array_get(list, 3);
+	EXPECT_TRUE(json_is_null(json_object_get(one, "value")));
+	json_decref(root);
+	weir_metrics_close(m);
+}
+
+TEST_F(export, csv_has_a_line_per_series_and_per_point)
+{
+	struct weir_metrics *m;
+	int lines = 0;
+
+	ASSERT_EQ(weir_metrics_open(&m), 0);
+	add_more(m);
+	weir_collector_round(m);
+	ASSERT_EQ(weir_metrics_export(m, WEIR_METRICS_CSV, keep, &self->text), 0);
+	EXPECT_EQ(
+		strncmp(self->text.bytes,
+			"name,labels,kind,unit,help,time,value,count,sum,p50,p90,p99,max\r\n"
+			"weir_waits_ns,\"node=\"\"a\\\"\"b\\\\c\\nd\te\"\"\",counter,ns,\"Waits\",",
+			strlen("name,labels,kind,unit,help,time,value,count,sum,p50,p90,p99,max\r\n"
+			       "weir_waits_ns,\"node=\"\"a\\\"\"b\\\\c\\nd\te\"\"\",counter,ns,"
+			       "\"Waits\",")),
+		0);
+	EXPECT_NE(strstr(self->text.bytes, ",,1,50,50,50,50,50\r\n"), NULL);
+	EXPECT_NE(strstr(self->text.bytes, ",45.25,,,,,,\r\n"), NULL);
+	for (char *c = self->text.bytes; *c != '\0'; c++)
+		lines += *c == '\r';
+	EXPECT_EQ(lines, 6);
+	self->text.used = 0;
+	ASSERT_EQ(weir_metrics_export(m, WEIR_METRICS_CSV | WEIR_METRICS_WITH_HISTORY, keep,
+				      &self->text),
+		  0);
+	lines = 0;
+	for (char *c = self->text.bytes; *c != '\0'; c++)
+		lines += *c == '\r';
+	EXPECT_EQ(lines, 6 + 5 * 3);
+	weir_metrics_close(m);
+}
+
+TEST_F(export, promtool_accepts_it)
+{
+	struct weir_metrics *m;
+	FILE *promtool;
+
+	if (system("command -v promtool >/dev/null 2>&1") != 0)
+		SKIP(return, "promtool is not installed");
+	ASSERT_EQ(weir_metrics_open(&m), 0);
+	add_more(m);
+	ASSERT_EQ(wr_metrics_watch_locks(m), 0);
+	ASSERT_EQ(weir_collector_start(m, NULL, NULL), 0);
+	weir_collector_round(m);
+	weir_collector_stop(m);
+	ASSERT_EQ(weir_metrics_export(m, WEIR_METRICS_PROMETHEUS, keep, &self->text), 0);
+	promtool = popen("promtool check metrics", "w");
+	ASSERT_NE(promtool, NULL);
+	ASSERT_EQ(fwrite(self->text.bytes, 1, self->text.used, promtool), self->text.used);
+	EXPECT_EQ(pclose(promtool), 0);
+	weir_metrics_close(m);
 }
 
 TEST_F(export, nothing_is_allocated)

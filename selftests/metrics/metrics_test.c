@@ -189,7 +189,7 @@ TEST_F(metrics, names_against_the_rules_are_refused)
 		{WEIR_METRIC_COUNTER, "reads", NULL, ""},
 		{WEIR_METRIC_COUNTER, "reads", "", NULL},
 		{0, "reads", "", ""},
-		{4, "reads", "", ""},
+		{6, "reads", "", ""},
 	};
 	uint32_t id = 77;
 
