@@ -18,6 +18,9 @@
 #include <weir/load.h>
 #include <weir/log.h>
 #include <weir/metrics.h>
+#include <weir/metrics_sample.h>
+#include <weir/metrics_segment.h>
+#include <weir/metrics_system.h>
 #include <weir/pool.h>
 #include <weir/stream.h>
 #include <weir/topo.h>
@@ -31,6 +34,12 @@ struct weir;
 
 /* Leave the engine's thread on any CPU instead of pinning it by the topology's plan. */
 #define WEIR_OPEN_NO_PIN (1u << 0)
+
+/*
+ * Keep the metrics to this process: no segment for `weir top` and `weir exporter` to read, and
+ * no collector. Without this flag they are there where the system allows it.
+ */
+#define WEIR_OPEN_PRIVATE (1u << 1)
 
 /**
  * struct weir_opts - How to open a context. Zero means the default.
@@ -66,7 +75,7 @@ struct weir_opts {
  * @err:  On failure: what failed and what to do. May be NULL.
  *
  * Context: Any thread. May block: touching the memory takes its time, see
- *          weir_pool_open(). Starts the engine's thread(s).
+ *          weir_pool_open(). Starts the engine's thread(s) and the metrics' collector.
  * Owner:   The caller, until weir_close().
  * Return:  0, and the codes of weir_pool_open(), weir_io_open() and weir_topo_open().
  * Since:   0.1

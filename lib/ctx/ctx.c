@@ -63,9 +63,32 @@ static int introduce_pool_to_io(struct weir *weir, struct weir_error *err)
 	return 0;
 }
 
-static int open_numbers(struct weir *weir, struct weir_error *err)
+/* A host that cannot be watched from outside runs all the same. */
+static int open_metrics(struct weir *weir, const struct weir_opts *opts)
 {
-	int rc = weir_metrics_open(&weir->metrics);
+	struct weir_metrics_opts metrics_opts = {.size = sizeof(metrics_opts),
+						 .flags = WEIR_METRICS_SHARED};
+	struct weir_error err;
+
+	if (opts->flags & WEIR_OPEN_PRIVATE)
+		return weir_metrics_open(&weir->metrics);
+	if (!weir_metrics_open_opts(&metrics_opts, &weir->metrics, &err))
+		return 0;
+	wr_log(WEIR_LOG_WARN, "ctx", "%s: %s", err.file, err.message);
+	return weir_metrics_open(&weir->metrics);
+}
+
+static void start_collector(struct weir *weir, const struct weir_opts *opts)
+{
+	struct weir_error err;
+
+	if (!(opts->flags & WEIR_OPEN_PRIVATE) && weir_collector_start(weir->metrics, NULL, &err))
+		wr_log(WEIR_LOG_WARN, "ctx", "%s", err.message);
+}
+
+static int open_numbers(struct weir *weir, const struct weir_opts *opts, struct weir_error *err)
+{
+	int rc = open_metrics(weir, opts);
 
 	if (!rc)
 		rc = weir_knobs_open(&weir->knobs);
@@ -83,7 +106,7 @@ int weir_open(const struct weir_opts *opts_arg, struct weir **ret, struct weir_e
 	int rc;
 
 	rc = wr_opts_copy(&opts, sizeof(opts), opts_arg);
-	if (!rc && (!opts.budget_bytes || (opts.flags & ~WEIR_OPEN_NO_PIN)))
+	if (!rc && (!opts.budget_bytes || (opts.flags & ~(WEIR_OPEN_NO_PIN | WEIR_OPEN_PRIVATE))))
 		rc = -EINVAL;
 	if (rc)
 		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE,
@@ -101,12 +124,14 @@ int weir_open(const struct weir_opts *opts_arg, struct weir **ret, struct weir_e
 	if (!rc)
 		rc = introduce_pool_to_io(weir, err);
 	if (!rc)
-		rc = open_numbers(weir, err);
-	if (rc)
+		rc = open_numbers(weir, &opts, err);
+	if (rc) {
 		weir_close(weir);
-	else
-		*ret = weir;
-	return rc;
+		return rc;
+	}
+	start_collector(weir, &opts);
+	*ret = weir;
+	return 0;
 }
 
 void weir_close(struct weir *weir)
