@@ -20,6 +20,7 @@
 /* clang-format off */
 #define WR_LOCK_RANKS(X) \
 	X(WEIR,      WR_LOCK_MAY_BLOCK,                      "opening and closing of whole objects") \
+	X(METRICS_RUN, WR_LOCK_MAY_BLOCK,                    "a round of the collector, which asks all others") \
 	X(STREAM,    WR_LOCK_MAY_BLOCK,                      "position and window of a stream") \
 	X(LOAD,      WR_LOCK_MAY_BLOCK,                      "progress of a load") \
 	X(CACHE,     WR_LOCK_NO_BLOCK | WR_LOCK_BY_ADDRESS,  "entries of one cache shard") \
@@ -36,7 +37,6 @@
 	X(IO_QUEUE,  WR_LOCK_NO_BLOCK,                       "requests on their way into an engine") \
 	X(TOPO,      WR_LOCK_MAY_BLOCK,                      "the machine's description while it is read") \
 	X(KNOB,      WR_LOCK_MAY_BLOCK,                      "names and bounds of knobs") \
-	X(METRICS_RUN, WR_LOCK_MAY_BLOCK,                    "a round of the collector") \
 	X(METRICS_DATA, WR_LOCK_NO_BLOCK,                    "samples, windows and rules of metrics") \
 	X(METRICS,   WR_LOCK_NO_BLOCK,                       "names of metrics and the threads' cells") \
 	X(LOG,       WR_LOCK_NO_BLOCK,                       "a message being put together")

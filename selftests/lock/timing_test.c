@@ -216,7 +216,8 @@ TEST_F(timing, a_sample_stands_for_the_takes_it_was_chosen_from)
 	EXPECT_LT(inner.acquisitions, ROUNDS * 1.05);
 	EXPECT_EQ(outer.sampled * EVERY + outer.contended, outer.acquisitions);
 	EXPECT_EQ(sum(outer.hold_log2_ns), outer.sampled + outer.contended);
-	EXPECT_GT(outer.hold_all_ns, inner.hold_all_ns);
+	/* What all holds took is more than what the timed ones did, whatever the machine was at. */
+	EXPECT_GT(outer.hold_all_ns, outer.hold_ns);
 }
 
 TEST_F(timing, a_lower_rate_is_seen_by_locks_that_were_counting_down)
