@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <weir/pool_malloc.h>
+
 #include "bench_pool.h"
 
 FIXTURE(arms)
@@ -45,8 +47,11 @@ FIXTURE_SETUP(arms)
 	memset(self->arms, 0, sizeof(self->arms));
 	ASSERT_EQ(0, weir_pool_open(&opts, &weir->pool, NULL));
 	weir->is_there = true;
+	weir->form = WR_PB_SPANS;
 	weir->take = weir_pool_alloc;
 	weir->give = weir_pool_free;
+	weir->pool_alloc = weir_pool_malloc;
+	weir->pool_release = weir_pool_ptr_free;
 	libc->is_there = true;
 	libc->alloc = give_the_same;
 	libc->release = take_back;
@@ -89,13 +94,16 @@ TEST_F(arms, pairs_are_timed_for_those_who_are_there_and_given_back)
 
 TEST_F(arms, blocks_of_threads_are_given_back)
 {
+	struct wr_pb_arm *weir = &self->arms[WR_PB_WEIR];
 	double ns = 0;
 
-	for (int way = WR_PB_ONE; way <= WR_PB_FLOW; way++) {
-		ASSERT_EQ(0, wr_pb_threads(&self->arms[WR_PB_WEIR], WR_PB_64K, (enum wr_pb_way)way,
-					   &ns));
-		EXPECT_TRUE(isnan(ns) || ns > 0);
-		EXPECT_EQ(0u, nr_live(&self->arms[WR_PB_WEIR]));
+	for (int form = WR_PB_SPANS; form <= WR_PB_POOL_POINTERS; form++) {
+		weir->form = (enum wr_pb_form)form;
+		for (int way = WR_PB_ONE; way <= WR_PB_FLOW; way++) {
+			ASSERT_EQ(0, wr_pb_threads(weir, WR_PB_64K, (enum wr_pb_way)way, &ns));
+			EXPECT_TRUE(isnan(ns) || ns > 0);
+			EXPECT_EQ(0u, nr_live(weir));
+		}
 	}
 }
 

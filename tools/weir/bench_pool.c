@@ -18,8 +18,9 @@
 #define TENSOR_ROUNDS 1000
 #define COMPACT_BYTES ((size_t)1 << 30)
 
-/* Bars: nanoseconds of weir in @way / those of @versus in @base_way, at most @bar. */
+/* Bars: nanoseconds of @who in @way / those of @versus in @base_way, at most @bar. */
 struct claim {
+	enum wr_pb_who who;
 	enum wr_pb_way way;
 	enum wr_pb_size size;
 	enum wr_pb_who versus;
@@ -27,41 +28,45 @@ struct claim {
 	double bar; /* 0: none, only shown */
 };
 
-#define NULL_CLAIMS(way)                                                           \
-	{way, WR_PB_4K, WR_PB_NULL, way, 0}, {way, WR_PB_64K, WR_PB_NULL, way, 0}, \
-		{way, WR_PB_1M, WR_PB_NULL, way, 0},                               \
-	{                                                                          \
-		way, WR_PB_MIX, WR_PB_NULL, way, 0                                 \
-	}
-#define TWO_CLAIM(size)                                     \
-	{                                                   \
-		WR_PB_TWO, size, WR_PB_WEIR, WR_PB_ONE, 1.3 \
-	}
-#define FLOW_CLAIMS(size)                                         \
-	{WR_PB_FLOW, size, WR_PB_TCMALLOC, WR_PB_FLOW, 0.5},      \
-	{                                                         \
-		WR_PB_FLOW, size, WR_PB_JEMALLOC, WR_PB_FLOW, 0.3 \
-	}
+/* clang-format off */
+#define SAME_WAY(who, way, size, versus, bar) \
+	{WR_PB_##who, WR_PB_##way, WR_PB_##size, WR_PB_##versus, WR_PB_##way, bar}
+#define TWO_AS_ONE(size) {WR_PB_WEIR, WR_PB_TWO, WR_PB_##size, WR_PB_WEIR, WR_PB_ONE, 1.3}
 
 static const struct claim claims[] = {
-	{WR_PB_PAIR, WR_PB_4K, WR_PB_TCMALLOC, WR_PB_PAIR, 1.0},
-	{WR_PB_PAIR, WR_PB_64K, WR_PB_TCMALLOC, WR_PB_PAIR, 1.0},
-	{WR_PB_PAIR, WR_PB_1M, WR_PB_TCMALLOC, WR_PB_PAIR, 0.25},
-	{WR_PB_PAIR, WR_PB_1M, WR_PB_MIMALLOC, WR_PB_PAIR, 0.06},
-	{WR_PB_PAIR, WR_PB_1M, WR_PB_JEMALLOC, WR_PB_PAIR, 0.06},
-	{WR_PB_PAIR, WR_PB_MIX, WR_PB_MIMALLOC, WR_PB_PAIR, 0.6},
-	{WR_PB_PAIR, WR_PB_MIX, WR_PB_TCMALLOC, WR_PB_PAIR, 1.2},
-	TWO_CLAIM(WR_PB_4K),
-	TWO_CLAIM(WR_PB_64K),
-	TWO_CLAIM(WR_PB_1M),
-	TWO_CLAIM(WR_PB_MIX),
-	FLOW_CLAIMS(WR_PB_4K),
-	FLOW_CLAIMS(WR_PB_64K),
-	FLOW_CLAIMS(WR_PB_1M),
-	FLOW_CLAIMS(WR_PB_MIX),
-	NULL_CLAIMS(WR_PB_PAIR),
-	NULL_CLAIMS(WR_PB_FLOW),
+	SAME_WAY(WEIR, PAIR, 4K, TCMALLOC, 1.0),
+	SAME_WAY(FRONT, PAIR, 4K, TCMALLOC, 1.0),
+	SAME_WAY(WEIR, PAIR, 64K, TCMALLOC, 1.0),
+	SAME_WAY(FRONT, PAIR, 64K, TCMALLOC, 1.0),
+	SAME_WAY(WEIR, PAIR, 1M, TCMALLOC, 0.25),
+	SAME_WAY(WEIR, PAIR, 1M, MIMALLOC, 0.06),
+	SAME_WAY(WEIR, PAIR, 1M, JEMALLOC, 0.06),
+	SAME_WAY(WEIR, PAIR, MIX, MIMALLOC, 0.6),
+	SAME_WAY(WEIR, PAIR, MIX, TCMALLOC, 1.2),
+	TWO_AS_ONE(4K),
+	TWO_AS_ONE(64K),
+	TWO_AS_ONE(1M),
+	TWO_AS_ONE(MIX),
+	SAME_WAY(WEIR, FLOW, 4K, TCMALLOC, 0.5),
+	SAME_WAY(WEIR, FLOW, 4K, JEMALLOC, 0.3),
+	SAME_WAY(WEIR, FLOW, 64K, TCMALLOC, 0.5),
+	SAME_WAY(WEIR, FLOW, 64K, JEMALLOC, 0.3),
+	SAME_WAY(WEIR, FLOW, 1M, TCMALLOC, 0.5),
+	SAME_WAY(WEIR, FLOW, 1M, JEMALLOC, 0.3),
+	SAME_WAY(WEIR, FLOW, MIX, TCMALLOC, 0.5),
+	SAME_WAY(WEIR, FLOW, MIX, JEMALLOC, 0.3),
+	SAME_WAY(WEIR, PAIR, 4K, NULL, 0),
+	SAME_WAY(WEIR, PAIR, 64K, NULL, 0),
+	SAME_WAY(WEIR, PAIR, 1M, NULL, 0),
+	SAME_WAY(WEIR, PAIR, MIX, NULL, 0),
+	SAME_WAY(WEIR, TWO, 4K, NULL, 0),
+	SAME_WAY(WEIR, TWO, MIX, NULL, 0),
+	SAME_WAY(WEIR, FLOW, 4K, NULL, 0),
+	SAME_WAY(WEIR, FLOW, 64K, NULL, 0),
+	SAME_WAY(WEIR, FLOW, 1M, NULL, 0),
+	SAME_WAY(WEIR, FLOW, MIX, NULL, 0),
 };
+/* clang-format on */
 #define NR_CLAIMS (sizeof(claims) / sizeof(claims[0]))
 
 struct results {
@@ -105,7 +110,7 @@ static void keep(struct results *res, enum wr_pb_size size, double now[WR_PB_WAY
 				wr_bench_add(&res->ns[way][size][i], now[way][i]);
 	for (size_t c = 0; c < NR_CLAIMS; c++) {
 		const struct claim *cl = &claims[c];
-		double ratio = now[cl->way][WR_PB_WEIR] / now[cl->base_way][cl->versus];
+		double ratio = now[cl->way][cl->who] / now[cl->base_way][cl->versus];
 
 		if (cl->size == size && !isnan(ratio))
 			wr_bench_add(&res->ratio[c], ratio);
@@ -227,8 +232,8 @@ static int print_ns(const struct results *res)
 {
 	static const struct wr_ui_column columns[] = {
 		{"ns a block", WR_UI_LEFT}, {"weir", WR_UI_RIGHT},     {"again", WR_UI_RIGHT},
-		{"tcmalloc", WR_UI_RIGHT},  {"mimalloc", WR_UI_RIGHT}, {"jemalloc", WR_UI_RIGHT},
-		{"tbb", WR_UI_RIGHT},	    {"glibc", WR_UI_RIGHT}};
+		{"front", WR_UI_RIGHT},	    {"tcmalloc", WR_UI_RIGHT}, {"mimalloc", WR_UI_RIGHT},
+		{"jemalloc", WR_UI_RIGHT},  {"tbb", WR_UI_RIGHT},      {"glibc", WR_UI_RIGHT}};
 	struct wr_ui_table *t = wr_ui_table_open(columns, sizeof(columns) / sizeof(columns[0]));
 	int rc;
 
@@ -256,7 +261,8 @@ static void print_claim(struct wr_ui_table *t, const struct results *res, size_t
 	const struct claim *cl = &claims[c];
 	char text[WR_BENCH_TEXT];
 
-	wr_ui_table_cell(t, "%s, %s", wr_pb_way_name(cl->way), wr_pb_size_name(cl->size));
+	wr_ui_table_cell(t, "%s, %s%s", wr_pb_way_name(cl->way), wr_pb_size_name(cl->size),
+			 cl->who == WR_PB_FRONT ? ", front" : "");
 	if (cl->base_way == cl->way)
 		wr_ui_table_cell(t, "%s", res->arms[cl->versus].name);
 	else
@@ -384,12 +390,13 @@ static json_t *json_claims(const struct results *res)
 		const struct claim *cl = &claims[c];
 
 		json_array_append_new(
-			root, json_pack("{s:s, s:s, s:s, s:s, s:o, s:o}", "way",
-					wr_pb_way_name(cl->way), "size", wr_pb_size_name(cl->size),
-					"against", res->arms[cl->versus].name, "against_way",
-					wr_pb_way_name(cl->base_way), "ratio",
-					wr_bench_json(&res->ratio[c]), "bar",
-					cl->bar > 0 ? json_real(cl->bar) : json_null()));
+			root,
+			json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:o}", "arm",
+				  res->arms[cl->who].name, "way", wr_pb_way_name(cl->way), "size",
+				  wr_pb_size_name(cl->size), "against", res->arms[cl->versus].name,
+				  "against_way", wr_pb_way_name(cl->base_way), "ratio",
+				  wr_bench_json(&res->ratio[c]), "bar",
+				  cl->bar > 0 ? json_real(cl->bar) : json_null()));
 	}
 	json_array_append_new(root, json_pack("{s:s, s:o, s:s, s:o, s:f}", "way", "loads", "bytes",
 					      wr_ui_json_u64(res->loads.bytes), "pages",

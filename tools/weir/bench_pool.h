@@ -21,7 +21,8 @@
 
 enum wr_pb_who {
 	WR_PB_WEIR,
-	WR_PB_NULL, /* weir once more, in a pool of its own: what the noise is */
+	WR_PB_NULL,  /* weir once more, in a pool of its own: what the noise is */
+	WR_PB_FRONT, /* weir, blocks named by pointers as the peers' are */
 	WR_PB_TCMALLOC,
 	WR_PB_MIMALLOC,
 	WR_PB_JEMALLOC,
@@ -30,12 +31,20 @@ enum wr_pb_who {
 	WR_PB_ARMS,
 };
 
+/* How an arm names its blocks. */
+enum wr_pb_form { WR_PB_MALLOC, WR_PB_SPANS, WR_PB_POOL_POINTERS };
+
 /**
  * struct wr_pb_arm - One allocator.
  * @name:    For tables.
  * @is_there: It takes part; else @note says why not.
  * @note:    File and version.
- * @pool:    Of weir, else NULL; then @take and @give are used instead of the next two.
+ * @pool:    Of weir, else NULL.
+ * @form:    Which of the pairs below is used.
+ * @take:    Spans.
+ * @give:    Spans.
+ * @pool_alloc:   Pointers from the pool.
+ * @pool_release: Pointers from the pool.
  * @alloc:   As malloc().
  * @release: As free().
  */
@@ -44,8 +53,11 @@ struct wr_pb_arm {
 	bool is_there;
 	char note[96];
 	struct weir_pool *pool;
+	enum wr_pb_form form;
 	int (*take)(struct weir_pool *pool, size_t bytes, int node, struct weir_span *ret);
 	int (*give)(struct weir_pool *pool, struct weir_span span);
+	void *(*pool_alloc)(struct weir_pool *pool, size_t bytes);
+	int (*pool_release)(struct weir_pool *pool, void *p);
 	void *(*alloc)(size_t bytes);
 	void (*release)(void *p);
 };

@@ -15,6 +15,8 @@
 
 #include <gnu/libc-version.h>
 
+#include <weir/pool_malloc.h>
+
 #include "bench_pool.h"
 
 #if defined(__has_feature)
@@ -47,9 +49,9 @@ static const struct {
 };
 
 static const char *const names[WR_PB_ARMS] = {
-	[WR_PB_WEIR] = "weir",	       [WR_PB_NULL] = "again",	      [WR_PB_TCMALLOC] = "tcmalloc",
-	[WR_PB_MIMALLOC] = "mimalloc", [WR_PB_JEMALLOC] = "jemalloc", [WR_PB_TBB] = "tbb",
-	[WR_PB_GLIBC] = "glibc",
+	[WR_PB_WEIR] = "weir",	       [WR_PB_NULL] = "again",	      [WR_PB_FRONT] = "front",
+	[WR_PB_TCMALLOC] = "tcmalloc", [WR_PB_MIMALLOC] = "mimalloc", [WR_PB_JEMALLOC] = "jemalloc",
+	[WR_PB_TBB] = "tbb",	       [WR_PB_GLIBC] = "glibc",
 };
 
 bool wr_pb_has_tls_room(void)
@@ -137,8 +139,11 @@ static int open_weir(struct wr_pb_arm *arm, struct weir_error *err)
 
 	if (rc)
 		return rc;
+	arm->form = WR_PB_SPANS;
 	arm->take = weir_pool_alloc;
 	arm->give = weir_pool_free;
+	arm->pool_alloc = weir_pool_malloc;
+	arm->pool_release = weir_pool_ptr_free;
 	snprintf(arm->note, sizeof(arm->note), "%s", weir_version());
 	arm->is_there = true;
 	return 0;
@@ -154,6 +159,9 @@ int wr_pb_arms_open(struct wr_pb_arm *arms, struct weir_error *err)
 	rc = open_weir(&arms[WR_PB_WEIR], err);
 	if (!rc)
 		rc = open_weir(&arms[WR_PB_NULL], err);
+	if (!rc)
+		rc = open_weir(&arms[WR_PB_FRONT], err);
+	arms[WR_PB_FRONT].form = WR_PB_POOL_POINTERS;
 	if (rc) {
 		wr_pb_arms_close(arms);
 		return rc;

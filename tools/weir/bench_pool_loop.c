@@ -2,8 +2,8 @@
 /*
  * The loops of `weir bench pool`.
  *
- * All loops exist twice, for spans and for pointers, made by the compiler from one inline
- * function with a constant argument. Which block goes next and how large the new one is
+ * All loops exist for spans, for pointers from a pool and for those of peers, made by the
+ * compiler from one inline function with a constant argument. Which block goes next and how large the new one is
  * comes from a table that is the same for all arms, so that neither a stack nor a queue of
  * blocks is what decides.
  */
@@ -89,69 +89,67 @@ static const struct table *table_of(enum wr_pb_size size)
 }
 
 ALWAYS_INLINE void put_block(const struct wr_pb_arm *arm, struct lane *lane, uint32_t slot,
-			     bool spans)
+			     enum wr_pb_form form)
 {
-	if (spans)
+	if (form == WR_PB_SPANS)
 		lane->nr_failed += arm->give(arm->pool, lane->live[slot]) != 0;
+	else if (form == WR_PB_POOL_POINTERS)
+		lane->nr_failed += arm->pool_release(arm->pool, lane->live[slot].base) != 0;
 	else
 		arm->release(lane->live[slot].base);
 }
 
 ALWAYS_INLINE void get_block(const struct wr_pb_arm *arm, struct lane *lane, uint32_t slot,
-			     uint32_t bytes, bool spans)
+			     uint32_t bytes, enum wr_pb_form form)
 {
-	if (!spans) {
-		lane->live[slot].base = arm->alloc(bytes);
-		lane->nr_failed += !lane->live[slot].base;
-	} else if (arm->take(arm->pool, bytes, WEIR_NODE_ANY, &lane->live[slot]) != 0) {
+	if (form == WR_PB_SPANS) {
+		if (arm->take(arm->pool, bytes, WEIR_NODE_ANY, &lane->live[slot]) == 0)
+			return;
 		lane->live[slot] = (struct weir_span){0};
 		lane->nr_failed++;
+		return;
 	}
+	if (form == WR_PB_POOL_POINTERS)
+		lane->live[slot].base = arm->pool_alloc(arm->pool, bytes);
+	else
+		lane->live[slot].base = arm->alloc(bytes);
+	lane->nr_failed += !lane->live[slot].base;
 }
 
 ALWAYS_INLINE void steps(const struct wr_pb_arm *arm, struct lane *lane, const struct table *t,
-			 uint32_t nr, bool spans)
+			 uint32_t nr, enum wr_pb_form form)
 {
 	for (uint32_t i = 0; i < nr; i++) {
 		uint32_t at = lane->at++ % TABLE;
 
-		put_block(arm, lane, t->slot[at], spans);
-		get_block(arm, lane, t->slot[at], t->bytes[at], spans);
+		put_block(arm, lane, t->slot[at], form);
+		get_block(arm, lane, t->slot[at], t->bytes[at], form);
 	}
 }
 
-static __attribute__((noinline)) void span_steps(const struct wr_pb_arm *arm, struct lane *lane,
-						 const struct table *t, uint32_t nr)
-{
-	steps(arm, lane, t, nr, true);
-}
-
-static __attribute__((noinline)) void pointer_steps(const struct wr_pb_arm *arm, struct lane *lane,
-						    const struct table *t, uint32_t nr)
-{
-	steps(arm, lane, t, nr, false);
-}
-
+/* One loop for each form, made by the compiler from the one above. */
 static void run_steps(const struct wr_pb_arm *arm, struct lane *lane, const struct table *t,
 		      uint32_t nr)
 {
-	if (arm->pool)
-		span_steps(arm, lane, t, nr);
+	if (arm->form == WR_PB_SPANS)
+		steps(arm, lane, t, nr, WR_PB_SPANS);
+	else if (arm->form == WR_PB_POOL_POINTERS)
+		steps(arm, lane, t, nr, WR_PB_POOL_POINTERS);
 	else
-		pointer_steps(arm, lane, t, nr);
+		steps(arm, lane, t, nr, WR_PB_MALLOC);
 }
 
 static void fill(const struct wr_pb_arm *arm, struct lane *lane, const struct table *t)
 {
 	memset(lane, 0, sizeof(*lane));
 	for (uint32_t i = 0; i < LIVE; i++)
-		get_block(arm, lane, i, t->bytes[i], arm->pool != NULL);
+		get_block(arm, lane, i, t->bytes[i], arm->form);
 }
 
 static void drain(const struct wr_pb_arm *arm, struct lane *lane)
 {
 	for (uint32_t i = 0; i < LIVE; i++)
-		put_block(arm, lane, i, arm->pool != NULL);
+		put_block(arm, lane, i, arm->form);
 }
 
 /* Nanoseconds of a step, of a batch. A few steps before warm what other arms displaced. */
@@ -248,7 +246,7 @@ int wr_pb_pairs(const struct wr_pb_arm *arms, enum wr_pb_size size, double *ret)
 
 /* ---- threads ---- */
 
-/* Blocks on their way from one thread to another. Peers hand over pointers, weir spans. */
+/* Blocks on their way from one thread to another, as spans or as pointers. */
 struct belt {
 	_Alignas(WR_CACHE_LINE) _Atomic uint64_t nr_put; /* A1 */
 	_Alignas(WR_CACHE_LINE) _Atomic uint64_t nr_got; /* A2 */
@@ -343,31 +341,51 @@ static void pass_time(unsigned *spins)
 		sched_yield();
 }
 
-ALWAYS_INLINE void load_belt(struct worker *w, uint64_t from, bool spans)
+ALWAYS_INLINE void load_belt(struct worker *w, uint64_t from, enum wr_pb_form form)
 {
 	const struct table *t = w->run->table;
 	struct belt *belt = w->run->belt;
 
 	for (uint64_t n = from; n < from + HANDFUL; n++) {
-		get_block(w->run->arm, &w->lane, n % LIVE, t->bytes[n % TABLE], spans);
-		if (spans)
+		get_block(w->run->arm, &w->lane, n % LIVE, t->bytes[n % TABLE], form);
+		if (form == WR_PB_SPANS)
 			belt->span[n % LIVE] = w->lane.live[n % LIVE];
 		else
 			belt->pointer[n % LIVE] = w->lane.live[n % LIVE].base;
 	}
 }
 
-ALWAYS_INLINE void unload_belt(struct worker *w, uint64_t from, bool spans)
+ALWAYS_INLINE void unload_belt(struct worker *w, uint64_t from, enum wr_pb_form form)
 {
 	struct belt *belt = w->run->belt;
 
 	for (uint64_t n = from; n < from + HANDFUL; n++) {
-		if (spans)
+		if (form == WR_PB_SPANS)
 			w->lane.live[n % LIVE] = belt->span[n % LIVE];
 		else
 			w->lane.live[n % LIVE].base = belt->pointer[n % LIVE];
-		put_block(w->run->arm, &w->lane, n % LIVE, spans);
+		put_block(w->run->arm, &w->lane, n % LIVE, form);
 	}
+}
+
+static void load_belt_by_form(struct worker *w, uint64_t from)
+{
+	if (w->run->arm->form == WR_PB_SPANS)
+		load_belt(w, from, WR_PB_SPANS);
+	else if (w->run->arm->form == WR_PB_POOL_POINTERS)
+		load_belt(w, from, WR_PB_POOL_POINTERS);
+	else
+		load_belt(w, from, WR_PB_MALLOC);
+}
+
+static void unload_belt_by_form(struct worker *w, uint64_t from)
+{
+	if (w->run->arm->form == WR_PB_SPANS)
+		unload_belt(w, from, WR_PB_SPANS);
+	else if (w->run->arm->form == WR_PB_POOL_POINTERS)
+		unload_belt(w, from, WR_PB_POOL_POINTERS);
+	else
+		unload_belt(w, from, WR_PB_MALLOC);
 }
 
 static void produce(struct worker *w)
@@ -382,10 +400,7 @@ static void produce(struct worker *w)
 		/* A2: pairs with the release in consume() */
 		while (n - wr_load_acquire(&belt->nr_got) > LIVE - HANDFUL)
 			pass_time(&spins);
-		if (w->run->arm->pool)
-			load_belt(w, n, true);
-		else
-			load_belt(w, n, false);
+		load_belt_by_form(w, n);
 		n += HANDFUL;
 		/* A1: pairs with the acquire in consume() */
 		wr_store_release(&belt->nr_put, n);
@@ -423,10 +438,7 @@ static void consume(struct worker *w)
 			pass_time(&spins);
 			continue;
 		}
-		if (w->run->arm->pool)
-			unload_belt(w, n, true);
-		else
-			unload_belt(w, n, false);
+		unload_belt_by_form(w, n);
 		n += HANDFUL;
 		/* A2: pairs with the acquire in produce() */
 		wr_store_release(&belt->nr_got, n);
@@ -498,16 +510,6 @@ static size_t keep_shared_time(struct worker *w, const struct worker *other)
 	return nr;
 }
 
-static size_t keep_undisturbed(struct worker *w)
-{
-	size_t nr = 0;
-
-	for (size_t i = 0; i < w->nr_samples; i++)
-		if (!w->sample[i].is_preempted)
-			w->value[nr++] = w->sample[i].ns;
-	return nr;
-}
-
 /*
  * A thread that waited for the other's lock and then for a processor lost it to another
  * process as well, though it is not counted as preempted. Two threads hold each other up for
@@ -523,6 +525,16 @@ static void mark_long_waits(struct worker *w)
 	for (size_t i = 0; i < w->nr_samples; i++)
 		w->sample[i].is_preempted |=
 			w->sample[i].ns * BATCH > 8 * usual * BATCH + LONG_WAIT_NS;
+}
+
+static size_t keep_undisturbed(struct worker *w)
+{
+	size_t nr = 0;
+
+	for (size_t i = 0; i < w->nr_samples; i++)
+		if (!w->sample[i].is_preempted)
+			w->value[nr++] = w->sample[i].ns;
+	return nr;
 }
 
 static double mean(const double *v, size_t nr)
