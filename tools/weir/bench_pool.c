@@ -192,10 +192,10 @@ static void collect_facts(const struct results *res, struct fact facts[static NR
 	facts[3] = (struct fact){"metadata / capacity",
 				 res->loads.bytes ? once(res->loads.metadata * 100) : nothing, "%",
 				 0.25, false};
-	facts[4] = (struct fact){"waste over the tensors of Qwen3-VL-8B",
+	facts[4] = (struct fact){"waste over Qwen3-VL-8B's tensors",
 				 once(((double)w->used_bytes / (double)w->bytes - 1) * 100), "%", 2,
 				 false};
-	facts[5] = (struct fact){"1,000 rounds of 2B: regions left in pieces",
+	facts[5] = (struct fact){"1,000 rounds of 2B: regions in pieces",
 				 once((double)(c->nr_regions - c->nr_whole)), "", 0, false};
 	facts[6] = (struct fact){"1,000 rounds of 2B: growth",
 				 once((double)c->grown_bytes / (1 << 20)), "MiB", 1, false};

@@ -174,7 +174,7 @@ int wr_pb_tensors(const char *model, uint32_t rounds, struct wr_pb_tensors *ret,
  * @before:   Per cent of the free bytes that lay in free 2 MiB pieces.
  * @after:    The same, compacted.
  * @moved:    Bytes moved / the least that had to be moved.
- * @gb_per_second: Bytes moved / the time that the call took.
+ * @gb_per_second: Bytes moved / the processor time that the call took.
  * @per_memcpy: That rate / the rate of memcpy() over as many bytes in blocks of that size.
  * @pause_us: The longest time that a block could not be pinned.
  *
