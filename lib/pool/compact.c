@@ -379,11 +379,13 @@ static int compact_region(struct run *run, const struct wr_handle_range *range,
 		rc = -ENOMEM;
 		goto fini;
 	}
+	/* cppcheck-suppress autoVariables ; taken back before this returns */
 	run->plan = &plan;
 	run->nr_begun = 0;
 	*ret_reason = empty_windows(run, (size_t)wanted);
 	run->report->bound_bytes += wr_plan_bound(&plan, run->nr_begun) << run->hs->block_shift;
 	wr_free(run->moves);
+	run->plan = NULL;
 fini:
 	wr_plan_fini(&plan);
 	return rc;

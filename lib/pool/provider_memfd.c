@@ -54,6 +54,7 @@ static int memfd_reserve(void *arg, size_t bytes, size_t align, struct wr_pool_m
 {
 	size_t page = page_bytes_of(arg);
 	struct wr_pool_mapping map = {0};
+	void *at;
 	int rc;
 
 	rc = wr_real_reserve(bytes, wr_max(align, page), &map);
@@ -62,8 +63,8 @@ static int memfd_reserve(void *arg, size_t bytes, size_t align, struct wr_pool_m
 	rc = sealed_file(bytes, 0, &map.fd);
 	if (rc != 0)
 		goto unmap;
-	if (mmap(map.base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, map.fd, 0) ==
-	    MAP_FAILED) {
+	at = mmap(map.base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, map.fd, 0);
+	if (at == MAP_FAILED) {
 		rc = -errno;
 		goto close;
 	}

@@ -123,10 +123,13 @@ static void load_peer(struct wr_pb_arm *arm, const char *file, const char *alloc
 	*(void **)(void *)&arm->release = dlsym(library, release);
 	if (!arm->alloc || !arm->release) {
 		snprintf(arm->note, sizeof(arm->note), "%s has no %s", file, alloc);
+		dlclose(library);
 		return;
 	}
 	describe(arm, library);
 	arm->is_there = true;
+	/* An allocator stays until the program ends: what it gave out may be everywhere. */
+	/* cppcheck-suppress resourceLeak ; as said above */
 }
 
 static int open_weir(struct wr_pb_arm *arm, struct weir_error *err)
