@@ -99,6 +99,14 @@ static inline unsigned wr_cell_size(uint64_t word)
 	return (unsigned)((word & WR_CELL_SIZE_MASK) >> WR_CELL_SIZE_SHIFT);
 }
 
+/* Of a cell that has an owner. */
+static inline uint64_t wr_cell_bytes(uint64_t word)
+{
+	unsigned size = wr_cell_size(word);
+
+	return 1ull << (size < 8 ? size + WR_CELL_SIZES : size);
+}
+
 /* The number of blocks of the span that begins at @cell, whose word is @word. */
 static inline uint64_t wr_cell_nr_blocks(const struct wr_pool_cell *cell, uint64_t word,
 					 unsigned block_shift)

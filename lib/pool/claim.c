@@ -30,6 +30,7 @@ static void settle_outbox(struct weir_pool *pool, struct wr_pool_set *set)
 	for (i = 0; i < set->nr_out; i++)
 		wr_remote_accept(set_at(pool, set->out[i].owner), &set->out[i]);
 	set->nr_out = 0;
+	set->out_bytes = 0;
 }
 
 void wr_claim_all(struct weir_pool *pool)

@@ -41,6 +41,7 @@
 struct wr_tls_slot;
 
 #define WR_OUTBOX_SLOTS 32u
+#define WR_OUTBOX_BYTES (4ull << 20) /* full, too, with so much */
 #define WR_INBOX_SLOTS	128u
 
 /**
@@ -116,6 +117,7 @@ struct wr_pool_set {
 	struct weir_pool *pool; /* [const] */
 	uint32_t id;		/* [const] 1 to WR_CELL_MAX_OWNER */
 	uint32_t nr_out;	/* [GATE] */
+	uint64_t out_bytes;	/* [GATE] */
 	uint64_t nr_late;	/* [GATE] frees found to be second ones when they came home */
 	_Atomic(struct wr_tls_slot *)
 		thread; /* [atomic] whose it is, NULL: vacant; under POOL_CLAIM */

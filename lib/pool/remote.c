@@ -91,6 +91,8 @@ static uint32_t deliver_all(struct weir_pool *pool, struct wr_pool_set *set)
 		if (!deliver(set, to))
 			stuck = to->id;
 	}
+	if (set->nr_out == 0)
+		set->out_bytes = 0;
 	return stuck;
 }
 
@@ -121,7 +123,8 @@ int wr_remote_free(struct weir_pool *pool, struct wr_pool_set *set, uint64_t pla
 	}
 	set->out[set->nr_out++] = (struct wr_remote){
 		.place = place, .generation = wr_cell_generation(freed), .owner = owner};
-	if (set->nr_out == WR_OUTBOX_SLOTS)
+	set->out_bytes += wr_cell_bytes(word);
+	if (set->nr_out == WR_OUTBOX_SLOTS || set->out_bytes >= WR_OUTBOX_BYTES)
 		stuck = deliver_all(pool, set);
 	wr_gate_leave(&set->gate);
 	while (stuck != 0) {

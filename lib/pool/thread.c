@@ -295,10 +295,11 @@ struct wr_pool_set *wr_set_of_thread(struct weir_pool *pool)
 
 /* Sizes up to this have magazines, as far as the pool is large enough. */
 #define LARGEST_BYTES (2 * WR_POOL_MIB)
-/* Bytes in one magazine: at most this, but for a few blocks, and this part of a zone. */
+/* Bytes in one magazine: the first; for a few blocks the second; never above a part of a zone. */
 #define MAGAZINE_BYTES (4 * WR_POOL_MIB)
-#define MAGAZINE_FEW   8u
-#define MAGAZINE_SHARE 256u
+#define MAGAZINE_MOST  (16 * WR_POOL_MIB)
+#define MAGAZINE_FEW   16u
+#define MAGAZINE_SHARE 64u
 
 void wr_magazines_configure(struct weir_pool *pool, bool off)
 {
@@ -314,7 +315,8 @@ void wr_magazines_configure(struct weir_pool *pool, bool off)
 	off = off || pool->block_shift > WR_CELL_OWNED_SPARE_BITS;
 	for (order = 0; order < WR_MAGAZINE_ORDERS && !off; order++) {
 		bytes = 1ull << (pool->block_shift + order);
-		cap = wr_max(MAGAZINE_BYTES / bytes, (uint64_t)MAGAZINE_FEW);
+		cap = wr_min(MAGAZINE_MOST / bytes, (uint64_t)MAGAZINE_FEW);
+		cap = wr_max(MAGAZINE_BYTES / bytes, cap);
 		cap = wr_min(wr_min(cap, share / bytes), (uint64_t)WR_MAGAZINE_SLOTS);
 		if (bytes > LARGEST_BYTES || cap < 2)
 			break;

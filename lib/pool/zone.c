@@ -249,6 +249,26 @@ static void own_cell(struct wr_pool_region *r, uint64_t block, unsigned size, ui
 	wr_cell_store(cell, word);
 }
 
+/*
+ * For the batches of magazines: whoever holds the lock is done in a microsecond, and going
+ * to sleep takes longer. Debug builds do not look first: an attempt is not bound to the order.
+ */
+#define ZONE_LOOKS 100
+
+static void lock_soon(struct wr_pool_zone *zone) WR_ACQUIRE(zone->lock);
+
+static WR_NO_THREAD_SAFETY void lock_soon(struct wr_pool_zone *zone)
+{
+	unsigned i;
+
+	for (i = 0; !WR_DEBUG && i < ZONE_LOOKS; i++) {
+		if (wr_mutex_trylock(&zone->lock))
+			return;
+		wr_cpu_relax();
+	}
+	wr_mutex_lock(&zone->lock);
+}
+
 uint32_t wr_zone_take(struct wr_pool_zone *zone, unsigned order, uint32_t owner, uint32_t want,
 		      uint32_t *ret)
 {
@@ -258,7 +278,7 @@ uint32_t wr_zone_take(struct wr_pool_zone *zone, unsigned order, uint32_t owner,
 	uint32_t nr = 0;
 	uint64_t block;
 
-	wr_mutex_lock(&zone->lock);
+	lock_soon(zone);
 	while (nr < want && wr_buddy_alloc(&r->buddy, nr_blocks, align, &block) == 0) {
 		own_cell(r, block, order + zone->block_shift, owner);
 		ret[nr++] = (uint32_t)block;
@@ -275,7 +295,7 @@ void wr_zone_give(struct wr_pool_zone *zone, unsigned order, const uint32_t *blo
 	uint64_t word;
 	uint32_t i;
 
-	wr_mutex_lock(&zone->lock);
+	lock_soon(zone);
 	for (i = 0; i < nr; i++) {
 		word = wr_cell_load(&r->cells[blocks[i]]);
 		wr_assert(wr_cell_generation(word) % 2 == 0 && wr_cell_owner(word) != 0);
