@@ -13,9 +13,9 @@
  * comes home its cell has not the word that the exchange left, and the entry is dropped and
  * counted: the block was already taken by the owner's own free. Nothing is handed out twice.
  *
- * Tried and dropped: giving the blocks to the zone in batches, which needs the owner's gate
- * claimed for each batch (a barrier on all processors, 0.7 us and more) and the zone's lock
- * twice for each block's way round; measured in docs/measuring.md.
+ * Not done: giving the blocks to the zone in batches. That needs the owner's gate claimed for
+ * each batch (a barrier on all processors, 0.7 us and more), disturbs the owner, and takes
+ * each block through the zone's bits twice.
  */
 #include <errno.h>
 #include <string.h>
