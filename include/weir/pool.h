@@ -54,6 +54,11 @@ enum weir_page_kind {
  * times as long), and what is free is always one buddy's to give, lowest address first.
  */
 #define WEIR_POOL_NO_MAGAZINES (1u << 2)
+/*
+ * weir_pool_purge() may give pages back to the system. Not for a pool whose regions are
+ * registered with a device or an engine: that would go on using the pages it was shown.
+ */
+#define WEIR_POOL_MAY_PURGE (1u << 3)
 
 /**
  * struct weir_pool_opts - How to open a pool. Zero means the default.
@@ -223,6 +228,24 @@ WEIR_API void weir_pool_close(struct weir_pool *pool);
  */
 WEIR_API WEIR_MUST_CHECK int weir_pool_alloc(struct weir_pool *pool, size_t bytes, int node,
 					     struct weir_span *ret);
+
+/**
+ * weir_pool_purge() - Give pages of free memory back to the system.
+ * @pool:       The pool, opened with WEIR_POOL_MAY_PURGE.
+ * @keep_bytes: Leave so much of the free memory as it is.
+ *
+ * In units of 2 MiB, each free as a whole, from the highest address down: a huge page is
+ * never broken. The address space stays; the pages come back, zeroed, at first touch.
+ * Hugetlb pages are kept: one that could not be had again would kill its first user.
+ *
+ * Context: Any thread. Takes POOL_CLAIM and POOL_ZONE, each for one unit at a time; calls
+ *          the system.
+ * Return:  Bytes given back, counting units that were given back before and not touched
+ *          since; -EINVAL (no pool, one from before a fork, or one opened without
+ *          WEIR_POOL_MAY_PURGE), or what the system said.
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int64_t weir_pool_purge(struct weir_pool *pool, uint64_t keep_bytes);
 
 /* As a timeout: until there is room, however long that takes. */
 #define WEIR_POOL_FOREVER UINT64_MAX

@@ -12,7 +12,8 @@
 #include "pool/magazine.h"
 #include "pool/state.h"
 
-#define KNOWN_FLAGS	(WEIR_POOL_LAZY | WEIR_POOL_STRICT_NODE | WEIR_POOL_NO_MAGAZINES)
+#define KNOWN_FLAGS \
+	(WEIR_POOL_LAZY | WEIR_POOL_STRICT_NODE | WEIR_POOL_NO_MAGAZINES | WEIR_POOL_MAY_PURGE)
 #define ALL_KINDS	((1u << WEIR_PAGE_KINDS) - 1)
 #define MIN_BLOCK_BYTES 256u
 #define MAX_BLOCK_BYTES (2 * WR_POOL_MIB)
@@ -228,6 +229,7 @@ int wr_pool_open_on(const struct wr_pool_system *system, const struct weir_pool_
 		goto release;
 	}
 	pool->fixed_bytes += pool->reasons.length;
+	pool->may_purge = (o.flags & WEIR_POOL_MAY_PURGE) != 0;
 	wr_magazines_configure(pool, (o.flags & WEIR_POOL_NO_MAGAZINES) != 0);
 	wr_threads_add_pool(pool);
 	*ret = pool;

@@ -38,6 +38,7 @@ struct weir_pool {
 	int8_t zone_of_node[WR_POOL_MAX_NODES]; /* -1: none */
 	uint8_t *order; /* row n + 1: the zones by distance from node n; row 0: unknown */
 	int smallest_kind;
+	bool may_purge;
 	struct wr_reasons reasons;
 	uint64_t populate_ns;
 	uint64_t thp_bytes;

@@ -323,7 +323,8 @@ void wr_zone_add_stats(struct wr_pool_zone *zone, struct weir_pool_stats *sum)
 			wr_max(sum->largest_free_bytes, wr_buddy_longest_run(b) << shift);
 		sum->metadata_bytes += b->memory_bytes + b->nr_blocks * sizeof(struct wr_pool_cell);
 	}
-	sum->used_bytes += c->used_blocks << shift;
+	sum->used_bytes += (c->used_blocks - c->aside_blocks) << shift;
+	sum->cached_bytes += c->aside_blocks << shift;
 	sum->peak_used_bytes += c->peak_used_blocks << shift;
 	sum->requested_bytes += c->requested_bytes;
 	sum->nr_live += c->nr_live;
@@ -418,5 +419,33 @@ void wr_zone_count_used(struct wr_pool_zone *zone, const struct wr_pool_region *
 		hi = wr_min(lo + step, r->buddy.nr_blocks);
 		ret[i] = (uint32_t)(hi - lo - wr_buddy_nr_free_in(&r->buddy, lo, hi));
 	}
+	wr_mutex_unlock(&zone->lock);
+}
+
+bool wr_zone_set_aside(struct wr_pool_zone *zone, struct wr_pool_region *r, uint64_t first,
+		       uint64_t nr)
+{
+	uint64_t at;
+	bool done;
+
+	wr_mutex_lock(&zone->lock);
+	done = wr_buddy_alloc_in(&r->buddy, first, first + nr, nr, 0, &at) == 0;
+	if (done) {
+		count_taken(&zone->counts, nr);
+		zone->counts.aside_blocks += nr;
+		note_free_blocks(zone);
+	}
+	wr_mutex_unlock(&zone->lock);
+	return done;
+}
+
+void wr_zone_put_back(struct wr_pool_zone *zone, struct wr_pool_region *r, uint64_t first,
+		      uint64_t nr)
+{
+	wr_mutex_lock(&zone->lock);
+	wr_buddy_free(&r->buddy, first, nr);
+	zone->counts.used_blocks -= nr;
+	zone->counts.aside_blocks -= nr;
+	note_free_blocks(zone);
 	wr_mutex_unlock(&zone->lock);
 }

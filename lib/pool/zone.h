@@ -51,6 +51,7 @@ struct wr_zone_counts {
 	uint64_t nr_allocs;
 	uint64_t nr_frees;
 	uint64_t nr_failed;
+	uint64_t aside_blocks; /* of @used_blocks: set aside */
 	uint64_t live_by_class[WR_ZONE_CLASSES];
 };
 
@@ -110,6 +111,15 @@ uint32_t wr_zone_take(struct wr_pool_zone *zone, unsigned order, uint32_t owner,
 
 /* The reverse: the blocks are in no span, the caller is inside their owner's gate. */
 void wr_zone_give(struct wr_pool_zone *zone, unsigned order, const uint32_t *blocks, uint32_t nr);
+
+/*
+ * Take the blocks [first, first + nr) of a region out of use for a while, if all are free,
+ * and put them back. They count as cached meanwhile.
+ */
+bool wr_zone_set_aside(struct wr_pool_zone *zone, struct wr_pool_region *r, uint64_t first,
+		       uint64_t nr);
+void wr_zone_put_back(struct wr_pool_zone *zone, struct wr_pool_region *r, uint64_t first,
+		      uint64_t nr);
 
 /* Blocks of all regions. */
 uint64_t wr_zone_nr_blocks(const struct wr_pool_zone *zone);
