@@ -59,6 +59,12 @@ enum weir_page_kind {
  * registered with a device or an engine: that would go on using the pages it was shown.
  */
 #define WEIR_POOL_MAY_PURGE (1u << 3)
+/*
+ * Find who writes where he should not: a guard block behind each span, patterns in memory
+ * that is new, spare or free, and the tags of allocations in reports. Slow, and each span
+ * costs a block more. Spans and pointers; movable handles go without.
+ */
+#define WEIR_POOL_DEBUG (1u << 4)
 
 /**
  * struct weir_pool_opts - How to open a pool. Zero means the default.
@@ -149,6 +155,8 @@ struct weir_pool_region {
  * @nr_bad_frees:       Frees so far of spans that were not live. Two threads that free one
  *                      span at the same instant may both be told 0; the second is found
  *                      and counted here later. No block is ever handed out twice.
+ * @nr_overwrites:      With WEIR_POOL_DEBUG: spans found written behind their end or after
+ *                      their free.
  * @metadata_bytes:     Memory the pool uses beside @capacity_bytes, at most; a part that
  *                      no span needed so far is not resident.
  * @populate_ns:        Time spent getting and touching pages at open.
@@ -168,6 +176,7 @@ struct weir_pool_stats {
 	uint64_t nr_frees;
 	uint64_t nr_failed;
 	uint64_t nr_bad_frees;
+	uint64_t nr_overwrites;
 	uint64_t metadata_bytes;
 	uint64_t populate_ns;
 	uint64_t thp_bytes;
@@ -228,6 +237,23 @@ WEIR_API void weir_pool_close(struct weir_pool *pool);
  */
 WEIR_API WEIR_MUST_CHECK int weir_pool_alloc(struct weir_pool *pool, size_t bytes, int node,
 					     struct weir_span *ret);
+
+/**
+ * weir_pool_alloc_tagged() - Take a span and say what for.
+ * @pool:  As for weir_pool_alloc().
+ * @bytes: As for weir_pool_alloc().
+ * @node:  As for weir_pool_alloc().
+ * @tag:   Named when the span is written behind its end or after its free, or not freed:
+ *         in a pool opened with WEIR_POOL_DEBUG; of others it is not kept. By pointer: it
+ *         must outlive the pool. May be NULL.
+ * @ret:   As for weir_pool_alloc().
+ *
+ * Context: As weir_pool_alloc().
+ * Return:  As weir_pool_alloc(): 0, -EINVAL, -ENOSPC, -ENODEV.
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_pool_alloc_tagged(struct weir_pool *pool, size_t bytes, int node,
+						    const char *tag, struct weir_span *ret);
 
 /**
  * weir_pool_purge() - Give pages of free memory back to the system.

@@ -228,6 +228,7 @@ void wr_claim_stats(struct weir_pool *pool, struct weir_pool_stats *ret)
 	sum.metadata_bytes += pool->nr_sets * pool->set_bytes + pool->fixed_bytes;
 	sum.metadata_bytes += wr_handles_metadata(pool);
 	sum.nr_bad_frees += wr_load_relaxed(&pool->nr_bad_frees);
+	sum.nr_overwrites = wr_load_relaxed(&pool->nr_overwrites);
 	sum.populate_ns = pool->populate_ns;
 	sum.thp_bytes = pool->thp_bytes;
 	*ret = sum;

@@ -62,6 +62,8 @@ static int span_at(struct weir_pool *pool, const void *ptr, struct weir_span *re
 			ret->id = zone->id_prefix | (r->first_block + block);
 			ret->generation = wr_cell_generation(word);
 			ret->node = zone->node;
+			if (pool->debug)
+				ret->bytes -= (size_t)1 << pool->block_shift;
 			return 0;
 		}
 	}

@@ -9,11 +9,13 @@
 #include "base/alloc.h"
 #include "base/atomic.h"
 #include "base/util.h"
+#include "pool/debug.h"
 #include "pool/magazine.h"
 #include "pool/state.h"
 
-#define KNOWN_FLAGS \
-	(WEIR_POOL_LAZY | WEIR_POOL_STRICT_NODE | WEIR_POOL_NO_MAGAZINES | WEIR_POOL_MAY_PURGE)
+#define KNOWN_FLAGS                                                                              \
+	(WEIR_POOL_LAZY | WEIR_POOL_STRICT_NODE | WEIR_POOL_NO_MAGAZINES | WEIR_POOL_MAY_PURGE | \
+	 WEIR_POOL_DEBUG)
 #define ALL_KINDS	((1u << WEIR_PAGE_KINDS) - 1)
 #define MIN_BLOCK_BYTES 256u
 #define MAX_BLOCK_BYTES (2 * WR_POOL_MIB)
@@ -124,6 +126,14 @@ static void number_pool(struct weir_pool *pool)
 	pool->id_prefix = (nr % 0xffff + 1) << WR_SPAN_POOL_SHIFT;
 }
 
+static void fini_zones(struct weir_pool *pool, size_t nr)
+{
+	while (nr-- > 0) {
+		wr_mutex_fini(&pool->zones[nr].lock);
+		wr_zone_fini(&pool->zones[nr]);
+	}
+}
+
 static int build_zones(struct weir_pool *pool, const struct wr_rung *rungs, size_t block_bytes)
 {
 	struct wr_pool_zone *zone;
@@ -146,10 +156,7 @@ static int build_zones(struct weir_pool *pool, const struct wr_rung *rungs, size
 	if (rc == 0)
 		rc = build_order(pool);
 	if (rc != 0)
-		while (i-- > 0) {
-			wr_mutex_fini(&pool->zones[i].lock);
-			wr_zone_fini(&pool->zones[i]);
-		}
+		fini_zones(pool, i);
 	return rc;
 }
 
@@ -224,13 +231,18 @@ int wr_pool_open_on(const struct wr_pool_system *system, const struct weir_pool_
 	if (rc != 0)
 		goto free_pool;
 	rc = build_zones(pool, rungs, o.block_bytes);
+	if (rc == 0 && o.flags & WEIR_POOL_DEBUG) {
+		rc = wr_debug_init(pool);
+		if (rc != 0)
+			fini_zones(pool, pool->nr_zones);
+	}
 	if (rc != 0) {
 		wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "no memory for bookkeeping");
 		goto release;
 	}
 	pool->fixed_bytes += pool->reasons.length;
 	pool->may_purge = (o.flags & WEIR_POOL_MAY_PURGE) != 0;
-	wr_magazines_configure(pool, (o.flags & WEIR_POOL_NO_MAGAZINES) != 0);
+	wr_magazines_configure(pool, (o.flags & (WEIR_POOL_NO_MAGAZINES | WEIR_POOL_DEBUG)) != 0);
 	wr_threads_add_pool(pool);
 	*ret = pool;
 	return 0;
@@ -241,6 +253,7 @@ free_pool:
 	wr_mutex_fini(&pool->claim_lock);
 	wr_mutex_fini(&pool->wait_lock);
 	wr_reasons_fini(&pool->reasons);
+	wr_free(pool->order);
 	wr_free(pool->zones);
 	wr_free(pool);
 	return rc;

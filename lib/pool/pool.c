@@ -15,6 +15,7 @@
 #include "base/alloc.h"
 #include "base/atomic.h"
 #include "base/util.h"
+#include "pool/debug.h"
 #include "pool/handle.h"
 #include "pool/magazine.h"
 #include "pool/state.h"
@@ -107,7 +108,17 @@ static __attribute__((noinline)) int alloc_slowly(struct weir_pool *pool, size_t
 {
 	if (!pool || !ret || !wr_pool_is_ours(pool))
 		return -EINVAL;
+	if (pool->debug)
+		return wr_debug_alloc(pool, bytes, node, 0, NULL, ret);
 	return wr_pool_alloc_by(pool, bytes, node, NULL, ret);
+}
+
+int weir_pool_alloc_tagged(struct weir_pool *pool, size_t bytes, int node, const char *tag,
+			   struct weir_span *ret)
+{
+	if (!pool || !ret || !wr_pool_is_ours(pool) || !pool->debug)
+		return weir_pool_alloc(pool, bytes, node, ret);
+	return wr_debug_alloc(pool, bytes, node, 0, tag, ret);
 }
 
 int weir_pool_alloc(struct weir_pool *pool, size_t bytes, int node, struct weir_span *ret)
@@ -131,10 +142,15 @@ int wr_pool_check_span(struct weir_pool *pool, const struct weir_span *span)
 	uint64_t block = span->id & WR_SPAN_BLOCK_MASK;
 	struct wr_pool_region *r;
 	struct wr_pool_zone *zone;
+	struct weir_span whole;
 	uint64_t nr;
 
 	if (!is_of_pool(pool, span))
 		return -EINVAL;
+	if (pool->debug) {
+		whole = wr_debug_whole(pool, span);
+		span = &whole;
+	}
 	zone = &pool->zones[wr_span_zone(span->id)];
 	r = wr_zone_region_of(zone, block);
 	if (!r)
@@ -152,7 +168,9 @@ static __attribute__((noinline)) int free_slowly(struct weir_pool *pool,
 		return 0;
 	if (!pool || !wr_pool_is_ours(pool))
 		return -EINVAL;
-	if (is_of_pool(pool, span))
+	if (pool->debug)
+		rc = wr_debug_free(pool, span);
+	else if (is_of_pool(pool, span))
 		rc = wr_magazine_free(pool, wr_span_zone(span->id), span);
 	if (rc != 0)
 		wr_fetch_add_relaxed(&pool->nr_bad_frees, 1);
@@ -187,6 +205,8 @@ static void report_faults(struct weir_pool *pool)
 	if (stats.nr_live > 0)
 		wr_log(WEIR_LOG_ERROR, "pool", "closed with %llu spans of %llu bytes not freed",
 		       (unsigned long long)stats.nr_live, (unsigned long long)stats.used_bytes);
+	if (stats.nr_live > 0 && pool->debug)
+		wr_debug_report_live(pool);
 	if (stats.nr_bad_frees > 0)
 		wr_log(WEIR_LOG_ERROR, "pool", "%llu frees were of spans that were not live",
 		       (unsigned long long)stats.nr_bad_frees);
@@ -206,6 +226,7 @@ void weir_pool_close(struct weir_pool *pool)
 	if (ours)
 		report_faults(pool);
 	wr_sets_fini(pool);
+	wr_debug_fini(pool);
 	for (i = 0; i < pool->nr_zones; i++) {
 		if (ours) {
 			release_zone(&pool->zones[i]);

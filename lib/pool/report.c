@@ -140,6 +140,7 @@ void weir_pool_shape(struct weir_pool *pool, struct weir_pool_shape *ret)
 	X(nr_frees)           \
 	X(nr_failed)          \
 	X(nr_bad_frees)       \
+	X(nr_overwrites)      \
 	X(metadata_bytes)     \
 	X(populate_ns)        \
 	X(thp_bytes)

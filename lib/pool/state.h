@@ -21,6 +21,7 @@
 struct wr_pool_set;
 struct wr_handles;
 struct wr_pool_waiter;
+struct wr_debug;
 
 /* Fields without a mark are [const] once the pool is open. */
 struct weir_pool {
@@ -39,6 +40,7 @@ struct weir_pool {
 	uint8_t *order; /* row n + 1: the zones by distance from node n; row 0: unknown */
 	int smallest_kind;
 	bool may_purge;
+	struct wr_debug *debug; /* NULL without WEIR_POOL_DEBUG; see debug.h */
 	struct wr_reasons reasons;
 	uint64_t populate_ns;
 	uint64_t thp_bytes;
@@ -50,9 +52,10 @@ struct weir_pool {
 
 	_Alignas(WR_CACHE_LINE) struct wr_mutex claim_lock; /* POOL_CLAIM */
 	uint32_t nr_sets;				    /* [POOL_CLAIM] */
-	_Atomic uint64_t shut_count;   /* [atomic] written under the claim lock; see claim.c */
-	_Atomic uint64_t nr_bad_frees; /* [atomic] */
-	struct weir_pool *next_open;   /* [POOL_THREADS] */
+	_Atomic uint64_t shut_count;	/* [atomic] written under the claim lock; see claim.c */
+	_Atomic uint64_t nr_bad_frees;	/* [atomic] */
+	_Atomic uint64_t nr_overwrites; /* [atomic] */
+	struct weir_pool *next_open;	/* [POOL_THREADS] */
 
 	struct wr_mutex wait_lock;	     /* POOL_WAIT */
 	struct wr_pool_waiter *first_waiter; /* [POOL_WAIT] in the order of their coming */
@@ -79,6 +82,10 @@ int wr_pool_alloc_by(struct weir_pool *pool, size_t bytes, int node, wr_zone_tak
 /* Forks that this process is the child of; see pool.c. */
 unsigned wr_pool_fork_count(void);
 void wr_pool_count_fork(void);
+
+/* weir_pool_alloc_wait() of a pool that is ours and not debugged. */
+int wr_wait_alloc(struct weir_pool *pool, size_t bytes, int node, uint64_t timeout_ns,
+		  struct weir_span *ret);
 
 /* Whether a span is live, as weir_pool_free() would find: 0, -EINVAL, -ESTALE. */
 int wr_pool_check_span(struct weir_pool *pool, const struct weir_span *span);

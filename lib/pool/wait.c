@@ -12,6 +12,7 @@
 #include <errno.h>
 
 #include "base/util.h"
+#include "pool/debug.h"
 #include "pool/magazine.h"
 #include "pool/state.h"
 
@@ -92,20 +93,31 @@ static int wait_for_room(struct weir_pool *pool, size_t bytes, int node, uint64_
 	return rc == -ENOSPC ? -ETIMEDOUT : rc;
 }
 
-int weir_pool_alloc_wait(struct weir_pool *pool, size_t bytes, int node, uint64_t timeout_ns,
-			 struct weir_span *ret)
+int wr_wait_alloc(struct weir_pool *pool, size_t bytes, int node, uint64_t timeout_ns,
+		  struct weir_span *ret)
 {
 	int rc = -ENOSPC;
 
-	if (!pool || !ret || !wr_pool_is_ours(pool))
-		return -EINVAL;
-	if (timeout_ns > 0)
-		wr_might_block("waiting for room in a pool");
 	if (wr_load_relaxed(&pool->nr_waiters) == 0)
-		rc = weir_pool_alloc(pool, bytes, node, ret);
+		rc = wr_pool_alloc_by(pool, bytes, node, NULL, ret);
 	if (rc == -ENOSPC && timeout_ns == 0)
 		return -ETIMEDOUT;
 	if (rc == -ENOSPC)
 		rc = wait_for_room(pool, bytes, node, deadline_of(timeout_ns), ret);
 	return rc;
+}
+
+int weir_pool_alloc_wait(struct weir_pool *pool, size_t bytes, int node, uint64_t timeout_ns,
+			 struct weir_span *ret)
+{
+	int rc;
+
+	if (!pool || !ret || !wr_pool_is_ours(pool))
+		return -EINVAL;
+	if (timeout_ns > 0)
+		wr_might_block("waiting for room in a pool");
+	if (!pool->debug)
+		return wr_wait_alloc(pool, bytes, node, timeout_ns, ret);
+	rc = wr_debug_alloc(pool, bytes, node, timeout_ns, NULL, ret);
+	return rc == -ENOSPC ? -ETIMEDOUT : rc;
 }

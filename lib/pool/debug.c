@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Finding who writes where he should not. Behind the bytes that were asked for, up to the
+ * end of the guard block, lies a pattern, checked when the span is freed; what is freed is
+ * filled with another one, checked when a block of it is given out again. A finding is a
+ * line in the log with the tag of the allocation and a count in the statistics; nothing is
+ * refused for it.
+ *
+ * Checking, filling and freeing are one under the debug lock, so that of two frees of a
+ * span the second does not fill what is another's by then.
+ */
+#include "pool/debug.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/util.h"
+#include "pool/magazine.h"
+#include "pool/state.h"
+
+#define NEW_BYTE   0xcd
+#define FREE_BYTE  0xdd
+#define GUARD_BYTE 0xfb
+
+#define MOST_LINES 32u
+
+/* What is known of each block. Of a span, all of it at its first block but @is_filled. */
+struct wr_debug_zone {
+	const char **tags;  /* [POOL_DEBUG] of the span that began last at the block */
+	size_t *asked;	    /* [POOL_DEBUG] bytes it was asked for, 0 when it is not live */
+	uint8_t *is_filled; /* [POOL_DEBUG] the block is free and full of FREE_BYTE */
+};
+
+struct wr_debug {
+	struct wr_mutex lock; /* POOL_DEBUG */
+	struct wr_debug_zone zones[];
+};
+
+/* Something found, to be said when no lock is held. */
+struct finding {
+	const char *what;
+	const char *tag;
+	uint64_t offset;
+};
+
+static size_t block_bytes(const struct weir_pool *pool)
+{
+	return (size_t)1 << pool->block_shift;
+}
+
+/* The first byte that differs, @nr when none does. */
+static size_t first_other(const uint8_t *p, size_t nr, uint8_t byte)
+{
+	size_t i;
+
+	if (nr == 0 || (p[0] == byte && memcmp(p, p + 1, nr - 1) == 0))
+		return nr;
+	for (i = 0; p[i] == byte; i++)
+		;
+	return i;
+}
+
+static void report(struct weir_pool *pool, const struct finding *f)
+{
+	if (!f->what)
+		return;
+	wr_fetch_add_relaxed(&pool->nr_overwrites, 1);
+	wr_log(WEIR_LOG_ERROR, "pool", "%s: byte %llu of a span of \"%s\"", f->what,
+	       (unsigned long long)f->offset, f->tag ? f->tag : "");
+}
+
+struct weir_span wr_debug_whole(const struct weir_pool *pool, const struct weir_span *span)
+{
+	struct weir_span whole = *span;
+
+	whole.bytes += block_bytes(pool);
+	return whole;
+}
+
+/* The new owner of the blocks looks whether they are as they were left. */
+static void check_filled(struct weir_pool *pool, const struct weir_span *whole, struct finding *f)
+{
+	struct wr_debug_zone *z = &pool->debug->zones[wr_span_zone(whole->id)];
+	uint64_t first = whole->id & WR_SPAN_BLOCK_MASK;
+	const uint8_t *p = whole->base;
+	size_t size = block_bytes(pool);
+	size_t at, i;
+
+	for (i = 0; i < whole->bytes / size; i++, p += size) {
+		if (!z->is_filled[first + i])
+			continue;
+		z->is_filled[first + i] = 0;
+		at = first_other(p, size, FREE_BYTE);
+		if (at < size && !f->what)
+			*f = (struct finding){"written after its free", z->tags[first + i], at};
+	}
+}
+
+int wr_debug_alloc(struct weir_pool *pool, size_t bytes, int node, uint64_t timeout_ns,
+		   const char *tag, struct weir_span *ret)
+{
+	struct finding f = {0};
+	struct wr_debug_zone *z;
+	struct weir_span whole;
+	size_t with_guard;
+	int rc;
+
+	if (bytes == 0 || wr_add_overflow(bytes, block_bytes(pool), &with_guard))
+		return -EINVAL;
+	if (timeout_ns == 0)
+		rc = wr_pool_alloc_by(pool, with_guard, node, NULL, &whole);
+	else
+		rc = wr_wait_alloc(pool, with_guard, node, timeout_ns, &whole);
+	if (rc != 0)
+		return rc;
+	wr_mutex_lock(&pool->debug->lock);
+	check_filled(pool, &whole, &f);
+	z = &pool->debug->zones[wr_span_zone(whole.id)];
+	z->tags[whole.id & WR_SPAN_BLOCK_MASK] = tag;
+	z->asked[whole.id & WR_SPAN_BLOCK_MASK] = bytes;
+	wr_mutex_unlock(&pool->debug->lock);
+	memset(whole.base, NEW_BYTE, bytes);
+	memset((uint8_t *)whole.base + bytes, GUARD_BYTE, whole.bytes - bytes);
+	report(pool, &f);
+	*ret = whole;
+	ret->bytes -= block_bytes(pool);
+	return 0;
+}
+
+/* The span is live: look at its guard, and leave it as free memory should be. */
+static void end_span(struct weir_pool *pool, const struct weir_span *whole, struct finding *f)
+	WR_REQUIRES(pool->debug->lock)
+{
+	struct wr_debug_zone *z = &pool->debug->zones[wr_span_zone(whole->id)];
+	uint64_t first = whole->id & WR_SPAN_BLOCK_MASK;
+	size_t asked = z->asked[first];
+	size_t at, i;
+
+	at = first_other((uint8_t *)whole->base + asked, whole->bytes - asked, GUARD_BYTE);
+	if (at < whole->bytes - asked)
+		*f = (struct finding){"written behind its end", z->tags[first], asked + at};
+	memset(whole->base, FREE_BYTE, whole->bytes);
+	z->asked[first] = 0;
+	for (i = 0; i < whole->bytes / block_bytes(pool); i++) {
+		z->is_filled[first + i] = 1;
+		z->tags[first + i] = z->tags[first];
+	}
+}
+
+int wr_debug_free(struct weir_pool *pool, const struct weir_span *span)
+{
+	struct weir_span whole = wr_debug_whole(pool, span);
+	struct finding f = {0};
+	int rc;
+
+	wr_mutex_lock(&pool->debug->lock);
+	rc = wr_pool_check_span(pool, span);
+	if (rc == 0) {
+		end_span(pool, &whole, &f);
+		rc = wr_zone_free(&pool->zones[wr_span_zone(span->id)], &whole);
+	}
+	wr_mutex_unlock(&pool->debug->lock);
+	if (rc == 0)
+		wr_pool_room_made(pool);
+	report(pool, &f);
+	return rc;
+}
+
+void wr_debug_report_live(struct weir_pool *pool)
+{
+	unsigned lines = 0;
+	uint64_t block;
+	size_t i;
+
+	for (i = 0; i < pool->nr_zones; i++) {
+		const struct wr_debug_zone *z = &pool->debug->zones[i];
+
+		for (block = 0; block < wr_zone_nr_blocks(&pool->zones[i]); block++) {
+			if (z->asked[block] == 0 || lines++ >= MOST_LINES)
+				continue;
+			wr_log(WEIR_LOG_ERROR, "pool", "not freed: %zu bytes of \"%s\"",
+			       z->asked[block], z->tags[block] ? z->tags[block] : "");
+		}
+	}
+}
+
+void wr_debug_fini(struct weir_pool *pool)
+{
+	size_t i;
+
+	if (!pool->debug)
+		return;
+	for (i = 0; i < pool->nr_zones; i++) {
+		wr_free(pool->debug->zones[i].tags);
+		wr_free(pool->debug->zones[i].asked);
+		wr_free(pool->debug->zones[i].is_filled);
+	}
+	if (wr_pool_is_ours(pool))
+		wr_mutex_fini(&pool->debug->lock);
+	wr_free(pool->debug);
+	pool->debug = NULL;
+}
+
+int wr_debug_init(struct weir_pool *pool)
+{
+	struct wr_debug_zone *z;
+	uint64_t nr;
+	size_t i;
+
+	pool->debug = wr_calloc(1, sizeof(*pool->debug) + pool->nr_zones * sizeof(*z));
+	if (!pool->debug)
+		return -ENOMEM;
+	wr_mutex_init(&pool->debug->lock, WR_RANK_POOL_DEBUG, "pool.debug");
+	for (i = 0; i < pool->nr_zones; i++) {
+		z = &pool->debug->zones[i];
+		nr = wr_zone_nr_blocks(&pool->zones[i]);
+		z->tags = wr_calloc(nr, sizeof(*z->tags));
+		z->asked = wr_calloc(nr, sizeof(*z->asked));
+		z->is_filled = wr_calloc(nr, 1);
+		if (!z->tags || !z->asked || !z->is_filled) {
+			wr_debug_fini(pool);
+			return -ENOMEM;
+		}
+		pool->fixed_bytes += nr * (sizeof(*z->tags) + sizeof(*z->asked) + 1);
+	}
+	return 0;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A pool that is debugged finds what was written where it should not be, and names it.
+ */
+#include "kselftest_harness.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <weir/log.h>
+#include <weir/pool_malloc.h>
+#include <weir/pool_type.h>
+
+#include "base/alloc.h"
+#include "base/util.h"
+#include "fake_machine.h"
+
+#define MIB (1ull << 20)
+
+static char logged[4][256];
+static unsigned nr_logged;
+
+static void keep_log(void *arg, int level, const char *module, const char *text)
+{
+	if (level == WEIR_LOG_ERROR && strcmp(module, "pool") == 0)
+		snprintf(logged[nr_logged++ % 4], sizeof(logged[0]), "%s", text);
+}
+
+FIXTURE(debug)
+{
+	struct fake_machine machine;
+	struct weir_pool *pool;
+};
+
+FIXTURE_SETUP(debug)
+{
+	struct weir_pool_opts opts = {
+		.size = sizeof(opts), .capacity_bytes = 8 * MIB, .flags = WEIR_POOL_DEBUG};
+
+	fake_machine_init(&self->machine, 2);
+	ASSERT_EQ(0, weir_log_set(keep_log, NULL, WEIR_LOG_DEBUG));
+	nr_logged = 0;
+	ASSERT_EQ(0, wr_pool_open_on(&self->machine.system, &opts, &self->pool, NULL));
+}
+
+FIXTURE_TEARDOWN(debug)
+{
+	weir_pool_close(self->pool);
+	EXPECT_EQ(0, wr_test_alloc_live());
+}
+
+static uint64_t nr_overwrites(struct weir_pool *pool)
+{
+	struct weir_pool_stats s;
+
+	weir_pool_stats(pool, &s);
+	return s.nr_overwrites;
+}
+
+TEST_F(debug, clean_use_finds_nothing)
+{
+	static const size_t sizes[] = {1, 4095, 4096, 4097, 65536, MIB};
+	struct weir_span span, again;
+	size_t i;
+	void *p;
+
+	for (i = 0; i < wr_array_size(sizes); i++) {
+		ASSERT_EQ(0, weir_pool_alloc(self->pool, sizes[i], -1, &span));
+		EXPECT_EQ(wr_align_up(sizes[i], 4096), span.bytes);
+		memset(span.base, 0, sizes[i]);
+		again = span;
+		ASSERT_EQ(0, weir_pool_free(self->pool, span));
+		EXPECT_EQ(-ESTALE, weir_pool_free(self->pool, again));
+		p = weir_pool_malloc(self->pool, sizes[i]);
+		ASSERT_NE(NULL, p);
+		EXPECT_EQ(wr_align_up(sizes[i], 4096), weir_pool_usable_bytes(self->pool, p));
+		memset(p, 0, sizes[i]);
+		p = weir_pool_realloc(self->pool, p, sizes[i] * 2);
+		ASSERT_NE(NULL, p);
+		EXPECT_EQ(0, weir_pool_ptr_free(self->pool, p));
+		EXPECT_EQ(-EINVAL, weir_pool_ptr_free(self->pool, p));
+	}
+	ASSERT_EQ(0, weir_pool_alloc_wait(self->pool, 5000, -1, 1000, &span));
+	ASSERT_EQ(0, weir_pool_free(self->pool, span));
+	EXPECT_EQ(-ETIMEDOUT, weir_pool_alloc_wait(self->pool, 4 * MIB - 4096, 0, 0, &span) == 0
+				      ? weir_pool_alloc_wait(self->pool, 1, 0, 1000, &again)
+				      : -1);
+	ASSERT_EQ(0, weir_pool_free(self->pool, span));
+	EXPECT_EQ(-EINVAL, weir_pool_alloc(self->pool, SIZE_MAX, -1, &span));
+	EXPECT_EQ(-EINVAL, weir_pool_alloc(self->pool, 0, -1, &span));
+	EXPECT_EQ(0u, nr_overwrites(self->pool));
+	EXPECT_EQ(0u, nr_logged);
+	nr_logged = 0;
+}
+
+TEST_F(debug, a_byte_behind_the_end_is_found_at_the_free)
+{
+	static const size_t sizes[] = {100, 4096, 10000};
+	struct weir_span span;
+	size_t i;
+
+	for (i = 0; i < wr_array_size(sizes); i++) {
+		ASSERT_EQ(0, weir_pool_alloc_tagged(self->pool, sizes[i], -1, "rows", &span));
+		((uint8_t *)span.base)[sizes[i]] = 0;
+		EXPECT_EQ(0, weir_pool_free(self->pool, span));
+		EXPECT_EQ(i + 1, nr_overwrites(self->pool));
+	}
+	EXPECT_STREQ("written behind its end: byte 100 of a span of \"rows\"", logged[0]);
+	EXPECT_STREQ("written behind its end: byte 10000 of a span of \"rows\"", logged[2]);
+}
+
+TEST_F(debug, a_byte_written_after_the_free_is_found_when_it_is_given_out)
+{
+	struct weir_span span, next;
+
+	ASSERT_EQ(0, weir_pool_alloc_tagged(self->pool, 8192, 0, "keys", &span));
+	ASSERT_EQ(0, weir_pool_free(self->pool, span));
+	((uint8_t *)span.base)[4096 + 7] = 1;
+	ASSERT_EQ(0, weir_pool_alloc(self->pool, 8192, 0, &next));
+	ASSERT_EQ(span.base, next.base);
+	EXPECT_EQ(1u, nr_overwrites(self->pool));
+	EXPECT_STREQ("written after its free: byte 7 of a span of \"keys\"", logged[0]);
+	EXPECT_EQ(0, weir_pool_free(self->pool, next));
+}
+
+TEST_F(debug, typed_pools_and_leaks_work_as_ever)
+{
+	struct weir_types *types;
+	struct weir_type_stats s;
+	struct weir_span span;
+
+	ASSERT_EQ(0, weir_types_open(self->pool, NULL, &types, NULL));
+	ASSERT_EQ(0, weir_types_alloc(types, WEIR_TYPE_GENERAL, 5000, -1, 0, &span));
+	ASSERT_EQ(0, weir_types_free(types, span));
+	EXPECT_EQ(-ESTALE, weir_types_free(types, span));
+	ASSERT_EQ(0, weir_types_stats(types, WEIR_TYPE_GENERAL, &s));
+	EXPECT_EQ(0u, s.used_bytes);
+	weir_types_close(types);
+	ASSERT_EQ(0, weir_pool_alloc_tagged(self->pool, 5000, -1, "forgotten", &span));
+	weir_pool_close(self->pool);
+	EXPECT_STREQ("not freed: 5000 bytes of \"forgotten\"", logged[1]);
+	self->pool = NULL;
+}
+
+TEST(opening_for_debugging_fails_cleanly)
+{
+	struct weir_pool_opts opts = {
+		.size = sizeof(opts), .capacity_bytes = 8 * MIB, .flags = WEIR_POOL_DEBUG};
+	struct weir_pool *pool = NULL;
+	struct fake_machine machine;
+	uint64_t n;
+	int rc;
+
+	fake_machine_init(&machine, 2);
+	for (n = 1;; n++) {
+		wr_test_alloc_fail_at(n);
+		rc = wr_pool_open_on(&machine.system, &opts, &pool, NULL);
+		if (!wr_test_alloc_failed())
+			break;
+		if (rc == 0)
+			weir_pool_close(pool);
+		EXPECT_EQ(0, wr_test_alloc_live());
+		EXPECT_EQ(0, fake_machine_nr_mapped(&machine));
+	}
+	wr_test_alloc_fail_at(0);
+	ASSERT_EQ(0, rc);
+	weir_pool_close(pool);
+}
+
+TEST_HARNESS_MAIN
