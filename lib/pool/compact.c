@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "pool/compact.h"
 #include "pool/compact_plan.h"
+#include "pool/magazine.h"
 
 /* So many windows in a row that do not fit anywhere, and the rest will not either. */
 #define MAX_FAILURES 16u
@@ -291,6 +292,7 @@ static bool empty_window(struct run *run, size_t victim, unsigned *failures, uin
 {
 	uint32_t window = wr_plan_window(run->plan, victim);
 	uint64_t bytes;
+	int rc;
 
 	if (gather(run, window, &bytes) != 0)
 		return true;
@@ -299,12 +301,16 @@ static bool empty_window(struct run *run, size_t victim, unsigned *failures, uin
 		return false;
 	}
 	if (find_places(run, victim) != 0) {
+		wr_pool_room_made(run->hs->pool); /* what was held for a moment */
 		*ret_reason = WEIR_COMPACT_NO_ROOM;
 		return ++*failures < MAX_FAILURES;
 	}
 	*failures = 0;
 	*ret_reason = WEIR_COMPACT_NO_GAIN;
-	if (move_window(run, window) == 0)
+	rc = move_window(run, window);
+	/* Somebody may wait for just this. */
+	wr_pool_room_made(run->hs->pool);
+	if (rc == 0)
 		return true;
 	*ret_reason = WEIR_COMPACT_STOPPED;
 	return false;

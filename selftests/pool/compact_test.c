@@ -551,6 +551,37 @@ TEST_F(compact, pins_and_frees_wait_for_the_end_of_a_copy_and_the_try_does_not)
 	EXPECT_EQ(2u, s.nr_pin_waits);
 }
 
+/* Wants 8 MiB, however long it takes. */
+static void *wait_for_room(void *arg)
+{
+	struct waiter *w = arg;
+	struct weir_span span;
+
+	w->rc = weir_pool_alloc_wait(w->pool, 4 * WINDOW, 0, WEIR_POOL_FOREVER, &span);
+	if (w->rc == 0)
+		w->rc = weir_pool_free(w->pool, span);
+	atomic_store(&w->done, true);
+	return NULL;
+}
+
+TEST_F(compact, who_waits_for_a_large_block_gets_what_compaction_frees)
+{
+	struct weir_compact_opts o = {.size = sizeof(o), .target_bytes = 4 * WINDOW};
+	struct waiter w = {.pool = self->pool};
+	pthread_t thread;
+
+	self->nr = help_fragment(self->pool, 65536, 9, blocks, MAX_BLOCKS);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, wait_for_room, &w));
+	while (wr_load_relaxed(&self->pool->nr_waiters) == 0)
+		usleep(1000);
+	usleep(10000);
+	EXPECT_FALSE(atomic_load(&w.done));
+	ASSERT_EQ(0, weir_pool_compact(self->pool, &o, &self->report));
+	EXPECT_EQ(1u, self->report.nr_emptied);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, w.rc);
+}
+
 /* ---- against a model ------------------------------------------------------------------ */
 
 #define MODEL_BLOCKS 600
