@@ -585,7 +585,7 @@ TEST_F(compact, who_waits_for_a_large_block_gets_what_compaction_frees)
 /* ---- against a model ------------------------------------------------------------------ */
 
 #define MODEL_BLOCKS 600
-#define MODEL_STEPS  20000
+#define MODEL_STEPS  9000
 
 struct model {
 	struct weir_pool *pool;
@@ -727,7 +727,7 @@ static bool model_step(struct model *m)
 	}
 }
 
-TEST_F(compact, random_operations_agree_with_a_naive_model)
+TEST_F_TIMEOUT(compact, random_operations_agree_with_a_naive_model, 120)
 {
 	struct model *m = calloc(1, sizeof(*m));
 	uint64_t seed;

@@ -49,22 +49,29 @@ bool help_is_filled(const void *p, size_t bytes, uint64_t seed)
 	return true;
 }
 
+static int fill_block(struct weir_pool *pool, const struct help_block *b)
+{
+	void *p;
+	int rc = weir_handle_pin(pool, b->handle, &p);
+
+	if (rc != 0)
+		return rc;
+	help_fill(p, b->bytes, b->seed);
+	return weir_handle_unpin(pool, b->handle);
+}
+
 int help_take(struct weir_pool *pool, size_t bytes, int node, uint32_t flags, uint64_t seed,
 	      struct help_block *ret)
 {
 	struct help_block b = {.bytes = bytes, .seed = seed};
-	void *p;
 	int rc;
 
 	rc = weir_handle_alloc(pool, bytes, node, flags, "test", &b.handle);
-	if (rc != 0)
-		return rc;
-	rc = weir_handle_pin(pool, b.handle, &p);
-	if (rc != 0)
-		return rc;
-	help_fill(p, bytes, seed);
-	*ret = b;
-	return weir_handle_unpin(pool, b.handle);
+	if (rc == 0)
+		rc = fill_block(pool, &b);
+	if (rc == 0)
+		*ret = b;
+	return rc;
 }
 
 bool help_is_whole(struct weir_pool *pool, const struct help_block *b)
@@ -100,14 +107,23 @@ size_t help_fragment(struct weir_pool *pool, size_t bytes, uint64_t seed, struct
 		     size_t max_blocks)
 {
 	uint64_t random = seed * 0x9e3779b97f4a7c15ull + 1;
+	struct help_block *b;
 	size_t i, nr;
 
-	for (nr = 0; nr < max_blocks; nr++)
-		if (help_take(pool, bytes, WEIR_NODE_ANY, WEIR_HANDLE_MOVABLE, nr, &blocks[nr]))
+	for (nr = 0; nr < max_blocks; nr++) {
+		b = &blocks[nr];
+		if (weir_handle_alloc(pool, bytes, WEIR_NODE_ANY, WEIR_HANDLE_MOVABLE, "test",
+				      &b->handle) != 0)
 			break;
-	for (i = 0; i < nr; i++)
+		b->bytes = bytes;
+		b->seed = nr;
+	}
+	for (i = 0; i < nr; i++) {
 		if (help_random(&random) % 8 != 0)
 			(void)help_drop(pool, &blocks[i]);
+		else if (fill_block(pool, &blocks[i]) != 0)
+			return 0;
+	}
 	return nr;
 }
 
