@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "io/advice.h"
 #include "io/io_internal.h"
 
 static uint64_t mtime_ns(const struct stat *st)
@@ -192,6 +193,16 @@ void weir_io_file_close(struct weir_io_file *file)
 		wr_mutex_unlock(&file->io->lock);
 	}
 	file_free(file);
+}
+
+void wr_io_file_expect_gaps(struct weir_io_file *file)
+{
+	if (file->info.direct)
+		return;
+	(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM);
+	/* What large folios kept that lay across the ends of reads. */
+	if (file->cache.cold)
+		(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
 }
 
 void weir_io_file_info(const struct weir_io_file *file, struct weir_io_file_info *ret)

@@ -11,7 +11,7 @@
  * Buffered reads leave the page cache as it was, as far as the kernel lets us:
  *
  *   - With RWF_DONTCACHE the kernel drops the pages that a read brought in, and no others, with
- *     read-ahead at work. What two workers touch at the same moment stays (large folios that lie
+ *     read-ahead at work, until reads are known to leave parts out (advice.h). What two workers touch at the same moment stays (large folios that lie
  *     across a chunk's end), so the range of each finished request, and the file when it is closed,
  *     is dropped once more, if the file was not in the cache to begin with.
  *   - Without it each chunk's range is dropped behind it, and which of its pages were there before

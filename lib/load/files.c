@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "io/advice.h"
 
 /* The index was made from the file's header: another file may look alike and is not. */
 static int open_one(struct wr_files *files, uint32_t i, struct weir_error *err)
@@ -67,4 +68,10 @@ int wr_files_check(const struct wr_files *files, struct weir_error *err)
 					    "open the model again");
 	}
 	return 0;
+}
+
+void wr_files_expect_gaps(const struct wr_files *files)
+{
+	for (uint32_t i = 0; i < files->nr; i++)
+		wr_io_file_expect_gaps(files->files[i]);
 }

@@ -27,4 +27,7 @@ void wr_files_fini(struct wr_files *files);
 /* Are all of them still unchanged? 0, -ESTALE, -EIO; @err names the file. May block. */
 int wr_files_check(const struct wr_files *files, struct weir_error *err);
 
+/* From now on not all of them is read; see io/advice.h. */
+void wr_files_expect_gaps(const struct wr_files *files);
+
 #endif /* WR_LOAD_FILES_H */

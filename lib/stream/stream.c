@@ -434,6 +434,8 @@ static void begin_pass(struct weir_stream *stream)
 
 static void end_pass(struct weir_stream *stream)
 {
+	/* The first pass reads everything, those after it leave out what stays. */
+	wr_files_expect_gaps(&stream->files);
 	stream->pass.elapsed_ns = wr_now_ns() - stream->pass_begin_ns;
 	stream->pass.complete = 1;
 	stream->in_pass = false;

@@ -335,6 +335,21 @@ TEST_F(stream, a_number_of_passes_that_wraps_when_multiplied_is_no_announcement)
 	EXPECT_GT(reads_since(self, before), 1u);
 }
 
+TEST_F(stream, leaves_no_more_in_the_page_cache_than_it_found)
+{
+	struct tm_walk walk = {0};
+
+	if (variant->memory)
+		return; /* The file itself is there. */
+	self->plan.passes = 4;
+	ASSERT_EQ(begin_stream(self, 2000000), 0);
+	for (int p = 0; p < 4; p++)
+		ASSERT_EQ(tm_walk_pass(&self->tm, self->stream, self->units, &walk), 0);
+	EXPECT_EQ(walk.nr_wrong, 0u);
+	/* Of more than a thousand; a page that two reads share may stay. */
+	EXPECT_LE(io_resident_pages(tm_path(&self->tm, 0)), 64);
+}
+
 TEST_F(stream, goes_on_reading_ahead_when_a_pass_ends)
 {
 	uint64_t nr_begun[2], before;
