@@ -131,6 +131,8 @@ HELP_SRC := $(filter-out $(TEST_SRC) $(FUZZ_SRC),$(sort $(wildcard selftests/*/*
 obj = $(patsubst %.c,$(B)/$(1)/%.o,$(2))
 LIB_OBJ := $(call obj,obj,$(LIB_SRC))
 TOOL_OBJ := $(call obj,obj,$(TOOL_SRC))
+# The locks once more, with the validator and under other names, for weir bench lock.
+CHECKED_OBJ := $(patsubst lib/lock/%.c,$(B)/checked/%.o,lib/lock/lock.c lib/lock/validate.c lib/lock/graph.c)
 DEBUG_LIB_OBJ := $(call obj,debug,$(LIB_SRC))
 DEBUG_TOOL_OBJ := $(call obj,debug,$(TOOL_SRC))
 TEST_OBJ := $(call obj,debug,$(TEST_SRC))
@@ -169,6 +171,11 @@ $(B)/obj/%.o: %.c $(CONFIG_DEPS)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPP_ALL) -DWR_DEBUG=0 $(C_ALL) -fPIC $(CFLAGS) $(call isa_flags,$<) -MMD -MP -c -o $@ $<
 
+$(B)/checked/%.o: lib/lock/%.c $(CONFIG_DEPS)
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPP_ALL) -DWR_DEBUG=0 -include tools/weir/lock_checked.h $(C_ALL) -fPIC $(CFLAGS) -MMD -MP -c -o $@ $<
+
 $(B)/debug/lib/%.o: lib/%.c $(CONFIG_DEPS)
 	$(call say,CC,$@)
 	@mkdir -p $(@D)
@@ -199,7 +206,7 @@ $(B)/libweir.a: $(LIB_OBJ) $(B)/sources
 $(B)/debug/libweir.a: $(DEBUG_LIB_OBJ) $(B)/sources
 	$(archive)
 # The subcommands without main(), so that a test can call what they are made of.
-$(B)/debug/libtools.a: $(filter-out %/main.o,$(DEBUG_TOOL_OBJ)) $(B)/sources
+$(B)/debug/libtools.a: $(filter-out %/main.o,$(DEBUG_TOOL_OBJ)) $(CHECKED_OBJ) $(B)/sources
 	$(archive)
 $(B)/debug/libhelp.a: $(HELP_OBJ) $(B)/sources
 	$(archive)
@@ -220,11 +227,11 @@ $(B)/weir.pc: lib/weir.pc.in $(B)/config.mk $(B)/flags include/weir/base.h Makef
 		-e 's|@private@|$(LIBS) -pthread|' $< >$@.new; \
 	if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
-$(B)/weir: $(TOOL_OBJ) $(B)/libweir.a
+$(B)/weir: $(TOOL_OBJ) $(CHECKED_OBJ) $(B)/libweir.a
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(LD_ALL) $(LIBS)
 
-$(B)/debug/weir: $(DEBUG_TOOL_OBJ) $(B)/debug/libweir.a
+$(B)/debug/weir: $(DEBUG_TOOL_OBJ) $(CHECKED_OBJ) $(B)/debug/libweir.a
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(LD_ALL) $(LIBS)
 
@@ -356,4 +363,4 @@ help: ## this list
 	@echo
 	@awk '/^[a-z-]+:.*## / { text = $$0; sub(/.*## /, "", text); sub(/:.*/, ""); printf "  %-16s%s\n", $$0, text }' Makefile | sort
 
--include $(patsubst %.o,%.d,$(LIB_OBJ) $(TOOL_OBJ) $(DEBUG_LIB_OBJ) $(DEBUG_TOOL_OBJ) $(TEST_OBJ) $(HELP_OBJ) $(FUZZ_OBJ))
+-include $(patsubst %.o,%.d,$(LIB_OBJ) $(TOOL_OBJ) $(CHECKED_OBJ) $(DEBUG_LIB_OBJ) $(DEBUG_TOOL_OBJ) $(TEST_OBJ) $(HELP_OBJ) $(FUZZ_OBJ))

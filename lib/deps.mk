@@ -21,3 +21,5 @@ deps_ctx := base metrics knob topo pool io load stream
 owner_metrics_sample := metrics
 owner_metrics_segment := metrics
 owner_metrics_system := metrics
+# weir bench lock measures the locks themselves; every other tool uses public headers and base.
+deps_tools := lock

@@ -68,6 +68,7 @@ void wr_lock_rank_stats(enum wr_lock_rank rank, struct wr_lock_stats *ret)
 	ret->wait_ns = wr_load_relaxed(&totals[rank].wait_ns);
 }
 
+#if !WR_LOCK_IS_PLAIN
 /* How long it was waited, never 0. */
 static uint64_t count_wait(struct wr_lock *lock, uint64_t since_ns)
 {
@@ -78,6 +79,7 @@ static uint64_t count_wait(struct wr_lock *lock, uint64_t since_ns)
 	wr_fetch_add_relaxed(&totals[lock->rank].wait_ns, wait_ns);
 	return wait_ns;
 }
+#endif
 
 static void lock_init(struct wr_lock *lock, enum wr_lock_rank rank, const char *name, uint32_t kind)
 {
@@ -139,6 +141,7 @@ uint32_t wr_rwlock_owner(struct wr_rwlock *l)
 #endif
 }
 
+#if !WR_LOCK_IS_PLAIN
 /* Out of line: the usual take does not come here. Returns how long it was waited. */
 __attribute__((noinline)) static uint64_t wait_for_mutex(struct wr_mutex *m)
 {
@@ -182,6 +185,7 @@ WR_NO_THREAD_SAFETY void wr_mutex_unlock(struct wr_mutex *m)
 	if (is_timed)
 		wr_timing_record(&timed);
 }
+#endif
 
 void wr_cond_init(struct wr_cond *c)
 {
@@ -266,6 +270,7 @@ void wr_rwlock_fini(struct wr_rwlock *l)
 	pthread_rwlock_destroy(&l->rwlock);
 }
 
+#if !WR_LOCK_IS_PLAIN
 /* Out of line, as for the mutex. */
 __attribute__((noinline)) static uint64_t wait_for_rwlock(struct wr_rwlock *l, bool write)
 {
@@ -328,6 +333,7 @@ WR_NO_THREAD_SAFETY void wr_rwlock_wrunlock(struct wr_rwlock *l)
 	if (is_timed)
 		wr_timing_record(&timed);
 }
+#endif
 
 void wr_spin_init(struct wr_spin *s, enum wr_lock_rank rank, const char *name)
 {
@@ -344,6 +350,7 @@ void wr_spin_fini(struct wr_spin *s)
 	pthread_spin_destroy(&s->spin);
 }
 
+#if !WR_LOCK_IS_PLAIN
 /* A spin lock does not say who holds it. */
 __attribute__((noinline)) static uint64_t spin_slowly(struct wr_spin *s)
 {
@@ -392,3 +399,4 @@ WR_NO_THREAD_SAFETY void wr_spin_unlock(struct wr_spin *s)
 	if (is_timed)
 		wr_timing_record(&timed);
 }
+#endif

@@ -25,6 +25,15 @@
 #define WR_LOCK_CHECK WR_DEBUG
 #endif
 
+/*
+ * 1: nothing is compiled in, where no validator is either: no counts, no times, no probes. The
+ * calls are then pthread's own, in the caller, down to the same object code (lock/plain.h).
+ */
+#ifndef WR_LOCK_PLAIN
+#define WR_LOCK_PLAIN 0
+#endif
+#define WR_LOCK_IS_PLAIN (WR_LOCK_PLAIN && !WR_LOCK_CHECK)
+
 #if defined(__clang__)
 #define WR_TSA(x) __attribute__((x))
 #else
@@ -99,10 +108,6 @@ struct wr_cond {
 /* @name is static text. Nothing here can fail. A lock that is held must not be ended. */
 void wr_mutex_init(struct wr_mutex *m, enum wr_lock_rank rank, const char *name);
 void wr_mutex_fini(struct wr_mutex *m);
-void wr_mutex_lock(struct wr_mutex *m) WR_ACQUIRE(*m);
-/* False when somebody holds it, the caller included. Not bound to the order: it never waits. */
-bool wr_mutex_trylock(struct wr_mutex *m) WR_TRY_ACQUIRE(true, *m) WEIR_MUST_CHECK;
-void wr_mutex_unlock(struct wr_mutex *m) WR_RELEASE(*m);
 
 /*
  * Waits may end without a signal: loop. No other lock may be held. @deadline_ns is a value of
@@ -118,17 +123,26 @@ void wr_cond_broadcast(struct wr_cond *c);
 /* A waiting writer goes before new readers, so a reader must not take it a second time. */
 void wr_rwlock_init(struct wr_rwlock *l, enum wr_lock_rank rank, const char *name);
 void wr_rwlock_fini(struct wr_rwlock *l);
-void wr_rwlock_rdlock(struct wr_rwlock *l) WR_ACQUIRE_SHARED(*l);
-void wr_rwlock_rdunlock(struct wr_rwlock *l) WR_RELEASE_SHARED(*l);
-void wr_rwlock_wrlock(struct wr_rwlock *l) WR_ACQUIRE(*l);
-void wr_rwlock_wrunlock(struct wr_rwlock *l) WR_RELEASE(*l);
 
 /* The rank must be NO_BLOCK. */
 void wr_spin_init(struct wr_spin *s, enum wr_lock_rank rank, const char *name);
 void wr_spin_fini(struct wr_spin *s);
+
+/* try: false when somebody holds it, the caller included. Not bound to the order: it never waits. */
+#if WR_LOCK_IS_PLAIN
+#include "lock/plain.h"
+#else
+void wr_mutex_lock(struct wr_mutex *m) WR_ACQUIRE(*m);
+bool wr_mutex_trylock(struct wr_mutex *m) WR_TRY_ACQUIRE(true, *m) WEIR_MUST_CHECK;
+void wr_mutex_unlock(struct wr_mutex *m) WR_RELEASE(*m);
+void wr_rwlock_rdlock(struct wr_rwlock *l) WR_ACQUIRE_SHARED(*l);
+void wr_rwlock_rdunlock(struct wr_rwlock *l) WR_RELEASE_SHARED(*l);
+void wr_rwlock_wrlock(struct wr_rwlock *l) WR_ACQUIRE(*l);
+void wr_rwlock_wrunlock(struct wr_rwlock *l) WR_RELEASE(*l);
 void wr_spin_lock(struct wr_spin *s) WR_ACQUIRE(*s);
 bool wr_spin_trylock(struct wr_spin *s) WR_TRY_ACQUIRE(true, *s) WEIR_MUST_CHECK;
 void wr_spin_unlock(struct wr_spin *s) WR_RELEASE(*s);
+#endif
 
 /*
  * The thread that holds it, for writing if that can differ, at some moment of the call; 0 when none

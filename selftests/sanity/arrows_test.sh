@@ -71,6 +71,11 @@ echo 'deps_aaa :=' >>"$copy/lib/deps.mk"
 plant tools/weir/planted.c '#include "aaa/aaa_priv.h"'
 fires 'a tool that looks into a module' 'planted.c includes aaa/aaa_priv.h: tools use public headers' arrows
 
+echo 'deps_tools := aaa' >>"$copy/lib/deps.mk"
+passes 'a tool whose line names the module' arrows
+plant tools/weir/planted.c 'int z;'
+fires 'a module that tools name and do not use' 'tools names aaa and does not use it' arrows
+
 start
 plant lib/aaa/aaa.c 'void wr_aaa_f(void); void wr_aaa_f(void) { }'
 echo 'deps_aaa :=' >>"$copy/lib/deps.mk"

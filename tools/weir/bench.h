@@ -126,5 +126,6 @@ int wr_bench_demo(const struct wr_bench_args *args);
 /* Takes no model: args->path is not looked at. */
 int wr_bench_gemv(const struct wr_bench_args *args);
 int wr_bench_pool(const struct wr_bench_args *args);
+int wr_bench_lock(const struct wr_bench_args *args);
 
 #endif /* WR_TOOLS_BENCH_H */
