@@ -286,7 +286,7 @@ $(B)/runtests: tools/build/runtests.c $(B)/flags
 	$(call say,CC,$@)
 	$(Q)$(CC) -std=c11 -D_GNU_SOURCE -O1 -g $(WARN) -o $@ $<
 
-.PHONY: check check-arrows check-symbols check-headers check-docs check-format check-size check-readme check-probes cppcheck
+.PHONY: check check-arrows check-symbols check-headers check-docs check-format check-size check-readme check-probes check-lock-order cppcheck
 check: ## build, selftests and every check below but cppcheck
 	+$(Q)MAKE='$(MAKE)' tools/build/check-all
 
@@ -298,6 +298,9 @@ check-symbols: $(LIBRARIES) ## exported symbols: the library, the map and the he
 
 check-probes: $(LIBRARIES) $(BINARY) ## the bytes and notes of the probe sites
 	$(Q)tools/build/check-probes $(B)/$(SO) $(BINARY)
+
+check-lock-order: $(CONFIG_DEPS) ## ranks, marks, initialisations and (clang) the order in the code
+	$(Q)tools/build/check-lock-order $(B)
 
 check-headers: $(CONFIG_DEPS) | $(KSELFTEST_DIR)/kselftest_harness.h ## each header compiles alone, public ones as C99 and C++11
 	$(Q)CC='$(CC)' CXX='$(CXX)' KSELFTEST_DIR='$(KSELFTEST_DIR)' tools/build/check-headers $(B)

@@ -48,7 +48,7 @@ struct slot {
 };
 
 struct wr_cache {
-	struct wr_mutex lock;
+	struct wr_mutex lock WR_RANKED(CACHE);
 	struct wr_cond changed;		/* a fill ended, a slot came free, or cancelled was set */
 	const struct wr_cache_ops *ops; /* [const] */
 	void *ctx;			/* [const] */

@@ -107,7 +107,7 @@ struct wr_io_request {
  * number of reads outstanding at one time, and a read allocates only when that number grows.
  */
 struct wr_io_requests {
-	struct wr_spin lock;
+	struct wr_spin lock WR_RANKED(IO_QUEUE);
 	struct wr_io_request *free;				       /* [IO_QUEUE] */
 	uint32_t nr_segments;					       /* [IO_QUEUE] */
 	_Atomic(struct wr_io_request *) segments[WR_IO_SLOT_SEGMENTS]; /* [atomic] set once */
@@ -320,8 +320,8 @@ struct weir_io {
 	char reason_after_step[WR_IO_REASON_BYTES + 128]; /* written before reason points to it */
 
 	struct wr_io_requests requests;
-	struct wr_io_ring *ring;       /* [const] NULL on the pread rungs */
-	struct wr_mutex lock;	       /* rank IO */
+	struct wr_io_ring *ring; /* [const] NULL on the pread rungs */
+	struct wr_mutex lock WR_RANKED(IO);
 	struct wr_cond changed;	       /* with lock: a control call or a thread's start is done */
 	struct wr_io_workers *workers; /* [IO] NULL until needed */
 	struct wr_io_file_list files;  /* [IO] */

@@ -32,8 +32,8 @@
 
 struct wr_io_workers {
 	struct wr_io_lane lane; /* scheduler: [IO_QUEUE] */
-	struct wr_mutex lock;	/* rank IO_QUEUE */
-	struct wr_cond work;	/* with lock */
+	struct wr_mutex lock WR_RANKED(IO_QUEUE);
+	struct wr_cond work; /* with lock */
 	/*
 	 * [atomic] workers that are, or are about to be, waiting for work. A worker counts itself,
 	 * then looks at the inbox, then waits; a producer pushes, then reads the count (guarantee D

@@ -20,7 +20,7 @@
 
 struct weir_knobs {
 	_Atomic uint64_t values[WEIR_KNOBS_MAX]; /* [atomic] */
-	struct wr_mutex lock;
+	struct wr_mutex lock WR_RANKED(KNOB);
 	_Atomic uint32_t nr;			     /* [atomic] K1; written under [KNOB] */
 	struct weir_knob_desc descs[WEIR_KNOBS_MAX]; /* [KNOB] to add; K1 to read */
 };

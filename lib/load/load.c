@@ -31,7 +31,7 @@ struct weir_loaded {
 
 /* What is needed while reading. A fetch per run, since runs may lie in different spans. */
 struct loading {
-	struct wr_mutex lock;
+	struct wr_mutex lock WR_RANKED(LOAD);
 	struct wr_cond changed;
 	uint32_t remaining; /* [LOAD] fetches not ended */
 	int result;	    /* [LOAD] of the first run that failed */

@@ -59,6 +59,17 @@
 #define WR_ASSERT_HELD(m)	  WR_TSA(assert_capability(m))
 #define WR_ASSERT_HELD_SHARED(m)  WR_TSA(assert_shared_capability(m))
 #define WR_CAPABILITY(name)	  WR_TSA(capability(name))
+/*
+ * On a lock where it is declared: its rank, as it is initialised with. tools/build/check-lock-order
+ * compares the two, and has clang compare the order in each function with the list.
+ */
+#if defined(WR_RANK_ORDER)
+#define WR_RANKED(r)                               \
+	WR_TSA(acquired_after(wr_rank_before_##r)) \
+	WR_TSA(acquired_before(wr_rank_after_##r))
+#else
+#define WR_RANKED(r)
+#endif
 /* Where the analysis cannot follow: open and close, while nobody else knows the object. */
 #define WR_NO_THREAD_SAFETY WR_TSA(no_thread_safety_analysis)
 

@@ -18,7 +18,7 @@
 #include "metrics/system.h"
 
 struct weir_collector {
-	struct wr_mutex mutex;		  /* METRICS_RUN */
+	struct wr_mutex mutex WR_RANKED(METRICS_RUN);
 	struct wr_cond cond;		  /* with @mutex: @stopping, @running */
 	bool running;			  /* [METRICS_RUN] */
 	bool stopping;			  /* [METRICS_RUN] */

@@ -34,7 +34,7 @@ struct tls_slot {
 static _Thread_local struct tls_slot tls_slots[WEIR_METRICS_REGISTRIES_MAX]
 	__attribute__((tls_model("initial-exec"))); /* [thread] */
 
-struct wr_mutex wr_metrics_mutex = WR_MUTEX_INIT(WR_RANK_METRICS, "metrics");
+struct wr_mutex wr_metrics_mutex WR_RANKED(METRICS) = WR_MUTEX_INIT(WR_RANK_METRICS, "metrics");
 static struct weir_metrics *registries[WEIR_METRICS_REGISTRIES_MAX] WR_GLOBAL_GUARDED_BY(
 	wr_metrics_mutex);
 static uint64_t last_generation WR_GLOBAL_GUARDED_BY(wr_metrics_mutex);

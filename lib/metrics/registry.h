@@ -93,31 +93,31 @@ struct rule {
 };
 
 struct weir_metrics {
-	uint32_t slot;				    /* [const] */
-	uint64_t generation;			    /* [const] never used twice in a process */
-	struct weir_metrics_opts opts;		    /* [const] */
-	struct wr_segment *segment;		    /* [const] or NULL */
-	uint64_t (*now_ns)(void);		    /* [const] but in tests */
-	_Atomic uint32_t nr_metrics;		    /* [atomic] A1 */
-	_Atomic uint32_t nr_summaries;		    /* [METRICS] to change */
-	_Atomic uint64_t nr_dropped;		    /* [atomic] */
-	_Atomic uint64_t nr_overflow;		    /* [atomic] */
-	_Atomic uint64_t nr_samples;		    /* [atomic] */
-	_Atomic uint64_t nr_refused;		    /* [atomic] */
-	_Atomic uint64_t nr_queue_full;		    /* [atomic] */
-	_Atomic uint64_t nr_collections;	    /* [atomic] */
-	_Atomic int64_t nr_trackers;		    /* [atomic] */
-	_Atomic uint32_t nr_history;		    /* [atomic] */
-	_Atomic uint32_t nr_history_left;	    /* [atomic] */
-	_Atomic(struct shard *) shards;		    /* [atomic] A3 */
-	struct shard *free_shards;		    /* [METRICS] of threads that ended */
-	struct wr_mutex data;			    /* METRICS_DATA */
+	uint32_t slot;			  /* [const] */
+	uint64_t generation;		  /* [const] never used twice in a process */
+	struct weir_metrics_opts opts;	  /* [const] */
+	struct wr_segment *segment;	  /* [const] or NULL */
+	uint64_t (*now_ns)(void);	  /* [const] but in tests */
+	_Atomic uint32_t nr_metrics;	  /* [atomic] A1 */
+	_Atomic uint32_t nr_summaries;	  /* [METRICS] to change */
+	_Atomic uint64_t nr_dropped;	  /* [atomic] */
+	_Atomic uint64_t nr_overflow;	  /* [atomic] */
+	_Atomic uint64_t nr_samples;	  /* [atomic] */
+	_Atomic uint64_t nr_refused;	  /* [atomic] */
+	_Atomic uint64_t nr_queue_full;	  /* [atomic] */
+	_Atomic uint64_t nr_collections;  /* [atomic] */
+	_Atomic int64_t nr_trackers;	  /* [atomic] */
+	_Atomic uint32_t nr_history;	  /* [atomic] */
+	_Atomic uint32_t nr_history_left; /* [atomic] */
+	_Atomic(struct shard *) shards;	  /* [atomic] A3 */
+	struct shard *free_shards;	  /* [METRICS] of threads that ended */
+	struct wr_mutex data WR_RANKED(METRICS_DATA);
 	_Atomic(struct rule *) rules;		    /* [atomic] A3, the latest first */
 	_Atomic(struct queue *) queue;		    /* [atomic] A2 */
 	struct recent *recent;			    /* [METRICS_DATA] */
 	_Atomic(struct history_times *) times;	    /* A2 */
 	uint64_t next_point[NR_RINGS];		    /* [METRICS_RUN] monotonic ns */
-	struct wr_mutex run;			    /* METRICS_RUN: one round at a time */
+	struct wr_mutex run WR_RANKED(METRICS_RUN); /* METRICS_RUN: one round at a time */
 	_Atomic(struct weir_collector *) collector; /* A2 */
 	struct weir_collector *inherited;	    /* [const] of a child: its parent's */
 	struct entry *entries[WEIR_METRICS_MAX];    /* [METRICS] to change; A1 to read */
@@ -125,7 +125,7 @@ struct weir_metrics {
 };
 
 /* The lists of registries, free shards and entries. */
-extern struct wr_mutex wr_metrics_mutex;
+extern struct wr_mutex wr_metrics_mutex WR_RANKED(METRICS);
 
 /* Keeps what runs once per thread out of what runs always. */
 #define WR_COLD __attribute__((noinline, cold))

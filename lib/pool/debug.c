@@ -33,7 +33,7 @@ struct wr_debug_zone {
 };
 
 struct wr_debug {
-	struct wr_mutex lock; /* POOL_DEBUG */
+	struct wr_mutex lock WR_RANKED(POOL_DEBUG);
 	struct wr_debug_zone zones[];
 };
 

@@ -147,12 +147,12 @@ struct wr_handles {
 	_Atomic bool is_compacting;			   /* [atomic] by one thread */
 	_Atomic uint64_t copy_ns_per_mib; /* [atomic] of the copies so far, smoothed */
 	struct wr_handle_counters count;
-	_Alignas(WR_CACHE_LINE) struct wr_mutex lock; /* POOL_HANDLE */
-	uint32_t first_free;			      /* [POOL_HANDLE] oldest free slot */
-	uint32_t last_free;			      /* [POOL_HANDLE] */
-	struct wr_mutex wait_lock;		      /* POOL_COMPACT */
-	struct wr_cond wait;			      /* a move ended; the thread shall stop */
-	struct wr_maintain *maintain;		      /* [POOL_COMPACT] NULL: never started */
+	_Alignas(WR_CACHE_LINE) struct wr_mutex lock WR_RANKED(POOL_HANDLE);
+	uint32_t first_free; /* [POOL_HANDLE] oldest free slot */
+	uint32_t last_free;  /* [POOL_HANDLE] */
+	struct wr_mutex wait_lock WR_RANKED(POOL_COMPACT);
+	struct wr_cond wait;	      /* a move ended; the thread shall stop */
+	struct wr_maintain *maintain; /* [POOL_COMPACT] NULL: never started */
 };
 
 static inline unsigned wr_handle_state(uint64_t word)

@@ -122,7 +122,7 @@ struct wr_pool_set {
 	_Atomic(struct wr_tls_slot *)
 		thread; /* [atomic] whose it is, NULL: vacant; under POOL_CLAIM */
 	struct wr_remote out[WR_OUTBOX_SLOTS]; /* [GATE] */
-	_Alignas(WR_CACHE_LINE) struct wr_spin inbox_lock;
+	_Alignas(WR_CACHE_LINE) struct wr_spin inbox_lock WR_RANKED(POOL_INBOX);
 	_Atomic uint32_t nr_in;		     /* [atomic] written under the inbox lock */
 	struct wr_remote in[WR_INBOX_SLOTS]; /* [POOL_INBOX] */
 	struct wr_mag_group group[];

@@ -31,7 +31,7 @@ struct touch {
 struct prefault {
 	const struct wr_pool_system *system; /* [const] */
 	_Atomic size_t done_bytes;	     /* [atomic] */
-	struct wr_mutex lock;
+	struct wr_mutex lock WR_RANKED(POOL);
 	struct wr_cond finished;
 	size_t nr_running; /* [POOL] */
 };

@@ -37,7 +37,7 @@ struct weir_pool_recorder {
 	size_t text_size;	/* [const] */
 	int rc;			/* [thread] the first failure to write */
 	pthread_t thread;
-	struct wr_mutex lock; /* POOL */
+	struct wr_mutex lock WR_RANKED(POOL);
 	struct wr_cond wake;
 	bool stop; /* [POOL] */
 };

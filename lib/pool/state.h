@@ -50,14 +50,14 @@ struct weir_pool {
 	size_t set_bytes;		      /* of a thread's set of magazines */
 	uint32_t magazine_caps[WR_MAGAZINE_ORDERS];
 
-	_Alignas(WR_CACHE_LINE) struct wr_mutex claim_lock; /* POOL_CLAIM */
-	uint32_t nr_sets;				    /* [POOL_CLAIM] */
+	_Alignas(WR_CACHE_LINE) struct wr_mutex claim_lock WR_RANKED(POOL_CLAIM);
+	uint32_t nr_sets;		/* [POOL_CLAIM] */
 	_Atomic uint64_t shut_count;	/* [atomic] written under the claim lock; see claim.c */
 	_Atomic uint64_t nr_bad_frees;	/* [atomic] */
 	_Atomic uint64_t nr_overwrites; /* [atomic] */
 	struct weir_pool *next_open;	/* [POOL_THREADS] */
 
-	struct wr_mutex wait_lock;	     /* POOL_WAIT */
+	struct wr_mutex wait_lock WR_RANKED(POOL_WAIT);
 	struct wr_pool_waiter *first_waiter; /* [POOL_WAIT] in the order of their coming */
 	struct wr_pool_waiter *last_waiter;  /* [POOL_WAIT] */
 	_Atomic uint32_t nr_waiters;	     /* [atomic] written under the wait lock */

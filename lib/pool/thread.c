@@ -15,7 +15,8 @@
 #include "pool/magazine.h"
 
 /* Open pools, so that a thread that ends finds its sets. */
-static struct wr_mutex pools_lock = WR_MUTEX_INIT(WR_RANK_POOL_THREADS, "pool.threads");
+static struct wr_mutex pools_lock WR_RANKED(POOL_THREADS) = WR_MUTEX_INIT(WR_RANK_POOL_THREADS,
+									  "pool.threads");
 static struct weir_pool *pools WR_GLOBAL_GUARDED_BY(pools_lock);
 
 __thread struct wr_tls_slot wr_pool_tls = {.pool = WR_TLS_NO_POOL};

@@ -34,7 +34,7 @@ struct waiter {
 };
 
 struct type {
-	struct wr_mutex lock;	      /* POOL_TYPE */
+	struct wr_mutex lock WR_RANKED(POOL_TYPE);
 	struct weir_type_stats stats; /* [POOL_TYPE] */
 	struct waiter *first;	      /* [POOL_TYPE] in the order of coming */
 	uint64_t high_bytes;	      /* [POOL_TYPE] */

@@ -56,12 +56,12 @@ struct wr_zone_counts {
 };
 
 struct wr_pool_zone {
-	_Alignas(WR_CACHE_LINE) struct wr_mutex lock; /* POOL_ZONE */
-	int node;				      /* [const] -1: no such notion */
-	unsigned block_shift;			      /* [const] log2 of the smallest block */
-	uint32_t nr_regions;			      /* [const] */
-	uint64_t id_prefix;			      /* [const] pool and zone, for span ids */
-	uint64_t largest_region_bytes;		      /* [const] */
+	_Alignas(WR_CACHE_LINE) struct wr_mutex lock WR_RANKED(POOL_ZONE);
+	int node;		       /* [const] -1: no such notion */
+	unsigned block_shift;	       /* [const] log2 of the smallest block */
+	uint32_t nr_regions;	       /* [const] */
+	uint64_t id_prefix;	       /* [const] pool and zone, for span ids */
+	uint64_t largest_region_bytes; /* [const] */
 	struct wr_pool_region regions[WR_POOL_MAX_REGIONS];
 	struct wr_zone_counts counts; /* [POOL_ZONE] */
 	_Atomic uint64_t
