@@ -11,6 +11,7 @@
 #   DESTDIR= prefix=        where install puts things
 #   T=selftests/io/x_test   run only these test programs (`make test`)
 #   NO_INSTALL=1            `make deps` prints the apt line and installs nothing
+#   PEERS=1                 `make deps` installs what benchmarks and some tests compare with, too
 
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
@@ -157,6 +158,7 @@ CPP_ALL = -D_GNU_SOURCE -include $(B)/config.h -I$(B) -Iinclude -Ilib $(CPPFLAGS
 C_ALL = -std=c11 $(WARN) -pthread -fvisibility=hidden $(CONFIG_CFLAGS) $(SANFLAGS)
 LD_ALL = -pthread $(SANFLAGS) $(LDFLAGS)
 LIBS = $(CONFIG_LIBS) -ldl -lm
+TOOL_LIBS = $(CONFIG_TOOL_LIBS) $(LIBS)
 DEBUG_FLAGS := -O1 -g -DWR_DEBUG=1
 # The harness is not ours: its own warnings are not either.
 TEST_FLAGS = -isystem $(KSELFTEST_DIR) -Iselftests -Itools/weir -Wno-unused-parameter -Wno-missing-prototypes \
@@ -229,21 +231,21 @@ $(B)/weir.pc: lib/weir.pc.in $(B)/config.mk $(B)/flags include/weir/base.h Makef
 
 $(B)/weir: $(TOOL_OBJ) $(CHECKED_OBJ) $(B)/libweir.a
 	$(call say,LD,$@)
-	$(Q)$(CC) -o $@ $^ $(LD_ALL) $(LIBS)
+	$(Q)$(CC) -o $@ $^ $(LD_ALL) $(TOOL_LIBS)
 
 $(B)/debug/weir: $(DEBUG_TOOL_OBJ) $(CHECKED_OBJ) $(B)/debug/libweir.a
 	$(call say,LD,$@)
-	$(Q)$(CC) -o $@ $^ $(LD_ALL) $(LIBS)
+	$(Q)$(CC) -o $@ $^ $(LD_ALL) $(TOOL_LIBS)
 
 $(B)/selftests/%_test: $(B)/debug/selftests/%_test.o $(B)/debug/libhelp.a $(B)/debug/libtools.a $(B)/debug/libweir.a
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) -o $@ $^ $(LD_ALL) $(LIBS)
+	$(Q)$(CC) -o $@ $^ $(LD_ALL) $(TOOL_LIBS)
 
 $(B)/selftests/%_fuzz: $(B)/debug/selftests/%_fuzz.o $(B)/debug/libhelp.a $(B)/debug/libtools.a $(B)/debug/libweir.a
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) -fsanitize=fuzzer -o $@ $^ $(LD_ALL) $(LIBS)
+	$(Q)$(CC) -fsanitize=fuzzer -o $@ $^ $(LD_ALL) $(TOOL_LIBS)
 
 # ---- targets -----------------------------------------------------------------------------------
 
@@ -254,7 +256,7 @@ build: $(LIBRARIES) $(BINARY) $(if $(FUZZER),,$(TESTS)) ## compile everything (t
 
 .PHONY: deps
 deps: ## install what is missing (root, apt), or print the line that does
-	$(Q)NO_INSTALL='$(NO_INSTALL)' tools/build/deps $(KSELFTEST_DIR)
+	$(Q)NO_INSTALL='$(NO_INSTALL)' PEERS='$(PEERS)' tools/build/deps $(KSELFTEST_DIR)
 
 .PHONY: demo
 demo: deps ## see it happen: dependencies, build, a model, a table, a picture

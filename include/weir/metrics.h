@@ -289,7 +289,7 @@ WEIR_API int weir_metrics_register_read(struct weir_metrics *metrics,
  * @metrics: Registry.
  * @desc:    The metric.
  * @labels:  Names of its labels: [a-z_][a-z0-9_]*, none twice, none beginning with "__", and
- *           none of "le", "quantile", "pid", "command", which the exports use.
+ *           none of "le", "quantile", "pid", "context", "command", which the exports use.
  * @nr:      Their number, 1 to WEIR_METRICS_LABELS_MAX.
  * @limit:   The most series; 0 means the registry's label_limit.
  * @ret:     The family: for weir_metrics_series(). It has no value of its own.

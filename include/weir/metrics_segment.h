@@ -38,6 +38,7 @@ struct weir_segment;
  * @bytes:      Size of the file; most of it may be without memory.
  * @nr_outside: Parts for which the file had no room: some numbers are too low.
  * @pid:        The host.
+ * @context:    Which of its registries: the second number of the name, 0 for the first.
  * @alive:      Whether it runs.
  *
  * Since: 0.1
@@ -50,6 +51,7 @@ struct weir_segment_info {
 	uint64_t bytes;
 	uint64_t nr_outside;
 	uint32_t pid;
+	uint32_t context;
 	bool alive;
 };
 
@@ -180,7 +182,8 @@ WEIR_API int weir_segment_history(struct weir_segment *segment, uint32_t id, int
  * @write:    As for weir_metrics_export().
  * @arg:      Passed to @write.
  *
- * Each series has the labels pid and command in front of its own, in JSON and CSV too. A
+ * Each series has the labels pid, context and command in front of its own, in JSON and CSV
+ * too. A
  * family stands once, with the series of all hosts that have it with the same kind and unit.
  *
  * Context: Any thread. Takes no lock. Allocates nothing.

@@ -21,7 +21,7 @@
 static bool is_label_name(const char *name)
 {
 	/* The first two belong to histograms and summaries, the others to the exporter. */
-	static const char *const reserved[] = {"le", "quantile", "pid", "command"};
+	static const char *const reserved[] = {"le", "quantile", "pid", "context", "command"};
 
 	if ((*name < 'a' || *name > 'z') && *name != '_')
 		return false;

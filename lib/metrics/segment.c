@@ -33,7 +33,7 @@
 
 #define TEMPORARY ".weir-new-"
 
-bool wr_segment_parse_name(const char *name, uint32_t *ret_pid)
+bool wr_segment_parse_name(const char *name, uint32_t *ret_pid, uint32_t *ret_nr)
 {
 	unsigned long pid, nr;
 	char *end;
@@ -47,6 +47,7 @@ bool wr_segment_parse_name(const char *name, uint32_t *ret_pid)
 	if (*end != '\0' || nr > INT32_MAX)
 		return false;
 	*ret_pid = (uint32_t)pid;
+	*ret_nr = (uint32_t)nr;
 	return true;
 }
 
@@ -93,14 +94,14 @@ void wr_segment_clean(const char *path, unsigned keep, unsigned age_seconds)
 	DIR *dir = opendir(path);
 	int64_t now = time(NULL);
 	struct dirent *d;
-	uint32_t pid;
+	uint32_t pid, number;
 
 	if (dir == NULL)
 		return;
 	while (nr < wr_array_size(ended) && (d = readdir(dir)) != NULL) {
 		bool temporary = strncmp(d->d_name, TEMPORARY, strlen(TEMPORARY)) == 0;
 
-		if ((!temporary && !wr_segment_parse_name(d->d_name, &pid)) ||
+		if ((!temporary && !wr_segment_parse_name(d->d_name, &pid, &number)) ||
 		    strlen(d->d_name) >= sizeof(ended[0].name))
 			continue;
 		ended[nr].at = ended_at(dirfd(dir), d->d_name);

@@ -180,6 +180,6 @@ void wr_segment_clean(const char *dir, unsigned keep, unsigned age_seconds);
 bool wr_segment_is_live(int fd);
 
 /* Names are "weir-<pid>-<n>". False for any other. */
-bool wr_segment_parse_name(const char *name, uint32_t *ret_pid);
+bool wr_segment_parse_name(const char *name, uint32_t *ret_pid, uint32_t *ret_nr);
 
 #endif /* WR_METRICS_SEGMENT_H */

@@ -105,6 +105,8 @@ void weir_segment_close(struct weir_segment *segment)
 void weir_segment_info(struct weir_segment *segment, struct weir_segment_info *ret)
 {
 	const struct wr_segment_head *head = (const void *)segment->base;
+	const char *name = strrchr(segment->path, '/');
+	uint32_t pid;
 
 	*ret = (struct weir_segment_info){
 		.start_ms = head->start_ms,
@@ -114,6 +116,8 @@ void weir_segment_info(struct weir_segment *segment, struct weir_segment_info *r
 		.pid = head->pid,
 		.alive = wr_segment_is_live(segment->fd),
 	};
+	if (!wr_segment_parse_name(name != NULL ? name + 1 : segment->path, &pid, &ret->context))
+		ret->context = 0;
 	snprintf(ret->path, sizeof(ret->path), "%s", segment->path);
 	memcpy(ret->command, head->command, sizeof(ret->command) - 1);
 	for (char *c = ret->command; *c != '\0'; c++) {
@@ -138,10 +142,10 @@ static bool describe(const char *dir, const char *name, struct weir_segment_info
 {
 	struct weir_segment *segment;
 	char path[sizeof(ret->path)];
-	uint32_t pid;
+	uint32_t pid, number;
 	int nr;
 
-	if (!wr_segment_parse_name(name, &pid))
+	if (!wr_segment_parse_name(name, &pid, &number))
 		return false;
 	nr = snprintf(path, sizeof(path), "%s/%s", dir, name);
 	if (nr < 0 || (size_t)nr >= sizeof(path) || weir_segment_open(path, &segment, NULL) != 0)

@@ -379,7 +379,8 @@ int weir_segments_export(struct weir_segment *const *segments, uint32_t nr, int 
 			if (*c == '"' || *c == '\\')
 				*c = '?';
 		}
-		snprintf(view->labels, sizeof(view->labels), "pid=\"%u\",command=\"%s\"", info.pid,
+		snprintf(view->labels, sizeof(view->labels),
+			 "pid=\"%u\",context=\"%u\",command=\"%s\"", info.pid, info.context,
 			 info.command);
 	}
 	return wr_views_export(views, nr, format, write, arg);

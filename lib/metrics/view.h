@@ -10,7 +10,7 @@
 
 struct wr_view {
 	void *source;
-	char labels[64]; /* put in front of each series' own; "" for none */
+	char labels[96]; /* put in front of each series' own; "" for none */
 	uint32_t (*nr)(void *source);
 	/*
 	 * The entry @id: false when it cannot be shown. @ret_is_series is false for a family with

@@ -471,12 +471,12 @@ TEST_F(segment, an_export_of_two_hosts_has_each_family_once)
 	ASSERT_EQ(weir_segments_export(segs, 2, WEIR_METRICS_PROMETHEUS, keep, &text), 0);
 	snprintf(expected, sizeof(expected),
 		 "# TYPE test_a_total counter\n# HELP test_a_total A counter\n"
-		 "test_a_total{pid=\"%1$u\",command=\"%2$s\"} 1\n"
-		 "test_a_total{pid=\"%1$u\",command=\"%2$s\"} 4\n"
+		 "test_a_total{pid=\"%1$u\",context=\"0\",command=\"%2$s\"} 1\n"
+		 "test_a_total{pid=\"%1$u\",context=\"1\",command=\"%2$s\"} 4\n"
 		 "# TYPE test_b_total counter\n# HELP test_b_total A counter\n"
-		 "test_b_total{pid=\"%1$u\",command=\"%2$s\"} 2\n"
+		 "test_b_total{pid=\"%1$u\",context=\"0\",command=\"%2$s\"} 2\n"
 		 "# TYPE test_c_total counter\n# HELP test_c_total A counter\n"
-		 "test_c_total{pid=\"%1$u\",command=\"%2$s\"} 3\n",
+		 "test_c_total{pid=\"%1$u\",context=\"1\",command=\"%2$s\"} 3\n",
 		 info.pid, info.command);
 	EXPECT_STREQ(text.bytes, expected);
 	EXPECT_EQ(weir_segments_export(segs, 65, WEIR_METRICS_PROMETHEUS, keep, &text), -EINVAL);
