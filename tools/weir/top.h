@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * top.h - What `weir top` shows: one host as lines of text, for the screen and for pipes.
+ */
+#ifndef WR_TOOLS_TOP_H
+#define WR_TOOLS_TOP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <jansson.h>
+
+#include <weir/metrics_segment.h>
+
+#define WR_TOP_LINES 64
+#define WR_TOP_WIDTH 256 /* bytes of a line; its columns are fewer */
+
+/**
+ * struct wr_top_page - Lines as they are shown.
+ * @nr:     How many there are.
+ * @max:    How many there may be: the screen's.
+ * @width:  Columns.
+ * @blocks: Bars of eighths may be drawn: the terminal shows UTF-8.
+ */
+struct wr_top_page {
+	unsigned nr, max, width;
+	bool blocks;
+	char line[WR_TOP_LINES][WR_TOP_WIDTH];
+};
+
+/**
+ * struct wr_top_lock - A lock rank and how it was waited for.
+ */
+struct wr_top_lock {
+	char name[24];
+	double contended, wait_ns;	   /* a second */
+	double all_contended, all_wait_ns; /* ever */
+};
+
+#define WR_TOP_LOCKS  32
+#define WR_TOP_POINTS 60
+
+/**
+ * struct wr_top_host - One host, in numbers. A number that is not known is NAN.
+ */
+struct wr_top_host {
+	struct weir_segment_info info;
+	uint64_t now_ms;
+	double cpus, cpu, memory_total, memory_used, swap_total, swap_used;
+	double resident, threads, fds, process_cpus;
+	double pressure[3]; /* cpu, memory, io: some */
+	double temperature, gpu, gpu_memory_used, gpu_memory_total;
+	double read_bytes, reads, waiting, failed, retries; /* the first three a second */
+	double units, hits, stall;			    /* units/s; shares of the last minute */
+	double stall_p99_ns;
+	double pool_capacity, pool_used, pool_peak, pool_largest;
+	uint32_t nr_points;
+	double points[WR_TOP_POINTS]; /* read bytes a second, the latest last */
+	uint32_t nr_locks;
+	struct wr_top_lock locks[WR_TOP_LOCKS]; /* those waited for most first */
+};
+
+/* Look at a host. @now_ms is the unix time. */
+void wr_top_read(struct weir_segment *segment, uint64_t now_ms, struct wr_top_host *ret);
+
+/* Write it as lines. @nr_hosts is how many run, @which which of them this is, from 1. */
+void wr_top_draw(const struct wr_top_host *host, unsigned which, unsigned nr_hosts,
+		 struct wr_top_page *page);
+
+/* {"pid":, ..., "locks": [...]}; null for what is not known. */
+json_t *wr_top_json(const struct wr_top_host *host);
+
+/**
+ * struct wr_top_args - What to watch.
+ * @dir:         Of the segments, or NULL.
+ * @pid:         Of the host; 0 for the one that started last.
+ * @post_mortem: The host has ended.
+ * @interval_ms: Between two looks.
+ * @count:       How many looks; 0 for no end.
+ * @json:        Objects instead of lines.
+ */
+struct wr_top_args {
+	const char *dir;
+	uint32_t pid;
+	bool post_mortem;
+	uint32_t interval_ms, count;
+	bool json;
+};
+
+/**
+ * wr_top_find() - The host to show.
+ * @args:      What is wanted.
+ * @skip:      How many after it, of those that would do; comes round at the end.
+ * @ret_which: Which it is, from 1.
+ * @ret_nr:    Of how many.
+ * @ret:       Its segment.
+ *
+ * Return: 0, -ENOENT (there is none), or why it cannot be read.
+ */
+int wr_top_find(const struct wr_top_args *args, unsigned skip, unsigned *ret_which,
+		unsigned *ret_nr, struct weir_segment **ret);
+
+/* The screen, until q or ^C: exit status. Only where wr_top_has_screen(). */
+int wr_top_screen(const struct wr_top_args *args);
+bool wr_top_has_screen(void);
+
+#endif /* WR_TOOLS_TOP_H */
