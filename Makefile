@@ -150,6 +150,8 @@ endif
 SO := libweir.so.$(VERSION)
 SONAME := libweir.so.$(VERSION_MAJOR)
 LIBRARIES := $(if $(LIB_SRC),$(B)/libweir.a $(B)/$(SO) $(B)/$(SONAME) $(B)/libweir.so $(B)/weir.pc)
+# Peers of benchmarks that are not C: loaded when a benchmark runs, never installed.
+PEER_OBJ := $(if $(and $(filter 1,$(HAVE_PROMETHEUS_CPP)),$(if $(SAN),,1)),$(B)/peers/prometheus.so)
 BINARY := $(if $(and $(LIB_SRC),$(TOOL_SRC)),$(B)/weir)
 
 # ---- compiling -------------------------------------------------------------------------------
@@ -233,6 +235,13 @@ $(B)/weir: $(TOOL_OBJ) $(CHECKED_OBJ) $(B)/libweir.a
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(LD_ALL) $(TOOL_LIBS)
 
+# A peer that does not compile leaves the benchmark without it, not the build without weir.
+$(B)/peers/%.so: tools/peers/%.cc tools/peers/%.h $(CONFIG_DEPS)
+	$(call say,CXX,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CXX) -std=c++14 -O2 -g -shared -fPIC -fvisibility=hidden -o $@ $< $(LIBS_PROMETHEUS_CPP) || \
+		{ echo 'weir: no peer $(*F): the benchmark goes on without' >&2; touch $@; }
+
 $(B)/debug/weir: $(DEBUG_TOOL_OBJ) $(CHECKED_OBJ) $(B)/debug/libweir.a
 	$(call say,LD,$@)
 	$(Q)$(CC) -o $@ $^ $(LD_ALL) $(TOOL_LIBS)
@@ -252,7 +261,7 @@ $(B)/selftests/%_fuzz: $(B)/debug/selftests/%_fuzz.o $(B)/debug/libhelp.a $(B)/d
 .PHONY: all build FORCE
 FORCE:
 
-build: $(LIBRARIES) $(BINARY) $(if $(FUZZER),,$(TESTS)) ## compile everything (the default)
+build: $(LIBRARIES) $(BINARY) $(PEER_OBJ) $(if $(FUZZER),,$(TESTS)) ## compile everything (the default)
 
 .PHONY: deps
 deps: ## install what is missing (root, apt), or print the line that does

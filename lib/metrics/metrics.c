@@ -430,6 +430,17 @@ void weir_metrics_add(struct weir_metrics *metrics, uint32_t id, int64_t delta)
 		add_slowly(metrics, id, delta);
 }
 
+int64_t *weir_metrics_cell(struct weir_metrics *metrics, uint32_t id)
+{
+	struct entry *entry = metrics != NULL ? wr_metrics_entry(metrics, id) : NULL;
+
+	if (entry == NULL || entry->labels != NULL || entry->read != NULL ||
+	    (entry->kind != WEIR_METRIC_COUNTER && entry->kind != WEIR_METRIC_GAUGE))
+		return NULL;
+	/* Atomic here, and in weir_cell_add() by the compiler's own atomics on the same object. */
+	return (int64_t *)(uintptr_t)make_cell(metrics, id);
+}
+
 void weir_metrics_set(struct weir_metrics *metrics, uint32_t id, int64_t value)
 {
 	struct entry *entry = metrics != NULL ? wr_metrics_entry(metrics, id) : NULL;

@@ -111,8 +111,9 @@ TEST_F(labels, what_is_above_the_limit_is_refused_and_counted)
 TEST_F(labels, names_against_the_rules_are_refused)
 {
 	static const char *const bad[][2] = {
-		{"Node", "x"}, {"", "x"},    {"__node", "x"}, {"a-b", "x"},	 {"1a", "x"},
-		{"le", "x"},   {"pid", "x"}, {"x", "x"},      {"x", "quantile"}, {"command", "x"},    {"x", "context"},
+		{"Node", "x"},	   {"", "x"},	     {"__node", "x"},  {"a-b", "x"},
+		{"1a", "x"},	   {"le", "x"},	     {"pid", "x"},     {"x", "x"},
+		{"x", "quantile"}, {"command", "x"}, {"x", "context"},
 	};
 	struct weir_metric_desc desc = {WEIR_METRIC_COUNTER, "test_new", "", ""};
 	uint32_t id = 77;

@@ -58,6 +58,36 @@ TEST_F(metrics, a_counter_starts_at_zero_and_adds_up)
 	EXPECT_EQ(sum_of(&self->set, TEST_READS), 42);
 }
 
+static void *add_to_own_cell(void *arg)
+{
+	const struct wr_metrics_set *set = arg;
+	int64_t *cell = weir_metrics_cell(set->metrics, set->first + TEST_READS);
+
+	for (int i = 0; cell != NULL && i < 1000; i++)
+		weir_cell_add(cell, 2);
+	return cell;
+}
+
+TEST_F(metrics, each_thread_has_a_cell_of_its_own_that_counts_with_the_others)
+{
+	int64_t *cell = weir_metrics_cell(self->m, self->set.first + TEST_READS);
+	pthread_t thread;
+	void *other;
+
+	ASSERT_NE(cell, NULL);
+	ASSERT_EQ(pthread_create(&thread, NULL, add_to_own_cell, &self->set), 0);
+	for (int i = 0; i < 1000; i++)
+		weir_cell_add(cell, 1);
+	wr_metrics_count(&self->set, TEST_READS, 5);
+	pthread_join(thread, &other);
+	EXPECT_NE(other, NULL);
+	EXPECT_NE(other, (void *)cell);
+	EXPECT_EQ(sum_of(&self->set, TEST_READS), 3005);
+	EXPECT_EQ(weir_metrics_cell(self->m, self->set.first + TEST_TIMES), NULL);
+	EXPECT_EQ(weir_metrics_cell(self->m, 9999), NULL);
+	EXPECT_EQ(weir_metrics_cell(NULL, 0), NULL);
+}
+
 TEST_F(metrics, a_gauge_moves_both_ways_and_can_be_set)
 {
 	wr_metrics_count(&self->set, TEST_LEVEL, 100);

@@ -125,6 +125,7 @@ int wr_bench_ladder(const struct wr_bench_args *args);
 int wr_bench_demo(const struct wr_bench_args *args);
 /* Takes no model: args->path is not looked at. */
 int wr_bench_gemv(const struct wr_bench_args *args);
+int wr_bench_metrics(const struct wr_bench_args *args);
 int wr_bench_pool(const struct wr_bench_args *args);
 int wr_bench_lock(const struct wr_bench_args *args);
 

@@ -22,6 +22,7 @@ static const struct {
 	 "one run of each arm, pass by pass, as a table and a picture"},
 	{"pool", wr_bench_pool, false, "the memory pool against packaged allocators"},
 	{"lock", wr_bench_lock, false, "the locks against pthread and ThreadSanitizer"},
+	{"metrics", wr_bench_metrics, false, "what counting costs, against prometheus-cpp"},
 	{"gemv", wr_bench_gemv, false, "the compute kernels against a plain read of memory"},
 };
 
@@ -45,7 +46,7 @@ int cmd_bench(int argc, char **argv)
 	};
 	const struct wr_ui_usage usage = {
 		.name = "bench",
-		.args = "load|stream|ladder|demo PATH | gemv|lock|pool",
+		.args = "load|stream|ladder|demo PATH | gemv|lock|pool|metrics",
 		.summary = "Measure against peers and limits, alternating, as paired ratios.",
 		.options = options,
 		.nr_options = sizeof(options) / sizeof(options[0]),
