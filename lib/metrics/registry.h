@@ -48,8 +48,8 @@ struct hist_chunk {
 struct shard {
 	_Atomic(struct chunk *) chunks[NR_CHUNKS]; /* first: found without adding */
 	_Atomic(struct hist_chunk *) hist_chunks[NR_CHUNKS];
-	struct shard *next;	 /* [const] once in the registry's list */
-	struct shard *next_free; /* [METRICS] */
+	struct shard *next;	      /* [const] once in the registry's list */
+	struct shard *next_free;      /* [METRICS] */
 	struct wr_segment_shard *out; /* [const] */
 	uint32_t out_offset;	      /* [const] */
 };
