@@ -2,6 +2,7 @@
 # Which module calls which: the only statement of it. `make check-arrows` compares this with the includes and with
 # the symbols of the objects. A module names all it uses directly, and only modules above its own line here.
 deps_base :=
+owner_key := base
 deps_lock := base
 owner_lock_trace := lock
 deps_metrics := base lock

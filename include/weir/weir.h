@@ -14,6 +14,7 @@
 
 #include <weir/base.h>
 #include <weir/io.h>
+#include <weir/key.h>
 #include <weir/knob.h>
 #include <weir/load.h>
 #include <weir/log.h>
