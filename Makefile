@@ -133,7 +133,7 @@ obj = $(patsubst %.c,$(B)/$(1)/%.o,$(2))
 LIB_OBJ := $(call obj,obj,$(LIB_SRC))
 TOOL_OBJ := $(call obj,obj,$(TOOL_SRC))
 # The locks once more, with the validator and under other names, for weir bench lock.
-CHECKED_OBJ := $(patsubst lib/lock/%.c,$(B)/checked/%.o,lib/lock/lock.c lib/lock/validate.c lib/lock/graph.c)
+CHECKED_OBJ := $(patsubst lib/lock/%.c,$(B)/checked/%.o,$(wildcard lib/lock/lock.c lib/lock/validate.c lib/lock/graph.c))
 DEBUG_LIB_OBJ := $(call obj,debug,$(LIB_SRC))
 DEBUG_TOOL_OBJ := $(call obj,debug,$(TOOL_SRC))
 TEST_OBJ := $(call obj,debug,$(TEST_SRC))
@@ -151,7 +151,10 @@ SO := libweir.so.$(VERSION)
 SONAME := libweir.so.$(VERSION_MAJOR)
 LIBRARIES := $(if $(LIB_SRC),$(B)/libweir.a $(B)/$(SO) $(B)/$(SONAME) $(B)/libweir.so $(B)/weir.pc)
 # Peers of benchmarks that are not C: loaded when a benchmark runs, never installed.
-PEER_OBJ := $(if $(and $(filter 1,$(HAVE_PROMETHEUS_CPP)),$(if $(SAN),,1)),$(B)/peers/prometheus.so)
+PEERS_THERE := $(if $(filter 1,$(HAVE_PROMETHEUS_CPP)),prometheus) $(if $(filter 1,$(HAVE_ROCKSDB)),rocksdb)
+PEER_OBJ := $(foreach p,$(if $(SAN),,$(PEERS_THERE)),$(patsubst tools/peers/%.cc,$(B)/peers/%.so,$(wildcard tools/peers/$p.cc)))
+PEER_LIBS_prometheus = $(LIBS_PROMETHEUS_CPP)
+PEER_LIBS_rocksdb = $(LIBS_ROCKSDB)
 BINARY := $(if $(and $(LIB_SRC),$(TOOL_SRC)),$(B)/weir)
 
 # ---- compiling -------------------------------------------------------------------------------
@@ -239,7 +242,7 @@ $(B)/weir: $(TOOL_OBJ) $(CHECKED_OBJ) $(B)/libweir.a
 $(B)/peers/%.so: tools/peers/%.cc tools/peers/%.h $(CONFIG_DEPS)
 	$(call say,CXX,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CXX) -std=c++14 -O2 -g -shared -fPIC -fvisibility=hidden -o $@ $< $(LIBS_PROMETHEUS_CPP) || \
+	$(Q)$(CXX) -std=c++17 -O2 -g -shared -fPIC -fvisibility=hidden -o $@ $< $(PEER_LIBS_$(*F)) || \
 		{ echo 'weir: no peer $(*F): the benchmark goes on without' >&2; touch $@; }
 
 $(B)/debug/weir: $(DEBUG_TOOL_OBJ) $(CHECKED_OBJ) $(B)/debug/libweir.a

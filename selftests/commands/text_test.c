@@ -116,7 +116,7 @@ TEST(wrong_usage_is_told_on_stderr_and_ends_with_2)
 		{{"mkmodel", "a"}, "--model is missing"},
 		{{"mkmodel", "--model", "3b", "a"}, "there is no model '3b'"},
 		{{"mkmodel", "--model", "2b", "--layers", "0", "a"}, "0 is outside"},
-		{{"bench"}, "needs load|stream|ladder|demo PATH | gemv"},
+		{{"bench"}, "needs BENCHMARK [PATH]"},
 		{{"bench", "speed", "a"}, "there is no benchmark \"speed\""},
 		{{"bench", "demo"}, "demo needs a PATH"},
 		{{"bench", "gemv", "a"}, "one argument too many: a"},

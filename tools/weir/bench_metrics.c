@@ -469,14 +469,15 @@ static int run(struct bench *b, const struct wr_bench_args *args)
 
 int wr_bench_metrics(const struct wr_bench_args *args)
 {
-	static struct bench b = {.rows = {[CELL] = {"add to a cell, 1 thread", 0.15},
-					  [CELL2] = {"add to a cell, 2 threads", 0.05},
-					  [ADD] = {"counter add, 1 thread", 0.15},
-					  [ADD2] = {"counter add, 2 threads", 0.05},
-					  [OBSERVE] = {"observe, 1 thread", 0.15},
-					  [OBSERVE2] = {"observe, 2 threads", 0.05},
-					  [EXPORT] = {"export of 10,000 series", 0.5},
-					  [TIMED] = {"timed operation, of two clocks", 1.2}}};
+	static struct bench b = {
+		.rows = {[CELL] = {.name = "add to a cell, 1 thread", .bar = 0.15},
+			 [CELL2] = {.name = "add to a cell, 2 threads", .bar = 0.05},
+			 [ADD] = {.name = "counter add, 1 thread", .bar = 0.15},
+			 [ADD2] = {.name = "counter add, 2 threads", .bar = 0.05},
+			 [OBSERVE] = {.name = "observe, 1 thread", .bar = 0.15},
+			 [OBSERVE2] = {.name = "observe, 2 threads", .bar = 0.05},
+			 [EXPORT] = {.name = "export of 10,000 series", .bar = 0.5},
+			 [TIMED] = {.name = "timed operation, of two clocks", .bar = 1.2}}};
 	int rc, status;
 
 	wr_ui_interrupt_init();

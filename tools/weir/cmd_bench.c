@@ -26,8 +26,31 @@ static const struct {
 	{"gemv", wr_bench_gemv, false, "the compute kernels against a plain read of memory"},
 };
 
+/* What the command does, and a line for each benchmark. */
+static const char *summary(char *text, size_t size)
+{
+	size_t at = (size_t)snprintf(
+		text, size, "%s\n\nBenchmarks:\n",
+		"Measure against peers and limits, alternating, as paired ratios.");
+
+	for (size_t i = 0; i < sizeof(benches) / sizeof(benches[0]) && at < size; i++) {
+		int left = snprintf(text + at, size - at, "  %s%s", benches[i].name,
+				    benches[i].needs_path ? " PATH" : "");
+
+		at += (size_t)left;
+		if (at < size)
+			at += (size_t)snprintf(text + at, size - at, "%*s%s\n", 15 - left, "",
+					       benches[i].help);
+	}
+	/* The caller ends the line. */
+	if (at && at <= size)
+		text[at - 1] = '\0';
+	return text;
+}
+
 int cmd_bench(int argc, char **argv)
 {
+	char about[2048];
 	struct wr_ui_size budget = {.relative = true, .permyriad = 6000};
 	struct wr_bench_args args = {.rounds = 5, .passes = 5, .compute = WR_COMPUTE_GEMV};
 	const struct wr_ui_option options[] = {
@@ -44,14 +67,13 @@ int cmd_bench(int argc, char **argv)
 		{"svg", WR_UI_STRING, "FILE", "draw a picture", &args.svg, 0, 0},
 		{"json", WR_UI_FLAG, NULL, "print one JSON object", &args.json, 0, 0},
 	};
-	const struct wr_ui_usage usage = {
-		.name = "bench",
-		.args = "load|stream|ladder|demo PATH | gemv|lock|pool|metrics",
-		.summary = "Measure against peers and limits, alternating, as paired ratios.",
-		.options = options,
-		.nr_options = sizeof(options) / sizeof(options[0]),
-		.min_args = 1,
-		.max_args = 2};
+	const struct wr_ui_usage usage = {.name = "bench",
+					  .args = "BENCHMARK [PATH]",
+					  .summary = summary(about, sizeof(about)),
+					  .options = options,
+					  .nr_options = sizeof(options) / sizeof(options[0]),
+					  .min_args = 1,
+					  .max_args = 2};
 	int nr, rc;
 
 	rc = wr_ui_parse(&usage, argc, argv, &nr);
