@@ -88,43 +88,49 @@ static const struct table *table_of(enum wr_pb_size size)
 	return t;
 }
 
-ALWAYS_INLINE void put_block(const struct wr_pb_arm *arm, struct lane *lane, uint32_t slot,
-			     enum wr_pb_form form)
+/* 1 when the block was not taken back, which is no reason to stop the clock. */
+ALWAYS_INLINE uint32_t put_block(const struct wr_pb_arm *arm, struct lane *lane, uint32_t slot,
+				 enum wr_pb_form form)
 {
 	if (form == WR_PB_SPANS)
-		lane->nr_failed += arm->give(arm->pool, lane->live[slot]) != 0;
-	else if (form == WR_PB_POOL_POINTERS)
-		lane->nr_failed += arm->pool_release(arm->pool, lane->live[slot].base) != 0;
-	else
-		arm->release(lane->live[slot].base);
+		return arm->give(arm->pool, lane->live[slot]) != 0;
+	if (form == WR_PB_POOL_POINTERS)
+		return arm->pool_release(arm->pool, lane->live[slot].base) != 0;
+	arm->release(lane->live[slot].base);
+	return 0;
 }
 
-ALWAYS_INLINE void get_block(const struct wr_pb_arm *arm, struct lane *lane, uint32_t slot,
-			     uint32_t bytes, enum wr_pb_form form)
+ALWAYS_INLINE uint32_t get_block(const struct wr_pb_arm *arm, struct lane *lane, uint32_t slot,
+				 uint32_t bytes, enum wr_pb_form form)
 {
 	if (form == WR_PB_SPANS) {
 		if (arm->take(arm->pool, bytes, WEIR_NODE_ANY, &lane->live[slot]) == 0)
-			return;
+			return 0;
 		lane->live[slot] = (struct weir_span){0};
-		lane->nr_failed++;
-		return;
+		return 1;
 	}
 	if (form == WR_PB_POOL_POINTERS)
 		lane->live[slot].base = arm->pool_alloc(arm->pool, bytes);
 	else
 		lane->live[slot].base = arm->alloc(bytes);
-	lane->nr_failed += !lane->live[slot].base;
+	return !lane->live[slot].base;
 }
 
+/* What the loop itself counts stays in registers: a sum in memory is as slow as an allocator. */
 ALWAYS_INLINE void steps(const struct wr_pb_arm *arm, struct lane *lane, const struct table *t,
 			 uint32_t nr, enum wr_pb_form form)
 {
-	for (uint32_t i = 0; i < nr; i++) {
-		uint32_t at = lane->at++ % TABLE;
+	uint32_t first = lane->at;
+	uint32_t nr_failed = 0;
 
-		put_block(arm, lane, t->slot[at], form);
-		get_block(arm, lane, t->slot[at], t->bytes[at], form);
+	for (uint32_t i = first; i != first + nr; i++) {
+		uint32_t at = i % TABLE;
+
+		nr_failed += put_block(arm, lane, t->slot[at], form);
+		nr_failed += get_block(arm, lane, t->slot[at], t->bytes[at], form);
 	}
+	lane->at = first + nr;
+	lane->nr_failed += nr_failed;
 }
 
 /* One loop for each form, made by the compiler from the one above. */
@@ -143,13 +149,13 @@ static void fill(const struct wr_pb_arm *arm, struct lane *lane, const struct ta
 {
 	memset(lane, 0, sizeof(*lane));
 	for (uint32_t i = 0; i < LIVE; i++)
-		get_block(arm, lane, i, t->bytes[i], arm->form);
+		lane->nr_failed += get_block(arm, lane, i, t->bytes[i], arm->form);
 }
 
 static void drain(const struct wr_pb_arm *arm, struct lane *lane)
 {
 	for (uint32_t i = 0; i < LIVE; i++)
-		put_block(arm, lane, i, arm->form);
+		lane->nr_failed += put_block(arm, lane, i, arm->form);
 }
 
 /* Nanoseconds of a step, of a batch. A few steps before warm what other arms displaced. */
@@ -347,7 +353,8 @@ ALWAYS_INLINE void load_belt(struct worker *w, uint64_t from, enum wr_pb_form fo
 	struct belt *belt = w->run->belt;
 
 	for (uint64_t n = from; n < from + HANDFUL; n++) {
-		get_block(w->run->arm, &w->lane, n % LIVE, t->bytes[n % TABLE], form);
+		w->lane.nr_failed += get_block(w->run->arm, &w->lane, n % LIVE,
+					       t->bytes[n % TABLE], form);
 		if (form == WR_PB_SPANS)
 			belt->span[n % LIVE] = w->lane.live[n % LIVE];
 		else
@@ -364,7 +371,7 @@ ALWAYS_INLINE void unload_belt(struct worker *w, uint64_t from, enum wr_pb_form 
 			w->lane.live[n % LIVE] = belt->span[n % LIVE];
 		else
 			w->lane.live[n % LIVE].base = belt->pointer[n % LIVE];
-		put_block(w->run->arm, &w->lane, n % LIVE, form);
+		w->lane.nr_failed += put_block(w->run->arm, &w->lane, n % LIVE, form);
 	}
 }
 
