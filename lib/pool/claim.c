@@ -192,8 +192,8 @@ static void add_magazine(const struct wr_magazine *m, const struct wr_magazine_s
 			 struct weir_pool_stats *sum)
 {
 	uint64_t nr_live = sums->nr_owned - wr_magazine_nr(m);
-	uint64_t nr_allocs = m->count >> 8;
-	uint64_t cached = wr_magazine_nr(m) * m->bytes;
+	uint64_t nr_allocs = m->taken;
+	uint64_t cached = (uint64_t)wr_magazine_nr(m) * m->bytes;
 
 	sum->cached_bytes += cached;
 	sum->used_bytes -= cached;
@@ -273,7 +273,7 @@ static uint64_t trim_size(struct weir_pool *pool, unsigned size, uint64_t cached
 			n = (uint32_t)wr_min(most, (uint64_t)wr_magazine_nr(m));
 			wr_magazine_flush(&set_at(pool, id)->group[zone], size,
 					  wr_magazine_nr(m) - n);
-			cached -= n * m->bytes;
+			cached -= (uint64_t)n * m->bytes;
 		}
 	}
 	return cached;

@@ -31,7 +31,7 @@ void wr_magazine_flush(struct wr_mag_group *g, unsigned size, uint32_t keep)
 	wr_zone_give(g->zone, order, m->slot, nr);
 	g->sums[size].nr_owned -= nr;
 	memmove(m->slot, m->slot + nr, keep * sizeof(m->slot[0]));
-	m->count -= nr;
+	m->given -= nr;
 }
 
 void wr_magazine_push(struct wr_pool_set *set, size_t zone, unsigned size, uint32_t block)
@@ -45,9 +45,9 @@ void wr_magazine_push(struct wr_pool_set *set, size_t zone, unsigned size, uint3
 		return;
 	}
 	if (wr_magazine_nr(m) >= m->cap)
-		wr_magazine_flush(g, size, (uint32_t)m->cap / 2);
+		wr_magazine_flush(g, size, m->cap / 2);
 	m->slot[wr_magazine_nr(m)] = block;
-	m->count++;
+	m->given++;
 }
 
 void wr_magazine_end_span(struct wr_mag_group *g, unsigned size, struct wr_pool_cell *cell,
@@ -72,9 +72,9 @@ static void refill(struct wr_pool_set *set, struct wr_mag_group *g, unsigned siz
 	if (wr_magazine_nr(m) > 0)
 		return;
 	share = (wr_load_relaxed(&g->zone->free_blocks_hint) >> order) / REFILL_SHARE;
-	share = wr_max(wr_min(share, m->cap / 2), (uint64_t)1);
+	share = wr_max(wr_min(share, (uint64_t)m->cap / 2), (uint64_t)1);
 	nr = wr_zone_take(g->zone, order, set->id, (uint32_t)share, m->slot);
-	m->count += nr;
+	m->given += nr;
 	g->sums[size].nr_owned += nr;
 	/* The lowest is to be used first. */
 	for (i = 0; i < nr / 2; i++) {
@@ -95,10 +95,10 @@ static void pop(struct wr_mag_group *g, unsigned size, size_t bytes, struct weir
 	wr_assert(wr_cell_generation(word) % 2 == 1 && (word & WR_CELL_LIVE));
 	word += (m->bytes - bytes) << WR_CELL_OWNED_SPARE_SHIFT;
 	wr_cell_store(&r->cells[block], word);
-	m->count += WR_MAGAZINE_POP;
+	m->taken++;
 	g->sums[size].spare_bytes += m->bytes - bytes;
 	ret->base = (uint8_t *)r->map.base + ((uint64_t)block << g->zone->block_shift);
-	ret->bytes = (size_t)m->bytes;
+	ret->bytes = m->bytes;
 	ret->id = g->zone->id_prefix | block;
 	ret->generation = wr_cell_generation(word);
 	ret->node = g->zone->node;

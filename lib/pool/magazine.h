@@ -29,7 +29,9 @@
 #define WR_POOL_MAGAZINE_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <weir/pool.h>
 
@@ -37,7 +39,7 @@
 #include "pool/state.h"
 #include "pool/zone.h"
 
-#define WR_MAGAZINE_SLOTS 56u
+#define WR_MAGAZINE_SLOTS 54u
 struct wr_tls_slot;
 
 #define WR_OUTBOX_SLOTS 32u
@@ -46,30 +48,31 @@ struct wr_tls_slot;
 
 /**
  * struct wr_magazine - Free blocks of one size. [GATE]
- * @count:     In the low 8 bits, the blocks in @slot; the last was used last. Above, the
- *             spans that came out of here.
- * @cap:       [const] How many there may be; 0: this size goes to the zone.
- * @bytes:     [const] The size.
- * @live_word: [const] The cell of a span of all those bytes, but for the generation.
+ * @given:    Counts up with each block that is put in,
+ * @taken:    and this with each that begins a span; their difference is how many are in
+ *            @slot, the last of which was used last. Two counts, so that neither a free nor
+ *            an allocation waits for what the other just stored; and @taken is a statistic.
+ * @bytes:    [const] The size.
+ * @key:      [const] Turns a cell into a span's last 8 bytes: @low_word ^ the node.
+ * @low_word: [const] The low half of the cell of a span of all those bytes.
+ * @cap:      [const] How many there may be; 0: this size goes to the zone.
  */
 struct wr_magazine {
-	uint64_t count;
-	uint64_t cap;
+	uint64_t given;
+	uint64_t taken;
 	uint64_t bytes;
-	uint64_t live_word;
+	uint64_t key;
+	uint32_t low_word;
+	uint32_t cap;
 	uint32_t slot[WR_MAGAZINE_SLOTS];
 };
 
 _Static_assert(sizeof(struct wr_magazine) == 1u << WR_CELL_SIZE_SHIFT,
 	       "a cell's size is an offset");
 
-#define WR_MAGAZINE_NR_MASK 0xffull
-/* One block less, one span more. */
-#define WR_MAGAZINE_POP 0xffull
-
 static inline uint32_t wr_magazine_nr(const struct wr_magazine *m)
 {
-	return (uint32_t)(m->count & WR_MAGAZINE_NR_MASK);
+	return (uint32_t)(m->given - m->taken);
 }
 
 /* What is seldom needed of a magazine. [GATE] */
@@ -106,13 +109,13 @@ struct wr_remote {
  */
 struct wr_pool_set {
 	_Alignas(WR_CACHE_LINE) struct wr_gate gate;
-	uint64_t live_word;	    /* [const] a cell of this set's: live, and @id */
 	uint64_t nr_blocks;	    /* [const] */
+	uint64_t live_word;	    /* [const] a cell of this set's: live, and @id */
 	struct wr_pool_cell *cells; /* [const] */
 	uint8_t *base;		    /* [const] */
 	uint64_t id_prefix;	    /* [const] */
-	int32_t node;		    /* [const] */
 	uint32_t block_shift;	    /* [const] */
+	uint32_t block_bytes;	    /* [const] */
 
 	struct weir_pool *pool; /* [const] */
 	uint32_t id;		/* [const] 1 to WR_CELL_MAX_OWNER */
@@ -279,28 +282,72 @@ static WR_INLINE struct wr_magazine *wr_magazine_guess(struct wr_pool_set *set, 
 				      WR_CELL_SIZE_MASK);
 }
 
-/* Begin a span of a block of exactly @bytes, a power of two. False: nothing was done. */
-static WR_INLINE bool wr_fast_pop(struct wr_pool_set *set, size_t bytes, uint64_t *ret_block,
-				  uint64_t *ret_word)
+/*
+ * Begin a span of a block of exactly @bytes, a power of two. NULL: nothing was done. Else
+ * the magazine that it came from.
+ */
+static WR_INLINE const struct wr_magazine *wr_fast_pop(struct wr_pool_set *set, size_t bytes,
+						       uint64_t *ret_block, uint64_t *ret_word)
 {
 	struct wr_magazine *m = wr_magazine_guess(set, bytes);
-	uint64_t word, block, count;
+	uint64_t word, block, nr;
 
 	if (WR_UNLIKELY(m->bytes != bytes) || WR_UNLIKELY(wr_gate_enter_fast(&set->gate) != 0))
-		return false;
-	count = m->count;
-	if (WR_UNLIKELY((count & WR_MAGAZINE_NR_MASK) == 0)) {
+		return NULL;
+	nr = m->given - m->taken;
+	if (WR_UNLIKELY(nr == 0)) {
 		wr_gate_leave(&set->gate);
-		return false;
+		return NULL;
 	}
-	m->count = count + WR_MAGAZINE_POP;
-	block = m->slot[(count & WR_MAGAZINE_NR_MASK) - 1];
+	m->taken++;
+	block = m->slot[nr - 1];
 	word = wr_cell_begin(wr_cell_load(&set->cells[block]));
 	wr_cell_store(&set->cells[block], word);
 	wr_gate_leave(&set->gate);
 	*ret_block = block;
 	*ret_word = word;
+	return m;
+}
+
+/* Put back the block of a live span of the set's own. False: nothing was done. [GATE] */
+static WR_INLINE bool wr_fast_push(struct wr_pool_set *set, struct wr_magazine *m, uint64_t block,
+				   uint64_t word)
+{
+	uint32_t nr = wr_magazine_nr(m);
+
+	if (WR_UNLIKELY(nr >= m->cap))
+		return false;
+	m->slot[nr] = (uint32_t)block;
+	m->given++;
+	wr_cell_store(&set->cells[block], wr_cell_end(word));
 	return true;
+}
+
+/* A span's node and generation are moved as one number, which looks like a cell. */
+_Static_assert(offsetof(struct weir_span, generation) == offsetof(struct weir_span, node) + 4 &&
+		       sizeof(struct weir_span) == offsetof(struct weir_span, generation) + 4,
+	       "node and generation end a span");
+
+/* Of a little-endian machine; others have the halves the other way round. */
+static WR_INLINE uint64_t wr_magazine_turn(uint64_t x)
+{
+	return __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ ? x : x << 32 | x >> 32;
+}
+
+static WR_INLINE void wr_magazine_mark_span(struct weir_span *span, uint64_t word, uint64_t key)
+{
+	uint64_t mark = wr_magazine_turn(word ^ key);
+
+	memcpy(&span->node, &mark, sizeof(mark));
+}
+
+/* What the cell holds if the span is one of that magazine, live and of full use. */
+static WR_INLINE uint64_t wr_magazine_word(const struct weir_span *span, uint64_t key)
+{
+	uint64_t mark;
+
+	memcpy(&mark, &span->node, sizeof(mark));
+	return wr_magazine_turn(mark) ^ key;
 }
 
 /*
@@ -310,16 +357,18 @@ static WR_INLINE bool wr_fast_pop(struct wr_pool_set *set, size_t bytes, uint64_
 static WR_INLINE bool wr_fast_alloc(struct weir_pool *pool, size_t bytes, struct weir_span *ret)
 {
 	struct wr_pool_set *set = wr_pool_tls.set;
+	const struct wr_magazine *m;
 	uint64_t word, block;
 
-	if (WR_UNLIKELY(wr_load_relaxed(&wr_pool_tls.pool) != pool) ||
-	    WR_UNLIKELY(!wr_fast_pop(set, bytes, &block, &word)))
+	if (WR_UNLIKELY(wr_load_relaxed(&wr_pool_tls.pool) != pool))
 		return false;
-	ret->base = set->base + (block << set->block_shift);
+	m = wr_fast_pop(set, bytes, &block, &word);
+	if (WR_UNLIKELY(!m))
+		return false;
+	ret->base = set->base + block * set->block_bytes;
 	ret->bytes = bytes;
 	ret->id = set->id_prefix + block;
-	ret->generation = wr_cell_generation(word);
-	ret->node = set->node;
+	wr_magazine_mark_span(ret, word, m->key);
 	return true;
 }
 
@@ -327,31 +376,25 @@ static WR_INLINE bool wr_fast_free(struct weir_pool *pool, const struct weir_spa
 {
 	struct wr_pool_set *set = wr_pool_tls.set;
 	struct wr_magazine *m;
-	uint64_t block, word, nr;
+	uint64_t block, word;
 
 	if (WR_UNLIKELY(wr_load_relaxed(&wr_pool_tls.pool) != pool))
 		return false;
 	/* An id of another pool or zone gives a number that is no block's. */
 	block = span->id - set->id_prefix;
-	if (WR_UNLIKELY(block >= set->nr_blocks))
-		return false;
-	m = wr_magazine_guess(set, span->bytes);
-	if (WR_UNLIKELY(span->bytes != m->bytes) ||
-	    WR_UNLIKELY(span->base != set->base + (block << set->block_shift)) ||
-	    WR_UNLIKELY(span->node != set->node) ||
+	if (WR_UNLIKELY(block >= set->nr_blocks) ||
+	    WR_UNLIKELY(span->base != set->base + block * set->block_bytes) ||
 	    WR_UNLIKELY(wr_gate_enter_fast(&set->gate) != 0))
 		return false;
 	word = wr_cell_load(&set->cells[block]);
-	nr = m->count & WR_MAGAZINE_NR_MASK;
-	/* Live, of this generation, this set's, and of this size. */
-	if (WR_UNLIKELY(word != ((uint64_t)span->generation << 32 | m->live_word)) ||
-	    WR_UNLIKELY(nr >= m->cap)) {
+	m = wr_magazine_at(set, word & WR_CELL_SIZE_MASK);
+	/* Live, of this generation and node, this set's, of this size, and all of it used. */
+	if (WR_UNLIKELY(span->bytes != m->bytes) ||
+	    WR_UNLIKELY(word != wr_magazine_word(span, m->key)) ||
+	    WR_UNLIKELY(!wr_fast_push(set, m, block, word))) {
 		wr_gate_leave(&set->gate);
 		return false;
 	}
-	m->slot[nr] = (uint32_t)block;
-	m->count++;
-	wr_cell_store(&set->cells[block], wr_cell_end(word));
 	wr_gate_leave(&set->gate);
 	return true;
 }

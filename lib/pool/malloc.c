@@ -12,9 +12,6 @@
 #include "pool/magazine.h"
 #include "pool/state.h"
 
-/* What the cell of an own block of full use looks like, but for generation and order. */
-#define OWN_MASK (WR_CELL_LIVE | WR_CELL_OWNER_MASK | WR_CELL_REMOTE | WR_CELL_OWNED_SPARE_MASK)
-
 static __attribute__((noinline)) void *malloc_slowly(struct weir_pool *pool, size_t bytes)
 {
 	struct weir_span span;
@@ -31,7 +28,7 @@ void *weir_pool_malloc(struct weir_pool *pool, size_t bytes)
 
 	if (WR_LIKELY(wr_load_relaxed(&wr_pool_tls.pool) == pool) &&
 	    WR_LIKELY(wr_fast_pop(set, bytes, &block, &word)))
-		return set->base + (block << set->block_shift);
+		return set->base + block * set->block_bytes;
 	return malloc_slowly(pool, bytes);
 }
 
@@ -77,21 +74,19 @@ static WR_INLINE bool fast_free(struct wr_pool_set *set, const void *ptr)
 	/* Turned round, so that an offset within a block is no block's number. */
 	uint64_t block = offset >> shift | offset << (64 - shift);
 	struct wr_magazine *m;
-	uint64_t word, nr;
+	uint64_t word;
 
 	if (WR_UNLIKELY(block >= set->nr_blocks) ||
 	    WR_UNLIKELY(wr_gate_enter_fast(&set->gate) != 0))
 		return false;
 	word = wr_cell_load(&set->cells[block]);
 	m = wr_magazine_at(set, word & WR_CELL_SIZE_MASK);
-	nr = m->count & WR_MAGAZINE_NR_MASK;
-	if (WR_UNLIKELY(((word ^ set->live_word) & OWN_MASK) != 0) || WR_UNLIKELY(nr >= m->cap)) {
+	/* Its half for the span is all that counts: a pointer has no generation. */
+	if (WR_UNLIKELY((uint32_t)word != m->low_word) ||
+	    WR_UNLIKELY(!wr_fast_push(set, m, block, word))) {
 		wr_gate_leave(&set->gate);
 		return false;
 	}
-	m->slot[nr] = (uint32_t)block;
-	m->count++;
-	wr_cell_store(&set->cells[block], wr_cell_end(word));
 	wr_gate_leave(&set->gate);
 	return true;
 }

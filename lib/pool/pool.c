@@ -184,6 +184,15 @@ int weir_pool_free(struct weir_pool *pool, struct weir_span span)
 	return free_slowly(pool, &span);
 }
 
+int weir_pool_free_span(struct weir_pool *pool, const struct weir_span *span)
+{
+	if (WR_UNLIKELY(!span))
+		return 0;
+	if (wr_fast_free(pool, span))
+		return 0;
+	return free_slowly(pool, span);
+}
+
 static void release_zone(struct wr_pool_zone *zone)
 {
 	const struct wr_pool_region *r;

@@ -167,7 +167,7 @@ static void init_group(struct wr_mag_group *g, struct weir_pool *pool, struct wr
 		size = wr_magazine_of_order(pool, order);
 		m = &g->mag[size];
 		m->cap = pool->magazine_caps[order];
-		m->live_word = (uint64_t)size << WR_CELL_SIZE_SHIFT;
+		m->low_word = size << WR_CELL_SIZE_SHIFT;
 	}
 }
 
@@ -181,8 +181,8 @@ static void init_fast(struct wr_pool_set *set, const struct weir_pool *pool)
 	set->cells = r->cells;
 	set->base = r->map.base;
 	set->id_prefix = zone->id_prefix;
-	set->node = zone->node;
 	set->block_shift = pool->block_shift;
+	set->block_bytes = 1u << pool->block_shift;
 }
 
 static void set_fini(struct wr_pool_set *set)
@@ -224,14 +224,19 @@ static struct wr_pool_set *adopt_set(struct weir_pool *pool) WR_REQUIRES(pool->c
 
 static void add_set(struct weir_pool *pool, struct wr_pool_set *set) WR_REQUIRES(pool->claim_lock)
 {
+	struct wr_magazine *m;
 	unsigned size;
 	size_t zone;
 
 	set->id = ++pool->nr_sets;
 	set->live_word = set->id | WR_CELL_LIVE;
-	for (zone = 0; zone < pool->nr_zones; zone++)
-		for (size = 0; size < WR_MAGAZINE_SIZES; size++)
-			set->group[zone].mag[size].live_word |= set->live_word;
+	for (zone = 0; zone < pool->nr_zones; zone++) {
+		for (size = 0; size < WR_MAGAZINE_SIZES; size++) {
+			m = &set->group[zone].mag[size];
+			m->low_word |= (uint32_t)set->live_word;
+			m->key = m->low_word ^ (uint32_t)pool->zones[zone].node;
+		}
+	}
 	wr_store_relaxed(&set->thread, this_thread());
 	if (wr_claim_shut_count(pool) % 2 == 1)
 		wr_gate_set_shut(&set->gate, true);

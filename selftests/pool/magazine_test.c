@@ -19,6 +19,7 @@
 #include "base/util.h"
 #include "fake_machine.h"
 #include "pool/gate.h"
+#include "pool/state.h"
 
 #define MIB (1ull << 20)
 
@@ -446,6 +447,50 @@ TEST_F(magazines, a_thread_without_memory_for_magazines_goes_without)
 	}
 	wr_test_alloc_fail_at(0);
 	EXPECT_LT(1u, n);
+}
+
+/* The block that the next allocation of its size gets, as if so many spans had begun there. */
+static void age(struct weir_pool *pool, const struct weir_span *freed, uint32_t generation)
+{
+	struct wr_pool_cell *cells = pool->zones[0].regions[0].cells;
+	struct wr_pool_cell *cell = &cells[freed->id & WR_SPAN_BLOCK_MASK];
+	uint64_t word = wr_cell_load(cell) & (WR_CELL_ONE - 1);
+
+	wr_cell_store(cell, word | (uint64_t)generation << WR_CELL_GENERATION_SHIFT);
+}
+
+TEST_F(magazines, generations_wrap_where_blocks_are_kept)
+{
+	struct weir_span old, span;
+	struct weir_pool_stats s;
+	unsigned i;
+	void *p;
+
+	ASSERT_EQ(0, weir_pool_alloc(self->pool, 4096, WEIR_NODE_ANY, &old));
+	ASSERT_EQ(0, weir_pool_free(self->pool, old));
+	age(self->pool, &old, UINT32_MAX - 3); /* even: not live */
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, weir_pool_alloc(self->pool, 4096, WEIR_NODE_ANY, &span));
+		ASSERT_EQ(old.base, span.base);
+		EXPECT_EQ(UINT32_MAX - 2 + 2 * i, span.generation);
+		if (i > 0) {
+			EXPECT_EQ(-ESTALE, weir_pool_free(self->pool, old));
+		}
+		ASSERT_EQ(0, weir_pool_free(self->pool, span));
+		EXPECT_EQ(-ESTALE, weir_pool_free(self->pool, span));
+		old = span;
+	}
+	age(self->pool, &old, UINT32_MAX - 1);
+	for (i = 0; i < 4; i++) {
+		p = weir_pool_malloc(self->pool, 4096);
+		ASSERT_EQ(old.base, p);
+		ASSERT_EQ(0, weir_pool_ptr_free(self->pool, p));
+		EXPECT_EQ(-EINVAL, weir_pool_ptr_free(self->pool, p));
+	}
+	weir_pool_stats(self->pool, &s);
+	EXPECT_EQ(0u, s.nr_live);
+	EXPECT_EQ(9u, s.nr_allocs);
+	EXPECT_EQ(9u, s.nr_frees);
 }
 
 TEST(opening_fails_cleanly_at_each_allocation)

@@ -6,6 +6,8 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <weir/pool_malloc.h>
 
@@ -97,6 +99,53 @@ TEST_F(pointers, growing_and_shrinking_keep_the_bytes)
 	}
 	EXPECT_EQ(NULL, weir_pool_realloc(self->pool, p, 100 * MIB));
 	EXPECT_EQ(7, p[1]); /* as it was */
+	EXPECT_EQ(0, weir_pool_ptr_free(self->pool, p));
+}
+
+/* Only a thread's first call may need memory of the system, and goes without. */
+TEST_F(pointers, every_allocation_may_fail_and_memory_is_had)
+{
+	uint8_t *p;
+	uint64_t n;
+
+	for (n = 1;; n++) {
+		wr_test_alloc_fail_at(n);
+		p = weir_pool_malloc(self->pool, 5000);
+		ASSERT_NE(NULL, p);
+		p[0] = 42;
+		p = weir_pool_realloc(self->pool, p, 70000);
+		ASSERT_NE(NULL, p);
+		EXPECT_EQ(42, p[0]);
+		EXPECT_EQ(0, weir_pool_ptr_free(self->pool, p));
+		EXPECT_EQ(-EINVAL, weir_pool_ptr_free(self->pool, p));
+		if (!wr_test_alloc_failed())
+			break;
+	}
+	wr_test_alloc_fail_at(0);
+	EXPECT_LT(1u, n);
+}
+
+TEST_F(pointers, a_fork_child_gets_nothing_and_harms_nobody)
+{
+	void *p = weir_pool_malloc(self->pool, 4096);
+	struct weir_pool_stats s;
+	int status;
+	pid_t pid;
+
+	ASSERT_NE(NULL, p);
+	pid = fork();
+	ASSERT_LE(0, pid);
+	if (pid == 0)
+		_exit((weir_pool_malloc(self->pool, 4096) != NULL) |
+		      (weir_pool_malloc(self->pool, 5000) != NULL) << 1 |
+		      (weir_pool_ptr_free(self->pool, p) != -EINVAL) << 2 |
+		      (weir_pool_realloc(self->pool, p, 1) != NULL) << 3 |
+		      (weir_pool_usable_bytes(self->pool, p) != 0) << 4);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	EXPECT_EQ(0, status);
+	weir_pool_stats(self->pool, &s);
+	EXPECT_EQ(1u, s.nr_live);
+	EXPECT_EQ(0u, s.nr_bad_frees);
 	EXPECT_EQ(0, weir_pool_ptr_free(self->pool, p));
 }
 

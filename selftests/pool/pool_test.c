@@ -230,6 +230,36 @@ TEST_F(pool, a_span_that_was_never_given_is_invalid)
 	EXPECT_EQ(0, weir_pool_free(self->pool, span));
 }
 
+/* The size is one that threads keep ready: other code looks at these. */
+TEST_F(pool, a_changed_span_of_a_ready_size_is_invalid_however_it_is_named)
+{
+	struct weir_span span, forged[8];
+	struct weir_pool_stats s;
+	size_t i;
+
+	ASSERT_EQ(0, weir_pool_alloc(self->pool, 8192, WEIR_NODE_ANY, &span));
+	for (i = 0; i < wr_array_size(forged); i++)
+		forged[i] = span;
+	forged[0].id++;
+	forged[1].id ^= 1ull << 50;
+	forged[2].generation++;
+	forged[3].generation += 2;
+	forged[4].bytes = 4096;
+	forged[5].bytes += 1ull << 32;
+	forged[6].base = (uint8_t *)span.base + 1;
+	forged[7].node++;
+	for (i = 0; i < wr_array_size(forged); i++) {
+		EXPECT_EQ(-EINVAL, weir_pool_free(self->pool, forged[i]));
+		EXPECT_EQ(-EINVAL, weir_pool_free_span(self->pool, &forged[i]));
+	}
+	weir_pool_stats(self->pool, &s);
+	EXPECT_EQ(2 * wr_array_size(forged), s.nr_bad_frees);
+	EXPECT_EQ(1u, s.nr_live);
+	EXPECT_EQ(0, weir_pool_free_span(self->pool, &span));
+	EXPECT_EQ(-ESTALE, weir_pool_free_span(self->pool, &span));
+	EXPECT_EQ(0, weir_pool_free_span(self->pool, NULL));
+}
+
 TEST_F(pool, a_span_of_another_pool_is_invalid)
 {
 	struct weir_pool *other = open_pool(64 * MIB, 0, WEIR_POOL_LAZY);

@@ -78,7 +78,7 @@ static void give_back(struct stress *s, struct weir_span *span)
 {
 	if (span->bytes == 0)
 		return;
-	if (!is_stamped(span) || weir_pool_free(s->pool, *span) != 0)
+	if (!is_stamped(span) || weir_pool_free_span(s->pool, span) != 0)
 		fault(s);
 	if (weir_pool_free(s->pool, *span) != -ESTALE)
 		fault(s);
@@ -91,7 +91,14 @@ static void take(struct worker *w, struct weir_span *span)
 	uint64_t r = next_random(&w->random);
 	int node = (int)(r % (unsigned)(s->nr_nodes + 1)) - 1;
 	size_t bytes = 1 + (size_t)((r >> 8) % (r % 16 == 0 ? 2 * MIB : 40000));
-	int rc = weir_pool_alloc(s->pool, bytes, node, span);
+	int rc;
+
+	/* Half of them are the sizes that threads keep ready. */
+	if (r >> 63) {
+		node = WEIR_NODE_ANY;
+		bytes = (size_t)4096 << (r >> 8) % 5;
+	}
+	rc = weir_pool_alloc(s->pool, bytes, node, span);
 
 	if (rc == 0)
 		stamp(span);

@@ -35,8 +35,10 @@ struct claim {
 
 static const struct claim claims[] = {
 	SAME_WAY(WEIR, PAIR, 4K, TCMALLOC, 1.0),
+	SAME_WAY(COPY, PAIR, 4K, TCMALLOC, 1.0),
 	SAME_WAY(FRONT, PAIR, 4K, TCMALLOC, 1.0),
 	SAME_WAY(WEIR, PAIR, 64K, TCMALLOC, 1.0),
+	SAME_WAY(COPY, PAIR, 64K, TCMALLOC, 1.0),
 	SAME_WAY(FRONT, PAIR, 64K, TCMALLOC, 1.0),
 	SAME_WAY(WEIR, PAIR, 1M, TCMALLOC, 0.25),
 	SAME_WAY(WEIR, PAIR, 1M, MIMALLOC, 0.06),
@@ -232,8 +234,9 @@ static int print_ns(const struct results *res)
 {
 	static const struct wr_ui_column columns[] = {
 		{"ns a block", WR_UI_LEFT}, {"weir", WR_UI_RIGHT},     {"again", WR_UI_RIGHT},
-		{"front", WR_UI_RIGHT},	    {"tcmalloc", WR_UI_RIGHT}, {"mimalloc", WR_UI_RIGHT},
-		{"jemalloc", WR_UI_RIGHT},  {"tbb", WR_UI_RIGHT},      {"glibc", WR_UI_RIGHT}};
+		{"copy", WR_UI_RIGHT},	    {"front", WR_UI_RIGHT},    {"tcmalloc", WR_UI_RIGHT},
+		{"mimalloc", WR_UI_RIGHT},  {"jemalloc", WR_UI_RIGHT}, {"tbb", WR_UI_RIGHT},
+		{"glibc", WR_UI_RIGHT}};
 	struct wr_ui_table *t = wr_ui_table_open(columns, sizeof(columns) / sizeof(columns[0]));
 	int rc;
 
@@ -261,8 +264,9 @@ static void print_claim(struct wr_ui_table *t, const struct results *res, size_t
 	const struct claim *cl = &claims[c];
 	char text[WR_BENCH_TEXT];
 
-	wr_ui_table_cell(t, "%s, %s%s", wr_pb_way_name(cl->way), wr_pb_size_name(cl->size),
-			 cl->who == WR_PB_FRONT ? ", front" : "");
+	wr_ui_table_cell(t, "%s, %s%s%s", wr_pb_way_name(cl->way), wr_pb_size_name(cl->size),
+			 cl->who == WR_PB_WEIR ? "" : ", ",
+			 cl->who == WR_PB_WEIR ? "" : res->arms[cl->who].name);
 	if (cl->base_way == cl->way)
 		wr_ui_table_cell(t, "%s", res->arms[cl->versus].name);
 	else

@@ -22,6 +22,7 @@
 enum wr_pb_who {
 	WR_PB_WEIR,
 	WR_PB_NULL,  /* weir once more, in a pool of its own: what the noise is */
+	WR_PB_COPY,  /* weir, each span copied for the call that ends it */
 	WR_PB_FRONT, /* weir, blocks named by pointers as the peers' are */
 	WR_PB_TCMALLOC,
 	WR_PB_MIMALLOC,
@@ -32,7 +33,7 @@ enum wr_pb_who {
 };
 
 /* How an arm names its blocks. */
-enum wr_pb_form { WR_PB_MALLOC, WR_PB_SPANS, WR_PB_POOL_POINTERS };
+enum wr_pb_form { WR_PB_MALLOC, WR_PB_SPANS, WR_PB_COPIED_SPANS, WR_PB_POOL_POINTERS };
 
 /**
  * struct wr_pb_arm - One allocator.
@@ -43,6 +44,7 @@ enum wr_pb_form { WR_PB_MALLOC, WR_PB_SPANS, WR_PB_POOL_POINTERS };
  * @form:    Which of the pairs below is used.
  * @take:    Spans.
  * @give:    Spans.
+ * @give_copy: Copied spans.
  * @pool_alloc:   Pointers from the pool.
  * @pool_release: Pointers from the pool.
  * @alloc:   As malloc().
@@ -55,7 +57,8 @@ struct wr_pb_arm {
 	struct weir_pool *pool;
 	enum wr_pb_form form;
 	int (*take)(struct weir_pool *pool, size_t bytes, int node, struct weir_span *ret);
-	int (*give)(struct weir_pool *pool, struct weir_span span);
+	int (*give)(struct weir_pool *pool, const struct weir_span *span);
+	int (*give_copy)(struct weir_pool *pool, struct weir_span span);
 	void *(*pool_alloc)(struct weir_pool *pool, size_t bytes);
 	int (*pool_release)(struct weir_pool *pool, void *p);
 	void *(*alloc)(size_t bytes);

@@ -49,9 +49,9 @@ static const struct {
 };
 
 static const char *const names[WR_PB_ARMS] = {
-	[WR_PB_WEIR] = "weir",	       [WR_PB_NULL] = "again",	      [WR_PB_FRONT] = "front",
-	[WR_PB_TCMALLOC] = "tcmalloc", [WR_PB_MIMALLOC] = "mimalloc", [WR_PB_JEMALLOC] = "jemalloc",
-	[WR_PB_TBB] = "tbb",	       [WR_PB_GLIBC] = "glibc",
+	[WR_PB_WEIR] = "weir",	       [WR_PB_NULL] = "again",	      [WR_PB_COPY] = "copy",
+	[WR_PB_FRONT] = "front",       [WR_PB_TCMALLOC] = "tcmalloc", [WR_PB_MIMALLOC] = "mimalloc",
+	[WR_PB_JEMALLOC] = "jemalloc", [WR_PB_TBB] = "tbb",	      [WR_PB_GLIBC] = "glibc",
 };
 
 bool wr_pb_has_tls_room(void)
@@ -144,7 +144,8 @@ static int open_weir(struct wr_pb_arm *arm, struct weir_error *err)
 		return rc;
 	arm->form = WR_PB_SPANS;
 	arm->take = weir_pool_alloc;
-	arm->give = weir_pool_free;
+	arm->give = weir_pool_free_span;
+	arm->give_copy = weir_pool_free;
 	arm->pool_alloc = weir_pool_malloc;
 	arm->pool_release = weir_pool_ptr_free;
 	snprintf(arm->note, sizeof(arm->note), "%s", weir_version());
@@ -159,16 +160,15 @@ int wr_pb_arms_open(struct wr_pb_arm *arms, struct weir_error *err)
 	memset(arms, 0, WR_PB_ARMS * sizeof(*arms));
 	for (int i = 0; i < WR_PB_ARMS; i++)
 		arms[i].name = names[i];
-	rc = open_weir(&arms[WR_PB_WEIR], err);
-	if (!rc)
-		rc = open_weir(&arms[WR_PB_NULL], err);
-	if (!rc)
-		rc = open_weir(&arms[WR_PB_FRONT], err);
-	arms[WR_PB_FRONT].form = WR_PB_POOL_POINTERS;
-	if (rc) {
-		wr_pb_arms_close(arms);
-		return rc;
+	for (int i = WR_PB_WEIR; i <= WR_PB_FRONT; i++) {
+		rc = open_weir(&arms[i], err);
+		if (rc) {
+			wr_pb_arms_close(arms);
+			return rc;
+		}
 	}
+	arms[WR_PB_COPY].form = WR_PB_COPIED_SPANS;
+	arms[WR_PB_FRONT].form = WR_PB_POOL_POINTERS;
 	for (size_t i = 0; i < sizeof(peers) / sizeof(peers[0]); i++)
 		load_peer(&arms[peers[i].who], peers[i].file, peers[i].alloc, peers[i].release);
 	arms[WR_PB_GLIBC].alloc = malloc;

@@ -93,7 +93,9 @@ ALWAYS_INLINE uint32_t put_block(const struct wr_pb_arm *arm, struct lane *lane,
 				 enum wr_pb_form form)
 {
 	if (form == WR_PB_SPANS)
-		return arm->give(arm->pool, lane->live[slot]) != 0;
+		return arm->give(arm->pool, &lane->live[slot]) != 0;
+	if (form == WR_PB_COPIED_SPANS)
+		return arm->give_copy(arm->pool, lane->live[slot]) != 0;
 	if (form == WR_PB_POOL_POINTERS)
 		return arm->pool_release(arm->pool, lane->live[slot].base) != 0;
 	arm->release(lane->live[slot].base);
@@ -103,7 +105,7 @@ ALWAYS_INLINE uint32_t put_block(const struct wr_pb_arm *arm, struct lane *lane,
 ALWAYS_INLINE uint32_t get_block(const struct wr_pb_arm *arm, struct lane *lane, uint32_t slot,
 				 uint32_t bytes, enum wr_pb_form form)
 {
-	if (form == WR_PB_SPANS) {
+	if (form == WR_PB_SPANS || form == WR_PB_COPIED_SPANS) {
 		if (arm->take(arm->pool, bytes, WEIR_NODE_ANY, &lane->live[slot]) == 0)
 			return 0;
 		lane->live[slot] = (struct weir_span){0};
@@ -139,6 +141,8 @@ static void run_steps(const struct wr_pb_arm *arm, struct lane *lane, const stru
 {
 	if (arm->form == WR_PB_SPANS)
 		steps(arm, lane, t, nr, WR_PB_SPANS);
+	else if (arm->form == WR_PB_COPIED_SPANS)
+		steps(arm, lane, t, nr, WR_PB_COPIED_SPANS);
 	else if (arm->form == WR_PB_POOL_POINTERS)
 		steps(arm, lane, t, nr, WR_PB_POOL_POINTERS);
 	else
@@ -353,9 +357,9 @@ ALWAYS_INLINE void load_belt(struct worker *w, uint64_t from, enum wr_pb_form fo
 	struct belt *belt = w->run->belt;
 
 	for (uint64_t n = from; n < from + HANDFUL; n++) {
-		w->lane.nr_failed += get_block(w->run->arm, &w->lane, n % LIVE,
-					       t->bytes[n % TABLE], form);
-		if (form == WR_PB_SPANS)
+		w->lane.nr_failed +=
+			get_block(w->run->arm, &w->lane, n % LIVE, t->bytes[n % TABLE], form);
+		if (form == WR_PB_SPANS || form == WR_PB_COPIED_SPANS)
 			belt->span[n % LIVE] = w->lane.live[n % LIVE];
 		else
 			belt->pointer[n % LIVE] = w->lane.live[n % LIVE].base;
@@ -367,7 +371,7 @@ ALWAYS_INLINE void unload_belt(struct worker *w, uint64_t from, enum wr_pb_form 
 	struct belt *belt = w->run->belt;
 
 	for (uint64_t n = from; n < from + HANDFUL; n++) {
-		if (form == WR_PB_SPANS)
+		if (form == WR_PB_SPANS || form == WR_PB_COPIED_SPANS)
 			w->lane.live[n % LIVE] = belt->span[n % LIVE];
 		else
 			w->lane.live[n % LIVE].base = belt->pointer[n % LIVE];
@@ -379,6 +383,8 @@ static void load_belt_by_form(struct worker *w, uint64_t from)
 {
 	if (w->run->arm->form == WR_PB_SPANS)
 		load_belt(w, from, WR_PB_SPANS);
+	else if (w->run->arm->form == WR_PB_COPIED_SPANS)
+		load_belt(w, from, WR_PB_COPIED_SPANS);
 	else if (w->run->arm->form == WR_PB_POOL_POINTERS)
 		load_belt(w, from, WR_PB_POOL_POINTERS);
 	else
@@ -389,6 +395,8 @@ static void unload_belt_by_form(struct worker *w, uint64_t from)
 {
 	if (w->run->arm->form == WR_PB_SPANS)
 		unload_belt(w, from, WR_PB_SPANS);
+	else if (w->run->arm->form == WR_PB_COPIED_SPANS)
+		unload_belt(w, from, WR_PB_COPIED_SPANS);
 	else if (w->run->arm->form == WR_PB_POOL_POINTERS)
 		unload_belt(w, from, WR_PB_POOL_POINTERS);
 	else
