@@ -111,7 +111,7 @@ WEIR_API void weir_types_close(struct weir_types *types);
  *          Takes POOL_TYPE, and what weir_pool_alloc() takes.
  * Owner:   The caller, until weir_types_free().
  * Return:  0, -EINVAL (no such type; bytes is 0, or above the limit or what an arena can
- *          ever hold), -ENOSPC (not now, and @timeout_ns is 0), -ETIMEDOUT, -ENODEV (no
+ *          ever hold; a fork child), -ENOSPC (not now, and @timeout_ns is 0), -ETIMEDOUT, -ENODEV (no
  *          such node).
  * Since:   0.1
  */
@@ -124,8 +124,8 @@ WEIR_API WEIR_MUST_CHECK int weir_types_alloc(struct weir_types *types, int type
  * @span:  The span, by value; a zero span is ignored. Which kind it is of is known.
  *
  * Context: As weir_pool_free(). Takes POOL_TYPE. May call a watcher.
- * Return:  0, -EINVAL (not a live span that weir_types_alloc() gave), -ESTALE (was freed
- *          before).
+ * Return:  0, -EINVAL (not a live span that weir_types_alloc() gave, or a fork child),
+ *          -ESTALE (was freed before).
  * Since:   0.1
  */
 WEIR_API int weir_types_free(struct weir_types *types, struct weir_span span);
@@ -138,7 +138,7 @@ WEIR_API int weir_types_free(struct weir_types *types, struct weir_span span);
  *               given until enough was freed.
  *
  * Context: Any thread. Takes POOL_TYPE.
- * Return:  0, -EINVAL (no such type, or a limit of 0).
+ * Return:  0, -EINVAL (no such type, a limit of 0, or a fork child).
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_types_resize(struct weir_types *types, int type,
@@ -157,7 +157,7 @@ WEIR_API WEIR_MUST_CHECK int weir_types_resize(struct weir_types *types, int typ
  * @arg:        Handed to @call.
  *
  * Context: Any thread. Takes POOL_TYPE.
- * Return:  0, -EINVAL (no such type, or @low_bytes above @high_bytes).
+ * Return:  0, -EINVAL (no such type, @low_bytes above @high_bytes, or a fork child).
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_types_watch(
@@ -171,7 +171,7 @@ WEIR_API WEIR_MUST_CHECK int weir_types_watch(
  * @ret:   Filled, all of one instant; untouched on failure.
  *
  * Context: Any thread. Takes POOL_TYPE.
- * Return:  0, -EINVAL (no such type).
+ * Return:  0, -EINVAL (no such type, or a fork child).
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_types_stats(struct weir_types *types, int type,

@@ -259,11 +259,17 @@ int weir_types_free(struct weir_types *types, struct weir_span span)
 	return 0;
 }
 
+/* Not in a fork child, where a lock may be held by a thread that there is not. */
+static bool is_there(const struct weir_types *types, int type)
+{
+	return types && type >= 0 && type < WEIR_TYPES && wr_pool_is_ours(types->pool);
+}
+
 int weir_types_resize(struct weir_types *types, int type, uint64_t limit_bytes)
 {
 	struct type *t;
 
-	if (!types || type < 0 || type >= WEIR_TYPES || limit_bytes == 0)
+	if (!is_there(types, type) || limit_bytes == 0)
 		return -EINVAL;
 	t = &types->types[type];
 	wr_mutex_lock(&t->lock);
@@ -281,7 +287,7 @@ int weir_types_watch(struct weir_types *types, int type, uint64_t high_bytes, ui
 	struct news news = {0};
 	struct type *t;
 
-	if (!types || type < 0 || type >= WEIR_TYPES || low_bytes > high_bytes)
+	if (!is_there(types, type) || low_bytes > high_bytes)
 		return -EINVAL;
 	t = &types->types[type];
 	wr_mutex_lock(&t->lock);
@@ -300,7 +306,7 @@ int weir_types_stats(struct weir_types *types, int type, struct weir_type_stats 
 {
 	struct type *t;
 
-	if (!types || !ret || type < 0 || type >= WEIR_TYPES)
+	if (!ret || !is_there(types, type))
 		return -EINVAL;
 	t = &types->types[type];
 	wr_mutex_lock(&t->lock);

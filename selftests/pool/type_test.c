@@ -8,6 +8,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <weir/pool_type.h>
 
@@ -24,6 +26,7 @@ FIXTURE(types)
 	struct weir_pool *pool;
 	struct weir_types *types;
 	_Atomic int nr_faults;
+	_Atomic bool stop;
 };
 
 FIXTURE_SETUP(types)
@@ -37,6 +40,7 @@ FIXTURE_SETUP(types)
 	ASSERT_EQ(0, wr_pool_open_on(&self->machine.system, &opts, &self->pool, NULL));
 	ASSERT_EQ(0, weir_types_open(self->pool, &limits, &self->types, NULL));
 	atomic_store(&self->nr_faults, 0);
+	atomic_store(&self->stop, false);
 }
 
 FIXTURE_TEARDOWN(types)
@@ -329,6 +333,59 @@ TEST_F(types, nobody_sleeps_through_a_free)
 	EXPECT_EQ(64 * MIB, s.largest_free_bytes);
 	EXPECT_EQ(0u, stats_of(self->types, WEIR_TYPE_KV_CACHE).used_bytes);
 	EXPECT_EQ(0u, stats_of(self->types, WEIR_TYPE_GENERAL).nr_live);
+}
+
+static void *take_and_give(void *arg)
+{
+	fixture *f = arg;
+	struct weir_span span;
+
+	while (!atomic_load(&f->stop)) {
+		if (weir_types_alloc(f->types, WEIR_TYPE_GENERAL, 4096, WEIR_NODE_ANY, 0, &span))
+			atomic_fetch_add(&f->nr_faults, 1);
+		else if (weir_types_free(f->types, span) != 0)
+			atomic_fetch_add(&f->nr_faults, 1);
+	}
+	return NULL;
+}
+
+static int in_child(fixture *f, struct weir_span mine)
+{
+	struct weir_type_stats s;
+	struct weir_span span;
+
+	alarm(20); /* for a lock of a thread that is not here */
+	return (weir_types_alloc(f->types, WEIR_TYPE_GENERAL, 4096, WEIR_NODE_ANY, 0, &span) !=
+		-EINVAL) |
+	       (weir_types_free(f->types, mine) != -EINVAL) << 1 |
+	       (weir_types_stats(f->types, WEIR_TYPE_GENERAL, &s) != -EINVAL) << 2 |
+	       (weir_types_resize(f->types, WEIR_TYPE_GENERAL, MIB) != -EINVAL) << 3 |
+	       (weir_types_watch(f->types, WEIR_TYPE_GENERAL, 2, 1, NULL, NULL) != -EINVAL) << 4;
+}
+
+TEST_F(types, a_fork_child_gets_nothing_and_waits_for_nobody)
+{
+	struct weir_span mine;
+	pthread_t thread;
+	int status, i;
+	pid_t pid;
+
+	ASSERT_EQ(0,
+		  weir_types_alloc(self->types, WEIR_TYPE_GENERAL, 4096, WEIR_NODE_ANY, 0, &mine));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, take_and_give, self));
+	for (i = 0; i < 50; i++) {
+		pid = fork();
+		ASSERT_LE(0, pid);
+		if (pid == 0)
+			_exit(in_child(self, mine));
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_EQ(0, status);
+	}
+	atomic_store(&self->stop, true);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, atomic_load(&self->nr_faults));
+	EXPECT_EQ(1u, stats_of(self->types, WEIR_TYPE_GENERAL).nr_live);
+	EXPECT_EQ(0, weir_types_free(self->types, mine));
 }
 
 TEST_F(types, opening_fails_cleanly)
