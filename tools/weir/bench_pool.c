@@ -281,6 +281,24 @@ static void print_claim(struct wr_ui_table *t, const struct results *res, size_t
 		cl->bar <= 0 || !res->ratio[c].nr ? "" : verdict(is_met(&res->ratio[c], cl->bar)));
 }
 
+static void print_loads(struct wr_ui_table *t, const struct wr_pb_loads *loads)
+{
+	char text[WR_BENCH_TEXT], size[WR_UI_TEXT];
+
+	wr_ui_table_cell(t, "loads over %s", wr_ui_memory(size, loads->bytes));
+	wr_ui_table_cell(t, "4 KiB pages");
+	wr_ui_table_cell(t, "%s", wr_bench_text(text, &loads->ratio, 3));
+	wr_ui_table_cell(t, "<= 0.50");
+	wr_ui_table_cell(t, "%s", verdict(is_met(&loads->ratio, 0.5)));
+	if (!loads->limit.nr)
+		return;
+	wr_ui_table_cell(t, "the same, a huge mapping");
+	wr_ui_table_cell(t, "4 KiB pages");
+	wr_ui_table_cell(t, "%s", wr_bench_text(text, &loads->limit, 3));
+	wr_ui_table_cell(t, "limit");
+	wr_ui_table_cell(t, "%s", "");
+}
+
 static int print_claims(const struct results *res)
 {
 	static const struct wr_ui_column columns[] = {{"weir", WR_UI_LEFT},
@@ -289,18 +307,12 @@ static int print_claims(const struct results *res)
 						      {"bar", WR_UI_LEFT},
 						      {"", WR_UI_LEFT}};
 	struct wr_ui_table *t = wr_ui_table_open(columns, sizeof(columns) / sizeof(columns[0]));
-	char text[WR_BENCH_TEXT], size[WR_UI_TEXT];
 	int rc;
 
 	for (size_t c = 0; c < NR_CLAIMS; c++)
 		print_claim(t, res, c);
-	if (res->loads.bytes) {
-		wr_ui_table_cell(t, "loads over %s", wr_ui_memory(size, res->loads.bytes));
-		wr_ui_table_cell(t, "4 KiB pages");
-		wr_ui_table_cell(t, "%s", wr_bench_text(text, &res->loads.ratio, 3));
-		wr_ui_table_cell(t, "<= 0.50");
-		wr_ui_table_cell(t, "%s", verdict(is_met(&res->loads.ratio, 0.5)));
-	}
+	if (res->loads.bytes)
+		print_loads(t, &res->loads);
 	rc = wr_ui_table_print(t, stdout);
 	wr_ui_table_close(t);
 	return rc;
@@ -341,10 +353,13 @@ static void print_notes(const struct results *res)
 			  wr_bench_text(rate, &res->compact.gb_per_second, 1),
 			  wr_bench_text(pause, &res->compact.pause_us, 0));
 	if (res->loads.bytes)
-		printf("loads: pages %s, %.0f ns a load, %.0f ns in 4 KiB pages\n",
+		printf("loads: pages %s, %.0f ns a load, %.0f ns in 4 KiB pages, %.0f ns in a "
+		       "mapping "
+		       "of its own with transparent huge pages\n",
 		       weir_page_kind_name(res->loads.page_kind),
 		       wr_bench_summary(&res->loads.pool_ns).median,
-		       wr_bench_summary(&res->loads.malloc_ns).median);
+		       wr_bench_summary(&res->loads.malloc_ns).median,
+		       wr_bench_summary(&res->loads.limit_ns).median);
 	else
 		printf("loads: not measured, too little memory is available\n");
 	if (res->nr_disturbed)
@@ -402,10 +417,11 @@ static json_t *json_claims(const struct results *res)
 				  wr_bench_json(&res->ratio[c]), "bar",
 				  cl->bar > 0 ? json_real(cl->bar) : json_null()));
 	}
-	json_array_append_new(root, json_pack("{s:s, s:o, s:s, s:o, s:f}", "way", "loads", "bytes",
-					      wr_ui_json_u64(res->loads.bytes), "pages",
+	json_array_append_new(root, json_pack("{s:s, s:o, s:s, s:o, s:o, s:f}", "way", "loads",
+					      "bytes", wr_ui_json_u64(res->loads.bytes), "pages",
 					      weir_page_kind_name(res->loads.page_kind), "ratio",
-					      wr_bench_json(&res->loads.ratio), "bar", 0.5));
+					      wr_bench_json(&res->loads.ratio), "limit",
+					      wr_bench_json(&res->loads.limit), "bar", 0.5));
 	return root;
 }
 

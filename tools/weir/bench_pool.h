@@ -136,13 +136,16 @@ int wr_pb_threads(const struct wr_pb_arm *arm, enum wr_pb_size size, enum wr_pb_
  * @page_kind: Of the pool.
  * @pool_ns:   A load, once a round.
  * @malloc_ns: The same in memory from malloc() with 4 KiB pages.
+ * @limit_ns:  The same in a mapping that asked for transparent huge pages and is used by
+ *             nobody else: what the machine can do. Empty where it was not given any.
  * @ratio:     Pool / malloc.
+ * @limit:     Mapping / malloc.
  * @metadata:  Metadata of that pool / its capacity.
  */
 struct wr_pb_loads {
 	uint64_t bytes;
 	int page_kind;
-	struct wr_bench_series pool_ns, malloc_ns, ratio;
+	struct wr_bench_series pool_ns, malloc_ns, limit_ns, ratio, limit;
 	double metadata;
 };
 
