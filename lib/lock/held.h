@@ -27,6 +27,7 @@ struct wr_lock_held {
 
 struct wr_lock_thread {
 	unsigned nr_held;
+	unsigned nr_readers;   /* read sections of RCU, nested */
 	unsigned nr_untracked; /* held, but past the end of the list */
 	uint32_t ranks;	       /* mask of the ranks in the list */
 	uint64_t chain;	       /* of the classes in the list */
@@ -41,6 +42,7 @@ extern const uint32_t wr_lock_conflicts[];
 /* The rest of each; false: leave the operation out. */
 bool wr_validate_take_slowly(struct wr_lock *lock, unsigned on, uint64_t chain);
 bool wr_validate_release_slowly(struct wr_lock *lock, enum wr_lock_mode mode);
+void wr_validate_reading(const struct wr_lock *lock);
 void wr_validate_full(struct wr_lock *lock);
 void wr_validate_site(const void *site);
 bool wr_validate_try(const struct wr_lock *lock);
@@ -63,6 +65,8 @@ static inline bool wr_validate_take(struct wr_lock *lock)
 	unsigned on = wr_load_relaxed(&wr_lock_checks);
 	uint64_t chain = 0;
 
+	if (__builtin_expect(self->nr_readers != 0, false))
+		wr_validate_reading(lock);
 	if (self->nr_held == 0)
 		return true;
 	if ((on & WR_LOCK_CHECK_GRAPH) != 0) {

@@ -38,8 +38,11 @@
 	X(IO_QUEUE,  WR_LOCK_NO_BLOCK,                       "requests on their way into an engine") \
 	X(TOPO,      WR_LOCK_MAY_BLOCK,                      "the machine's description while it is read") \
 	X(KNOB,      WR_LOCK_MAY_BLOCK,                      "names and bounds of knobs") \
+	X(RCU_RUN,   WR_LOCK_MAY_BLOCK,                      "who uses RCU; start and end of its thread") \
+	X(RCU_GRACE, WR_LOCK_MAY_BLOCK,                      "a grace period, where liburcu is absent") \
 	X(METRICS_DATA, WR_LOCK_NO_BLOCK,                    "samples, windows and rules of metrics") \
 	X(METRICS,   WR_LOCK_NO_BLOCK,                       "names of metrics and the threads' cells") \
+	X(RCU,       WR_LOCK_NO_BLOCK,                       "waking the thread that frees after a grace period") \
 	X(LOG,       WR_LOCK_NO_BLOCK,                       "a message being put together")
 /* clang-format on */
 

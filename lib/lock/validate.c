@@ -29,6 +29,7 @@
 #include "base/atomic.h"
 #include "lock/graph.h"
 #include "lock/held.h"
+#include "lock/rcu.h"
 
 #define NR_FRAMES 16
 #define NR_SITES  1024 /* power of two */
@@ -274,6 +275,24 @@ bool wr_validate_take_slowly(struct wr_lock *lock, unsigned on, uint64_t chain)
 	return true;
 }
 
+/* A lock that may block, in a read section of RCU. */
+void wr_validate_reading(const struct wr_lock *lock)
+{
+	if (!has_flag(lock, WR_LOCK_NO_BLOCK))
+		raise_fault(WR_LOCK_FAULT_RCU, lock, NULL, NULL);
+}
+
+void wr_validate_read_begin(void)
+{
+	self->nr_readers++;
+}
+
+void wr_validate_read_end(void)
+{
+	wr_assert(self->nr_readers > 0);
+	self->nr_readers--;
+}
+
 /* Undefined for a rwlock, and a lie for a mutex: leave it out when the thread holds it. */
 bool wr_validate_try(const struct wr_lock *lock)
 {
@@ -344,6 +363,8 @@ bool wr_validate_wait(struct wr_lock *lock)
 		raise_fault(WR_LOCK_FAULT_NOT_OWNER, lock, NULL, "condition");
 		return false;
 	}
+	if (self->nr_readers > 0)
+		raise_fault(WR_LOCK_FAULT_RCU, lock, NULL, NULL);
 	if (self->nr_held > 1) {
 		const struct wr_lock *other = self->held[h == &self->held[0] ? 1 : 0].lock;
 
@@ -384,6 +405,10 @@ WR_NO_THREAD_SAFETY void wr_spin_assert_held(struct wr_spin *s)
 
 void wr_might_block(const char *what)
 {
+	if (self->nr_readers > 0) {
+		raise_fault(WR_LOCK_FAULT_RCU, NULL, NULL, what);
+		return;
+	}
 	for (unsigned i = self->nr_held; i-- > 0;) {
 		if (!has_flag(self->held[i].lock, WR_LOCK_NO_BLOCK))
 			continue;

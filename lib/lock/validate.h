@@ -37,6 +37,7 @@
 	X(NOT_HELD, "not held where the caller must hold it")                       \
 	X(HELD, "held across a call out of the library")                            \
 	X(HELD_LONG, "held longer than the limit")                                  \
+	X(RCU, "sleeping, or about to, where RCU is read")                          \
 	X(ENDED, "ended while it is held")                                          \
 	X(FULL, "more locks held than the validator can follow")
 

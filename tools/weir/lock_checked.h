@@ -60,6 +60,9 @@
 #define wr_spin_unlock		   checked_wr_spin_unlock
 #define wr_validate_ended	   checked_wr_validate_ended
 #define wr_validate_full	   checked_wr_validate_full
+#define wr_validate_read_begin	   checked_wr_validate_read_begin
+#define wr_validate_read_end	   checked_wr_validate_read_end
+#define wr_validate_reading	   checked_wr_validate_reading
 #define wr_validate_release_slowly checked_wr_validate_release_slowly
 #define wr_validate_site	   checked_wr_validate_site
 #define wr_validate_take_slowly	   checked_wr_validate_take_slowly
