@@ -134,6 +134,8 @@ LIB_OBJ := $(call obj,obj,$(LIB_SRC))
 TOOL_OBJ := $(call obj,obj,$(TOOL_SRC))
 # The locks once more, with the validator and under other names, for weir bench lock.
 CHECKED_OBJ := $(patsubst lib/lock/%.c,$(B)/checked/%.o,$(wildcard lib/lock/lock.c lib/lock/validate.c lib/lock/graph.c))
+# The library without counting, timing and probing, for weir bench instrument.
+BARE_OBJ := $(call obj,bare,$(LIB_SRC))
 DEBUG_LIB_OBJ := $(call obj,debug,$(LIB_SRC))
 DEBUG_TOOL_OBJ := $(call obj,debug,$(TOOL_SRC))
 TEST_OBJ := $(call obj,debug,$(TEST_SRC))
@@ -177,6 +179,11 @@ $(B)/obj/%.o: %.c $(CONFIG_DEPS)
 	$(call say,CC,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPP_ALL) -DWR_DEBUG=0 $(C_ALL) -fPIC $(CFLAGS) $(call isa_flags,$<) -MMD -MP -c -o $@ $<
+
+$(B)/bare/lib/%.o: lib/%.c $(CONFIG_DEPS)
+	$(call say,CC,$@)
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CPP_ALL) -DWR_DEBUG=0 -DWR_INSTRUMENT=0 $(C_ALL) -fPIC $(CFLAGS) $(call isa_flags,$<) -MMD -MP -c -o $@ $<
 
 $(B)/checked/%.o: lib/lock/%.c $(CONFIG_DEPS)
 	$(call say,CC,$@)
@@ -224,6 +231,11 @@ $(B)/$(SO): $(LIB_OBJ) lib/weir.map $(B)/sources
 	$(Q)$(CC) -shared -o $@ $(filter %.o,$^) -Wl,-soname,$(SONAME) -Wl,--version-script=lib/weir.map \
 		-Wl,--as-needed -Wl,-z,nodelete $(if $(SAN),,-Wl$(comma)-z$(comma)defs) $(LD_ALL) $(LIBS)
 
+$(B)/bare/libweir.so: $(BARE_OBJ) lib/weir.map $(B)/sources
+	$(call say,LD,$@)
+	$(Q)$(CC) -shared -o $@ $(filter %.o,$^) -Wl,-soname,$(SONAME) -Wl,--version-script=lib/weir.map \
+		-Wl,--as-needed -Wl,-z,nodelete $(LD_ALL) $(LIBS)
+
 $(B)/$(SONAME): $(B)/$(SO)
 	$(Q)ln -sf $(SO) $@
 $(B)/libweir.so: $(B)/$(SONAME)
@@ -269,6 +281,10 @@ build: $(LIBRARIES) $(BINARY) $(PEER_OBJ) $(if $(FUZZER),,$(TESTS)) ## compile e
 .PHONY: deps
 deps: ## install what is missing (root, apt), or print the line that does
 	$(Q)NO_INSTALL='$(NO_INSTALL)' PEERS='$(PEERS)' tools/build/deps $(KSELFTEST_DIR)
+
+.PHONY: instrument
+instrument: $(LIBRARIES) $(BINARY) $(B)/bare/libweir.so ## what counting, timing and probing cost: weir bench instrument
+	$(Q)$(B)/weir bench instrument
 
 .PHONY: demo
 demo: deps ## see it happen: dependencies, build, a model, a table, a picture
@@ -380,4 +396,4 @@ help: ## this list
 	@echo
 	@awk '/^[a-z-]+:.*## / { text = $$0; sub(/.*## /, "", text); sub(/:.*/, ""); printf "  %-16s%s\n", $$0, text }' Makefile | sort
 
--include $(patsubst %.o,%.d,$(LIB_OBJ) $(TOOL_OBJ) $(CHECKED_OBJ) $(DEBUG_LIB_OBJ) $(DEBUG_TOOL_OBJ) $(TEST_OBJ) $(HELP_OBJ) $(FUZZ_OBJ))
+-include $(patsubst %.o,%.d,$(LIB_OBJ) $(BARE_OBJ) $(TOOL_OBJ) $(CHECKED_OBJ) $(DEBUG_LIB_OBJ) $(DEBUG_TOOL_OBJ) $(TEST_OBJ) $(HELP_OBJ) $(FUZZ_OBJ))

@@ -21,6 +21,14 @@
 #define WR_DEBUG 0
 #endif
 
+/*
+ * 0: nothing is counted, timed or probed where the library works: the arm that `weir bench
+ * instrument` compares with. What a module needs to know of itself, it still knows.
+ */
+#ifndef WR_INSTRUMENT
+#define WR_INSTRUMENT 1
+#endif
+
 #define WR_CACHE_LINE 64
 
 #define WR_PASTE_(a, b) a##b

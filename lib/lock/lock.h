@@ -30,7 +30,7 @@
  * calls are then pthread's own, in the caller, down to the same object code (lock/plain.h).
  */
 #ifndef WR_LOCK_PLAIN
-#define WR_LOCK_PLAIN 0
+#define WR_LOCK_PLAIN (!WR_INSTRUMENT)
 #endif
 #define WR_LOCK_IS_PLAIN (WR_LOCK_PLAIN && !WR_LOCK_CHECK)
 

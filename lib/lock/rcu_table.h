@@ -17,8 +17,8 @@
  *
  * Each node has two links, and the table uses one: growing links all nodes by the other into a
  * larger array and publishes that, while readers go on in the old one. A find is about three
- * dependent loads; with 100,000 nodes a third of the time of liburcu's cds_lfht, which this machine
- * shows with weir bench lock.
+ * dependent loads, two thirds of the time of liburcu's cds_lfht, whose resizing also needs threads
+ * of its own; `weir bench lock` has the comparison.
  */
 #ifndef WR_LOCK_RCU_TABLE_H
 #define WR_LOCK_RCU_TABLE_H

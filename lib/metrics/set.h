@@ -19,6 +19,8 @@
 
 #include <weir/metrics.h>
 
+#include "base/util.h"
+
 #define WR_METRICS_ENUM_(id, kind, name, unit, help) id,
 #define WR_METRICS_DESC_(id, kind, name, unit, help) \
 	[id] = {WEIR_METRIC_##kind, (name), (unit), (help)},
@@ -43,18 +45,21 @@ int wr_metrics_join(struct weir_metrics *metrics, const struct weir_metric_desc 
 
 static inline void wr_metrics_count(const struct wr_metrics_set *set, uint32_t which, int64_t delta)
 {
-	weir_metrics_add(set->metrics, set->first + which, delta);
+	if (WR_INSTRUMENT)
+		weir_metrics_add(set->metrics, set->first + which, delta);
 }
 
 static inline void wr_metrics_level(const struct wr_metrics_set *set, uint32_t which, int64_t value)
 {
-	weir_metrics_set(set->metrics, set->first + which, value);
+	if (WR_INSTRUMENT)
+		weir_metrics_set(set->metrics, set->first + which, value);
 }
 
 static inline void wr_metrics_value(const struct wr_metrics_set *set, uint32_t which,
 				    uint64_t value)
 {
-	weir_metrics_observe(set->metrics, set->first + which, value);
+	if (WR_INSTRUMENT)
+		weir_metrics_observe(set->metrics, set->first + which, value);
 }
 
 /*

@@ -93,4 +93,15 @@ no_validator() {
 }
 
 passes 'a plain build holds no validator' no_validator
+
+# What `make instrument` measures against.
+uninstrumented() {
+	for c in "$WR_TEST_SRCDIR"/lib/*/*.c; do
+		case $c in *_avx2.c | *_avx512.c) continue ;; esac
+		"$WR_TEST_CC" -std=c11 -D_GNU_SOURCE -DWR_DEBUG=0 -DWR_INSTRUMENT=0 -include "$WR_TEST_BUILD/config.h" \
+			-I"$WR_TEST_BUILD" -I"$WR_TEST_SRCDIR/include" -I"$WR_TEST_SRCDIR/lib" -Wall -Wextra -Wundef \
+			-Werror -fsyntax-only "$c" || return 1
+	done
+}
+passes 'the library compiles with nothing counted, timed or probed' uninstrumented
 finish

@@ -18,6 +18,7 @@
 #include "base/util.h"
 #include "bench.h"
 #include "bench_lock.h"
+#include "bench_lock_rcu.h"
 #include "ui.h"
 
 #define NR_TURNS 30
@@ -49,6 +50,7 @@ struct bench {
 	struct wr_bench_series ns[NR_ARMS];
 	struct wr_bench_series ratio[NR_RATIOS];
 	struct wr_bench_series times_ns; /* a lock, over weir without times */
+	struct wr_br lookups;
 	char tsan_path[64];
 	char tsan_reason[128]; /* empty: it is there */
 };
@@ -101,6 +103,7 @@ static int one_round(struct bench *b)
 		if (isfinite(best[ratios[i].against]))
 			wr_bench_add(&b->ratio[i], best[ratios[i].arm] / best[ratios[i].against]);
 	wr_bench_add(&b->times_ns, (best[TIMED] - best[WEIR]) / 2);
+	wr_br_round(&b->lookups);
 	return 0;
 }
 
@@ -139,6 +142,8 @@ static int print_text(const struct bench *b)
 	wr_bench_print_conditions(NULL);
 	printf("One thread, uncontended; another thread exists and sleeps.\n\n");
 	print_tables(b);
+	printf("\n");
+	wr_br_print(&b->lookups);
 	if (b->tsan_reason[0])
 		wr_ui_say("ThreadSanitizer: %s", b->tsan_reason);
 	if (wr_nest_is_checked_build())
@@ -160,11 +165,12 @@ static int print_json(const struct bench *b)
 				  "against", arm_names[ratios[i].against], "ratio",
 				  wr_bench_json(&b->ratio[i]), "bar",
 				  ratios[i].bar > 0 ? json_real(ratios[i].bar) : json_null()));
-	return wr_ui_json_print(json_pack(
-		"{s:o, s:s, s:o, s:o, s:o, s:f, s:s, s:b}", "conditions", wr_bench_conditions(NULL),
-		"bench", "lock", "arms", arms, "ratios", list, "times_ns_per_lock",
-		wr_bench_json(&b->times_ns), "times_bar", TIMES_BAR, "tsan_reason", b->tsan_reason,
-		"checked_build", wr_nest_is_checked_build()));
+	return wr_ui_json_print(
+		json_pack("{s:o, s:s, s:o, s:o, s:o, s:f, s:o, s:s, s:b}", "conditions",
+			  wr_bench_conditions(NULL), "bench", "lock", "arms", arms, "ratios", list,
+			  "times_ns_per_lock", wr_bench_json(&b->times_ns), "times_bar", TIMES_BAR,
+			  "lookups", wr_br_json(&b->lookups), "tsan_reason", b->tsan_reason,
+			  "checked_build", wr_nest_is_checked_build()));
 }
 
 static void *sleep_on(void *arg)
@@ -184,11 +190,17 @@ int wr_bench_lock(const struct wr_bench_args *args)
 	rc = -pthread_create(&sleeper, NULL, sleep_on, NULL);
 	if (rc)
 		return wr_ui_fail_code(args->json, "bench lock", rc, "no second thread");
+	rc = wr_br_open();
+	if (rc) {
+		wr_br_close();
+		return wr_ui_fail_code(args->json, "bench lock", rc, "no memory for an index");
+	}
 	(void)wr_nest_tsan_build(b.tsan_path, b.tsan_reason);
 	for (uint32_t r = 0; r < args->rounds && !rc && !wr_ui_interrupted(); r++)
 		rc = one_round(&b);
 	if (!b.tsan_reason[0])
 		unlink(b.tsan_path);
+	wr_br_close();
 	if (rc)
 		return wr_ui_fail_code(args->json, "bench lock", rc, "no memory for lock times");
 	if (wr_ui_interrupted())

@@ -406,11 +406,12 @@ static int print_json(const struct bench *b)
 						      wr_bench_json(&r->ratio)));
 	}
 	return wr_ui_json_print(
-		json_pack("{s:s, s:b, s:o, s:I, s:I, s:I, s:I, s:I}", "bench", "metrics", "peer",
-			  b->peer.p != NULL, "rows", rows, "scrapes", (json_int_t)b->scrapes,
-			  "contradictions", (json_int_t)b->contradictions, "thread_births",
-			  (json_int_t)b->births, "lost_counts", (json_int_t)b->wrong_totals,
-			  "grown_bytes", (json_int_t)b->grown_bytes));
+		json_pack("{s:o, s:s, s:b, s:o, s:I, s:I, s:I, s:I, s:I}", "conditions",
+			  wr_bench_conditions(NULL), "bench", "metrics", "peer", b->peer.p != NULL,
+			  "rows", rows, "scrapes", (json_int_t)b->scrapes, "contradictions",
+			  (json_int_t)b->contradictions, "thread_births", (json_int_t)b->births,
+			  "lost_counts", (json_int_t)b->wrong_totals, "grown_bytes",
+			  (json_int_t)b->grown_bytes));
 }
 
 static int print_text(const struct bench *b)
@@ -424,6 +425,7 @@ static int print_text(const struct bench *b)
 	char text[WR_BENCH_TEXT];
 	int code;
 
+	wr_bench_print_conditions(NULL);
 	if (!b->peer.p)
 		wr_ui_say(
 			"Without prometheus-cpp (make deps PEERS=1): no ratios but of the clock.");

@@ -462,7 +462,7 @@ int wr_bench_pool(const struct wr_bench_args *args)
 
 	/* Without it one of the peers is absent; that is no reason to stop. */
 	if (!wr_pb_has_tls_room())
-		(void)wr_pb_exec_with_tls_room(args);
+		(void)wr_pb_exec_with_tls_room("pool", args);
 	res = calloc(1, sizeof(*res));
 	if (!res)
 		return wr_ui_fail_code(args->json, "bench pool", -ENOMEM, "no memory");

@@ -79,8 +79,8 @@ void wr_pb_arms_close(struct wr_pb_arm *arms);
  * libraries loaded later. It is given when a program starts: true when it was.
  */
 bool wr_pb_has_tls_room(void);
-/* Start this program again, as `weir bench pool`, with that room. Returns only on failure. */
-int wr_pb_exec_with_tls_room(const struct wr_bench_args *args);
+/* Start this program again, as `weir bench @bench`, with that room. Returns only on failure. */
+int wr_pb_exec_with_tls_room(const char *bench, const struct wr_bench_args *args);
 
 /* What sizes the blocks have. */
 enum wr_pb_size {

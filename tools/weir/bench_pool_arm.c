@@ -61,11 +61,11 @@ bool wr_pb_has_tls_room(void)
 	return tunables && strstr(tunables, TLS_TUNABLE);
 }
 
-int wr_pb_exec_with_tls_room(const struct wr_bench_args *args)
+int wr_pb_exec_with_tls_room(const char *bench, const struct wr_bench_args *args)
 {
 	const char *before = getenv("GLIBC_TUNABLES");
 	char tunables[512], rounds[16];
-	const char *argv[10] = {"weir", "bench", "pool", "--rounds", rounds};
+	const char *argv[10] = {"weir", "bench", bench, "--rounds", rounds};
 	int n, argc = 5;
 
 	n = snprintf(tunables, sizeof(tunables), "%s%s%s", before ? before : "",
