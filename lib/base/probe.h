@@ -32,7 +32,8 @@
 #include "base/util.h"
 
 #ifndef WR_PROBES
-#if WR_INSTRUMENT && defined(__ELF__) && defined(__LP64__) && (defined(__x86_64__) || defined(__aarch64__))
+#if WR_INSTRUMENT && defined(__ELF__) && defined(__LP64__) && \
+	(defined(__x86_64__) || defined(__aarch64__))
 #define WR_PROBES 1
 #else
 #define WR_PROBES 0

@@ -111,13 +111,15 @@ static uint8_t *map_huge(size_t bytes, void **ret_map, size_t *ret_bytes)
 
 	*ret_bytes = bytes + 2 * MIB;
 	map = mmap(NULL, *ret_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	*ret_map = map == MAP_FAILED ? NULL : map;
-	if (!*ret_map)
+	if (map == MAP_FAILED)
 		return NULL;
 	first = (uint8_t *)wr_align_up((uintptr_t)map, 2 * MIB);
-	if (madvise(first, bytes, MADV_HUGEPAGE) != 0)
+	if (madvise(first, bytes, MADV_HUGEPAGE) != 0) {
+		munmap(map, *ret_bytes);
 		return NULL;
+	}
 	memset(first, 0, bytes);
+	*ret_map = map;
 	return first;
 }
 
