@@ -25,7 +25,7 @@ planted() { # TEXT
 		void f(void *p);
 		void f(void *p) { (void)p; $1 }
 	END
-	"$WR_TEST_CC" -std=c11 -O1 -fPIC -shared -I"$WR_TEST_SRCDIR/include" -I"$WR_TEST_SRCDIR/lib" -o "$tap_tmp/planted.so" "$tap_tmp/planted.c" &&
+	"$WR_TEST_CC" -std=c11 -D_GNU_SOURCE -O1 -fPIC -shared -I"$WR_TEST_SRCDIR/include" -I"$WR_TEST_SRCDIR/lib" -o "$tap_tmp/planted.so" "$tap_tmp/planted.c" &&
 		check "$tap_tmp/planted.so"
 }
 
