@@ -14,6 +14,7 @@ owner_pool_handle := pool
 owner_pool_map := pool
 owner_pool_share := pool
 deps_io := base lock
+deps_policy := base
 deps_cache := base lock
 deps_load := base lock weights pool io
 deps_stream := base metrics knob weights pool io cache load
@@ -22,5 +23,5 @@ deps_ctx := base metrics knob topo pool io load stream
 owner_metrics_sample := metrics
 owner_metrics_segment := metrics
 owner_metrics_system := metrics
-# weir bench lock measures the locks themselves; every other tool uses public headers and base.
-deps_tools := lock
+# weir bench lock measures the locks themselves and weir replay the policies; every other tool uses public headers and base.
+deps_tools := lock policy

@@ -61,8 +61,10 @@ struct wr_policy_node {
 	/* private */
 	struct wr_policy_node *prev;
 	struct wr_policy_node *next;
-	struct wr_policy_node *child; /* of a heap, or first node of a bucket */
-	uint64_t stamp;		      /* clock at the last use */
+	struct wr_policy_node *child; /* the three of a heap */
+	struct wr_policy_node *sibling;
+	struct wr_policy_node *parent; /* or the sibling before */
+	uint64_t stamp;		       /* clock at the last use */
 	uint32_t rank;
 	uint16_t freq; /* uses since it came, saturating */
 	uint8_t queue;

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * loop: for what is used in turn, over and over, and does not fit. Any order by recency then
+ * evicts each thing just before it is used again; the best that can be done is to keep a part
+ * and let the rest pass through. So what came first stays, as long as it comes back within two
+ * turns; what does not is replaced. The length of a turn is measured on a few keys (turn.h).
+ *
+ * When room must be made for something that was not admitted, the latest used leaves: in a loop
+ * it is what is needed last.
+ */
+#include <errno.h>
+
+#include "base/alloc.h"
+#include "policy/policy_ops.h"
+#include "policy/turn.h"
+
+struct loop {
+	struct wr_policy p;
+	struct wr_policy_queue queue;
+	struct wr_turn turn;
+};
+
+static int loop_open(const struct wr_policy_opts *opts, struct wr_policy **ret)
+{
+	struct loop *loop = wr_calloc(1, sizeof(*loop));
+
+	if (!loop)
+		return -ENOMEM;
+	wr_policy_init(&loop->p, &wr_policy_loop, opts, &loop->queue, 1);
+	loop->turn.patience = 32 * opts->nr_entries;
+	*ret = &loop->p;
+	return 0;
+}
+
+static void loop_close(struct wr_policy *p)
+{
+	wr_free(wr_container_of(p, struct loop, p));
+}
+
+static void loop_miss(struct wr_policy *p, uint64_t hash, uint64_t bytes)
+{
+	(void)bytes;
+	wr_turn_use(&wr_container_of(p, struct loop, p)->turn, hash, p->clock);
+}
+
+/* The node whose time is over, or NULL. */
+static struct wr_policy_node *stale(struct wr_policy *p, wr_policy_may *may, void *ctx)
+{
+	struct loop *loop = wr_container_of(p, struct loop, p);
+	struct wr_policy_node *node = wr_queue_last(&loop->queue);
+
+	if (!node || !loop->turn.refs || p->clock - node->stamp <= 2 * loop->turn.refs)
+		return NULL;
+	return !may || may(ctx, node) ? node : NULL;
+}
+
+static bool loop_admit(struct wr_policy *p, uint64_t hash, uint64_t bytes, uint64_t next_use)
+{
+	(void)hash;
+	(void)bytes;
+	(void)next_use;
+	return stale(p, NULL, NULL) != NULL;
+}
+
+static struct wr_policy_node *loop_victim(struct wr_policy *p, wr_policy_may *may, void *ctx)
+{
+	struct wr_policy_queue *q = &p->queues[0];
+	struct wr_policy_node *node = stale(p, may, ctx);
+
+	if (node)
+		return node;
+	for (node = q->head.next; node != &q->head; node = node->next)
+		if (!may || may(ctx, node))
+			return node;
+	return NULL;
+}
+
+static void loop_insert(struct wr_policy *p, struct wr_policy_node *node)
+{
+	wr_queue_push(p, 0, node);
+}
+
+static void loop_hit(struct wr_policy *p, struct wr_policy_node *node)
+{
+	wr_turn_use(&wr_container_of(p, struct loop, p)->turn,
+		    wr_policy_hash(node->key, p->seed), p->clock);
+	wr_queue_unlink(node);
+	wr_queue_link(&p->queues[0].head, node);
+}
+
+static void loop_remove(struct wr_policy *p, struct wr_policy_node *node, bool evicted)
+{
+	(void)evicted;
+	wr_queue_drop(p, node);
+}
+
+const struct wr_policy_ops wr_policy_loop = {.name = "loop",
+					     .open = loop_open,
+					     .close = loop_close,
+					     .miss = loop_miss,
+					     .admit = loop_admit,
+					     .victim = loop_victim,
+					     .insert = loop_insert,
+					     .hit = loop_hit,
+					     .remove = loop_remove};
