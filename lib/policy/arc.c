@@ -55,12 +55,13 @@ static uint64_t share(uint64_t of, uint64_t by, uint64_t bytes)
 	return of > by && by ? (uint64_t)((double)of / (double)by * (double)bytes) : bytes;
 }
 
-static void arc_miss(struct wr_policy *p, uint64_t hash, uint64_t bytes)
+static void arc_miss(struct wr_policy *p, struct weir_key key, uint64_t hash, uint64_t bytes)
 {
 	struct arc *arc = wr_container_of(p, struct arc, p);
 	const struct wr_ghost *ghost = wr_ghosts_find(&arc->ghosts, hash);
 	uint64_t delta;
 
+	(void)key;
 	arc->is_from_b2 = ghost && ghost->list == T2;
 	if (!ghost)
 		return;

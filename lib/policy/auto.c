@@ -1,2 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * auto: whichever policy the selector chooses. When the choice changes, a new policy is opened
+ * and takes over the nodes; if there is no memory for one, the old one goes on.
+ *
+ * It also measures the turn: the shortest way, in bytes, from one use of a thing to the next. A
+ * cache smaller than that can hit nothing by recency, and whoever runs it ought to know.
+ */
+#include <errno.h>
+
+#include "base/alloc.h"
 #include "policy/policy_ops.h"
-const struct wr_policy_ops wr_policy_auto = {.name = "auto"};
+#include "policy/selector.h"
+#include "policy/turn.h"
+
+/* Distances of reuse before the shortest is believed. */
+#define LEAST_SEEN 32
+/* References between two corrections of the sample's share, per entry that fits. */
+#define SHARE_EVERY 1
+
+struct automatic {
+	struct wr_policy p;
+	struct wr_policy *current;
+	struct wr_selector *selector;
+	struct wr_policy_opts opts;
+	struct wr_turn turn;
+	uint64_t volume;	/* bytes referred to so far */
+	uint64_t sampled_bytes; /* of the resident nodes */
+	uint64_t corrected;	/* clock at the last correction of the share */
+};
+
+static int auto_open(const struct wr_policy_opts *opts, struct wr_policy **ret)
+{
+	const struct wr_selector_opts how = {.capacity_bytes = opts->capacity_bytes,
+					     .nr_entries = opts->nr_entries,
+					     .seed = opts->seed,
+					     .by_bytes = opts->by_bytes};
+	struct automatic *a = wr_calloc(1, sizeof(*a));
+	int rc = a ? wr_selector_open(&how, &a->selector) : -ENOMEM;
+
+	if (!rc)
+		rc = wr_policy_open(wr_selector_choice(a->selector), opts, &a->current);
+	if (rc) {
+		if (a)
+			wr_selector_close(a->selector);
+		wr_free(a);
+		return rc;
+	}
+	wr_policy_init(&a->p, &wr_policy_auto, opts, NULL, 0);
+	a->opts = *opts;
+	a->turn.patience = 32 * opts->capacity_bytes;
+	*ret = &a->p;
+	return 0;
+}
+
+static void auto_close(struct wr_policy *p)
+{
+	struct automatic *a = wr_container_of(p, struct automatic, p);
+
+	wr_policy_close(a->current);
+	wr_selector_close(a->selector);
+	wr_free(a);
+}
+
+static void change(struct automatic *a)
+{
+	struct wr_policy *fresh;
+
+	a->opts.capacity_bytes = a->p.capacity;
+	if (wr_policy_open(wr_selector_choice(a->selector), &a->opts, &fresh))
+		return;
+	wr_policy_switch(a->current, fresh);
+	wr_policy_close(a->current);
+	a->current = fresh;
+}
+
+/* A reference, before the current policy hears of it. */
+static void watch(struct automatic *a, struct weir_key key, uint64_t hash, uint64_t bytes)
+{
+	a->volume += bytes;
+	wr_turn_use(&a->turn, hash, a->volume);
+	a->current->clock = a->p.clock;
+	if (!wr_selector_is_sampled(a->selector, hash))
+		return;
+	if (a->p.was_full && a->p.clock - a->corrected > SHARE_EVERY * a->p.nr) {
+		a->corrected = a->p.clock;
+		wr_selector_share(a->selector, a->sampled_bytes, a->p.bytes);
+	}
+	if (wr_selector_access(a->selector, key, bytes))
+		change(a);
+}
+
+static void auto_miss(struct wr_policy *p, struct weir_key key, uint64_t hash, uint64_t bytes)
+{
+	struct automatic *a = wr_container_of(p, struct automatic, p);
+
+	watch(a, key, hash, bytes);
+	if (a->current->ops->miss)
+		a->current->ops->miss(a->current, key, hash, bytes);
+}
+
+static bool auto_admit(struct wr_policy *p, uint64_t hash, uint64_t bytes, uint64_t next_use)
+{
+	struct automatic *a = wr_container_of(p, struct automatic, p);
+
+	p->was_full = true;
+	a->current->was_full = true;
+	return !a->current->ops->admit || a->current->ops->admit(a->current, hash, bytes, next_use);
+}
+
+static struct wr_policy_node *auto_victim(struct wr_policy *p, wr_policy_may *may, void *ctx)
+{
+	struct automatic *a = wr_container_of(p, struct automatic, p);
+
+	return wr_policy_victim(a->current, may, ctx);
+}
+
+static bool is_sampled(const struct automatic *a, const struct wr_policy_node *node)
+{
+	return wr_selector_is_sampled(a->selector, wr_policy_hash(node->key, a->p.seed));
+}
+
+static void auto_insert(struct wr_policy *p, struct wr_policy_node *node)
+{
+	struct automatic *a = wr_container_of(p, struct automatic, p);
+
+	if (is_sampled(a, node))
+		a->sampled_bytes += node->bytes;
+	a->current->bytes += node->bytes;
+	a->current->nr++;
+	a->current->ops->insert(a->current, node);
+}
+
+static void auto_hit(struct wr_policy *p, struct wr_policy_node *node)
+{
+	struct automatic *a = wr_container_of(p, struct automatic, p);
+
+	watch(a, node->key, wr_policy_hash(node->key, p->seed), node->bytes);
+	a->current->ops->hit(a->current, node);
+}
+
+static void auto_remove(struct wr_policy *p, struct wr_policy_node *node, bool evicted)
+{
+	struct automatic *a = wr_container_of(p, struct automatic, p);
+
+	if (is_sampled(a, node))
+		a->sampled_bytes -= node->bytes;
+	wr_policy_remove(a->current, node, evicted);
+}
+
+static void auto_forecast(struct wr_policy *p, struct wr_policy_node *node)
+{
+	struct automatic *a = wr_container_of(p, struct automatic, p);
+
+	if (a->current->ops->forecast)
+		a->current->ops->forecast(a->current, node);
+}
+
+static void auto_resize(struct wr_policy *p)
+{
+	struct automatic *a = wr_container_of(p, struct automatic, p);
+
+	wr_policy_resize(a->current, p->capacity);
+	wr_selector_resize(a->selector, p->capacity);
+}
+
+static void auto_drain(struct wr_policy *p, struct wr_policy_queue *to)
+{
+	struct automatic *a = wr_container_of(p, struct automatic, p);
+
+	wr_policy_drain(a->current, to);
+	a->sampled_bytes = 0;
+}
+
+static void auto_info(const struct wr_policy *p, struct wr_policy_info *ret)
+{
+	const struct automatic *a = wr_container_of(p, const struct automatic, p);
+
+	ret->chosen = a->current->ops->name;
+	ret->reason = wr_selector_reason(a->selector);
+	ret->nr_changes = wr_selector_changes(a->selector);
+	if (a->turn.nr >= LEAST_SEEN) {
+		ret->cycle_bytes = a->turn.shortest;
+		ret->below_cycle = a->turn.shortest > p->capacity;
+	}
+}
+
+const struct wr_policy_ops wr_policy_auto = {.name = "auto",
+					     .open = auto_open,
+					     .close = auto_close,
+					     .miss = auto_miss,
+					     .admit = auto_admit,
+					     .victim = auto_victim,
+					     .insert = auto_insert,
+					     .hit = auto_hit,
+					     .remove = auto_remove,
+					     .forecast = auto_forecast,
+					     .resize = auto_resize,
+					     .drain = auto_drain,
+					     .info = auto_info};

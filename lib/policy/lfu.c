@@ -106,8 +106,9 @@ static unsigned use(struct lfu *lfu, uint64_t hash)
 	return wr_sketch_add(&lfu->sketch, hash);
 }
 
-static void lfu_miss(struct wr_policy *p, uint64_t hash, uint64_t bytes)
+static void lfu_miss(struct wr_policy *p, struct weir_key key, uint64_t hash, uint64_t bytes)
 {
+	(void)key;
 	(void)bytes;
 	use(wr_container_of(p, struct lfu, p), hash);
 }

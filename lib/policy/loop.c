@@ -37,8 +37,9 @@ static void loop_close(struct wr_policy *p)
 	wr_free(wr_container_of(p, struct loop, p));
 }
 
-static void loop_miss(struct wr_policy *p, uint64_t hash, uint64_t bytes)
+static void loop_miss(struct wr_policy *p, struct weir_key key, uint64_t hash, uint64_t bytes)
 {
+	(void)key;
 	(void)bytes;
 	wr_turn_use(&wr_container_of(p, struct loop, p)->turn, hash, p->clock);
 }
@@ -49,7 +50,7 @@ static struct wr_policy_node *stale(struct wr_policy *p, wr_policy_may *may, voi
 	struct loop *loop = wr_container_of(p, struct loop, p);
 	struct wr_policy_node *node = wr_queue_last(&loop->queue);
 
-	if (!node || !loop->turn.refs || p->clock - node->stamp <= 2 * loop->turn.refs)
+	if (!node || !loop->turn.longest || p->clock - node->stamp <= 2 * loop->turn.longest)
 		return NULL;
 	return !may || may(ctx, node) ? node : NULL;
 }

@@ -60,7 +60,7 @@ void wr_policy_miss(struct wr_policy *p, struct weir_key key, uint64_t bytes)
 {
 	p->clock++;
 	if (p->ops->miss)
-		p->ops->miss(p, wr_policy_hash(key, p->seed), bytes);
+		p->ops->miss(p, key, wr_policy_hash(key, p->seed), bytes);
 }
 
 bool wr_policy_admit(struct wr_policy *p, struct weir_key key, uint64_t bytes, uint64_t next_use)
@@ -190,34 +190,35 @@ static struct wr_policy_node *sort(struct wr_policy_node *list)
 	return sorted;
 }
 
-/* All of @p, in any order, through next; @p is empty then. */
-static struct wr_policy_node *take_all(struct wr_policy *p)
+void wr_policy_drain(struct wr_policy *p, struct wr_policy_queue *to)
 {
-	struct wr_policy_node *all = NULL;
-	struct wr_policy_queue rest;
-
-	wr_queue_init(&rest);
 	if (p->ops->drain)
-		p->ops->drain(p, &rest);
-	for (unsigned i = 0; i <= p->nr_queues; i++) {
-		struct wr_policy_queue *q = i < p->nr_queues ? &p->queues[i] : &rest;
+		p->ops->drain(p, to);
+	for (unsigned i = 0; i < p->nr_queues; i++) {
+		struct wr_policy_queue *q = &p->queues[i];
 
-		if (wr_queue_is_empty(q))
-			continue;
-		q->head.prev->next = all;
-		all = q->head.next;
+		if (!wr_queue_is_empty(q)) {
+			q->head.next->prev = to->head.prev;
+			to->head.prev->next = q->head.next;
+			q->head.prev->next = &to->head;
+			to->head.prev = q->head.prev;
+		}
 		wr_queue_init(q);
 	}
 	p->bytes = 0;
 	p->nr = 0;
-	return all;
 }
 
 void wr_policy_switch(struct wr_policy *old, struct wr_policy *fresh)
 {
-	struct wr_policy_node *node = sort(take_all(old));
+	struct wr_policy_queue all;
+	struct wr_policy_node *node;
 
 	wr_assert(!fresh->nr);
+	wr_queue_init(&all);
+	wr_policy_drain(old, &all);
+	all.head.prev->next = NULL;
+	node = sort(all.head.next);
 	fresh->clock = wr_max(fresh->clock, old->clock);
 	fresh->was_full = old->was_full;
 	while (node) {

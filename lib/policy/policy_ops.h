@@ -24,7 +24,7 @@ struct wr_policy_ops {
 	int (*open)(const struct wr_policy_opts *opts, struct wr_policy **ret);
 	void (*close)(struct wr_policy *p);
 	/* From here on NULL means: nothing to do; of admit: true. */
-	void (*miss)(struct wr_policy *p, uint64_t hash, uint64_t bytes);
+	void (*miss)(struct wr_policy *p, struct weir_key key, uint64_t hash, uint64_t bytes);
 	/* Asked only when there is no room. */
 	bool (*admit)(struct wr_policy *p, uint64_t hash, uint64_t bytes, uint64_t next_use);
 	struct wr_policy_node *(*victim)(struct wr_policy *p, wr_policy_may *may, void *ctx);
@@ -66,6 +66,9 @@ extern const struct wr_policy_ops wr_policy_auto;
 /* What every open does first. @queues is part of the policy's own struct. */
 void wr_policy_init(struct wr_policy *p, const struct wr_policy_ops *ops,
 		    const struct wr_policy_opts *opts, struct wr_policy_queue *queues, unsigned nr);
+
+/* All nodes of @p to the end of @to, in any order; @p is empty then. */
+void wr_policy_drain(struct wr_policy *p, struct wr_policy_queue *to);
 
 /* How many nodes fit, about: as seen once it has been full, before that as told. */
 static inline uint64_t wr_policy_fit(const struct wr_policy *p)

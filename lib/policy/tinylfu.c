@@ -65,10 +65,11 @@ static void move(struct wr_policy *p, unsigned to, struct wr_policy_node *node)
 	wr_queue_push(p, to, node);
 }
 
-static void tinylfu_miss(struct wr_policy *p, uint64_t hash, uint64_t bytes)
+static void tinylfu_miss(struct wr_policy *p, struct weir_key key, uint64_t hash, uint64_t bytes)
 {
 	struct tinylfu *t = wr_container_of(p, struct tinylfu, p);
 
+	(void)key;
 	count(t, hash);
 	t->incoming = bytes;
 }

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The selector: the shadows of shadow.c, and the test that says when to change.
+ */
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
+#include "policy/policy_ops.h"
+#include "policy/selector.h"
+#include "policy/shadow.h"
+
+/* A shadow has at least so many entries, if the cache has. */
+#define LEAST_ENTRIES 512
+#define MAX_SHIFT     6
+#define REASON_BYTES  160
+double P_DRIFT=0.002, P_COST=0.1, P_NOISE=16;
+#define DRIFT P_DRIFT
+#define COST P_COST
+#define NOISE P_NOISE
+
+static const char *const ours[] = {"arc", "lru", "s3-fifo", "sieve", "w-tinylfu", "lfu", "loop"};
+
+struct wr_selector {
+	struct wr_shadows shadows;
+	const char *names[WR_SELECTOR_MAX];
+	size_t nr;
+	size_t choice;
+	unsigned shift; /* one key in 2^shift is in the sample */
+	uint64_t capacity;
+	uint64_t nr_entries; /* of a shadow */
+	bool by_bytes;
+	uint64_t seed;
+	/* The test. */
+	double gain[WR_SELECTOR_MAX]; /* over the choice since that was made */
+	double mean_bytes;
+	/* For people, halved every so often. */
+	double hits[WR_SELECTOR_MAX];
+	double total;
+	uint64_t since; /* sampled references since the last halving */
+	uint64_t nr_changes;
+	char reason[REASON_BYTES];
+};
+
+int wr_selector_open(const struct wr_selector_opts *opts, struct wr_selector **ret)
+{
+	struct wr_selector_opts full = *opts;
+	struct wr_selector *s;
+	int rc;
+
+	if (!full.candidates) {
+		full.candidates = ours;
+		full.nr_candidates = wr_array_size(ours);
+	}
+	if (!full.nr_candidates || full.nr_candidates > WR_SELECTOR_MAX || !full.capacity_bytes)
+		return -EINVAL;
+	s = wr_calloc(1, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	while (s->shift < MAX_SHIFT && full.nr_entries >> (s->shift + 1) >= LEAST_ENTRIES)
+		s->shift++;
+	s->capacity = full.capacity_bytes;
+	s->nr_entries = wr_max(full.nr_entries >> s->shift, (uint64_t)1);
+	s->by_bytes = full.by_bytes;
+	s->seed = full.seed;
+	s->nr = full.nr_candidates;
+	for (size_t i = 0; i < s->nr; i++)
+		s->names[i] = full.candidates[i];
+	rc = wr_shadows_init(&s->shadows, &full, full.capacity_bytes >> s->shift, s->nr_entries);
+	if (rc) {
+		wr_free(s);
+		return rc;
+	}
+	*ret = s;
+	return 0;
+}
+
+void wr_selector_close(struct wr_selector *s)
+{
+	if (!s)
+		return;
+	wr_shadows_fini(&s->shadows);
+	wr_free(s);
+}
+
+bool wr_selector_is_sampled(const struct wr_selector *s, uint64_t hash)
+{
+	return !(hash >> 40 & (((uint64_t)1 << s->shift) - 1));
+}
+
+static void explain(struct wr_selector *s, size_t from, size_t to)
+{
+	snprintf(s->reason, sizeof(s->reason),
+		 "%s hits %.1f %% of a sample of 1/%llu of the keys, %s %.1f %%", s->names[to],
+		 100 * s->hits[to] / s->total, 1ull << s->shift, s->names[from],
+		 100 * s->hits[from] / s->total);
+}
+
+/* Whether the one that gained most gained enough. */
+static bool decide(struct wr_selector *s)
+{
+	double cost = COST * (double)s->nr_entries;
+	double enough = cost > NOISE ? cost : NOISE;
+	size_t best = s->choice;
+
+	for (size_t i = 0; i < s->nr; i++)
+		if (i != s->choice && s->gain[i] > enough && (best == s->choice || s->gain[i] > s->gain[best]))
+			best = i;
+	if (best == s->choice)
+		return false;
+	explain(s, s->choice, best);
+	s->choice = best;
+	s->nr_changes++;
+	for (size_t i = 0; i < s->nr; i++)
+		s->gain[i] = 0;
+	return true;
+}
+
+/* For people: what was long ago counts half. */
+static void forget(struct wr_selector *s)
+{
+	if (++s->since < 4 * s->nr_entries + 1000)
+		return;
+	s->since = 0;
+	s->total /= 2;
+	for (size_t i = 0; i < s->nr; i++)
+		s->hits[i] /= 2;
+}
+
+bool wr_selector_access(struct wr_selector *s, struct weir_key key, uint64_t bytes)
+{
+	uint32_t had = wr_shadows_access(&s->shadows, key, wr_policy_hash(key, s->seed), bytes);
+	bool is_hit = had >> s->choice & 1;
+	double weight = 1;
+
+	if (s->by_bytes) {
+		s->mean_bytes += ((double)bytes - s->mean_bytes) / 256;
+		weight = s->mean_bytes > 0 ? (double)bytes / s->mean_bytes : 1;
+	}
+	forget(s);
+	s->total += weight;
+	for (size_t i = 0; i < s->nr; i++) {
+		bool hits = had >> i & 1;
+
+		s->hits[i] += hits ? weight : 0;
+		s->gain[i] += ((double)hits - (double)is_hit - DRIFT) * weight;
+		if (s->gain[i] < 0)
+			s->gain[i] = 0;
+	}
+	return decide(s);
+}
+
+void wr_selector_share(struct wr_selector *s, uint64_t sampled_bytes, uint64_t bytes)
+{
+	double nominal = 1.0 / (double)(1ull << s->shift);
+	double share = bytes ? (double)sampled_bytes / (double)bytes : nominal;
+
+	/* A few large nodes say little about the share. */
+	share = wr_min(wr_max(share, nominal / 2), nominal * 2);
+	wr_shadows_resize(&s->shadows, (uint64_t)((double)s->capacity * share));
+}
+
+void wr_selector_resize(struct wr_selector *s, uint64_t capacity_bytes)
+{
+	s->capacity = capacity_bytes;
+	wr_shadows_resize(&s->shadows, capacity_bytes >> s->shift);
+}
+
+const char *wr_selector_choice(const struct wr_selector *s)
+{
+	return s->names[s->choice];
+}
+
+const char *wr_selector_reason(const struct wr_selector *s)
+{
+	return s->reason;
+}
+
+uint64_t wr_selector_changes(const struct wr_selector *s)
+{
+	return s->nr_changes;
+}
+
+uint64_t wr_selector_rate(const struct wr_selector *s)
+{
+	return (uint64_t)1 << s->shift;
+}
+
+const char *wr_selector_score(const struct wr_selector *s, size_t i, double *ret)
+{
+	if (i >= s->nr)
+		return NULL;
+	*ret = s->total > 0 ? s->hits[i] / s->total : 0;
+	return s->names[i];
+}
