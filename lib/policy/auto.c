@@ -10,11 +10,13 @@
 
 #include "base/alloc.h"
 #include "policy/policy_ops.h"
+#include "policy/reuse.h"
 #include "policy/selector.h"
-#include "policy/turn.h"
 
 /* Distances of reuse before the shortest is believed. */
 #define LEAST_SEEN 32
+/* What may come back earlier than the turn is long. */
+#define SHORT_PERMILLE 50
 /* References between two corrections of the sample's share, per entry that fits. */
 #define SHARE_EVERY 1
 
@@ -23,7 +25,7 @@ struct automatic {
 	struct wr_policy *current;
 	struct wr_selector *selector;
 	struct wr_policy_opts opts;
-	struct wr_turn turn;
+	struct wr_reuse reuse; /* in bytes */
 	uint64_t volume;	/* bytes referred to so far */
 	uint64_t sampled_bytes; /* of the resident nodes */
 	uint64_t corrected;	/* clock at the last correction of the share */
@@ -48,7 +50,7 @@ static int auto_open(const struct wr_policy_opts *opts, struct wr_policy **ret)
 	}
 	wr_policy_init(&a->p, &wr_policy_auto, opts, NULL, 0);
 	a->opts = *opts;
-	a->turn.patience = 32 * opts->capacity_bytes;
+	wr_reuse_init(&a->reuse, 32 * wr_min(opts->capacity_bytes, UINT64_MAX / 64));
 	*ret = &a->p;
 	return 0;
 }
@@ -78,7 +80,7 @@ static void change(struct automatic *a)
 static void watch(struct automatic *a, struct weir_key key, uint64_t hash, uint64_t bytes)
 {
 	a->volume += bytes;
-	wr_turn_use(&a->turn, hash, a->volume);
+	wr_reuse_use(&a->reuse, hash, a->volume);
 	a->current->clock = a->p.clock;
 	if (!wr_selector_is_sampled(a->selector, hash))
 		return;
@@ -179,9 +181,9 @@ static void auto_info(const struct wr_policy *p, struct wr_policy_info *ret)
 	ret->chosen = a->current->ops->name;
 	ret->reason = wr_selector_reason(a->selector);
 	ret->nr_changes = wr_selector_changes(a->selector);
-	if (a->turn.nr >= LEAST_SEEN) {
-		ret->cycle_bytes = a->turn.shortest;
-		ret->below_cycle = a->turn.shortest > p->capacity;
+	if (a->reuse.nr_ever >= LEAST_SEEN) {
+		ret->cycle_bytes = wr_reuse_quantile(&a->reuse, SHORT_PERMILLE);
+		ret->below_cycle = ret->cycle_bytes > p->capacity;
 	}
 }
 

@@ -2,8 +2,8 @@
 /*
  * loop: for what is used in turn, over and over, and does not fit. Any order by recency then
  * evicts each thing just before it is used again; the best that can be done is to keep a part
- * and let the rest pass through. So what came first stays, as long as it comes back within two
- * turns; what does not is replaced. The length of a turn is measured on a few keys (turn.h).
+ * and let the rest pass through. So a node is protected for as long after its use as pays best
+ * (reuse.h; in a loop: for one turn), and while all are protected nothing comes in.
  *
  * When room must be made for something that was not admitted, the latest used leaves: in a loop
  * it is what is needed last.
@@ -12,12 +12,17 @@
 
 #include "base/alloc.h"
 #include "policy/policy_ops.h"
-#include "policy/turn.h"
+#include "policy/reuse.h"
+
+/* Loops up to so many times the cache are recognised. */
+#define LONGEST_LOOP 32
 
 struct loop {
 	struct wr_policy p;
 	struct wr_policy_queue queue;
-	struct wr_turn turn;
+	struct wr_reuse reuse;
+	uint64_t protected_for;
+	uint64_t worked_out; /* references that had come back when that was worked out */
 };
 
 static int loop_open(const struct wr_policy_opts *opts, struct wr_policy **ret)
@@ -27,7 +32,8 @@ static int loop_open(const struct wr_policy_opts *opts, struct wr_policy **ret)
 	if (!loop)
 		return -ENOMEM;
 	wr_policy_init(&loop->p, &wr_policy_loop, opts, &loop->queue, 1);
-	loop->turn.patience = 32 * opts->nr_entries;
+	wr_reuse_init(&loop->reuse, LONGEST_LOOP * opts->nr_entries);
+	loop->protected_for = UINT64_MAX;
 	*ret = &loop->p;
 	return 0;
 }
@@ -37,11 +43,23 @@ static void loop_close(struct wr_policy *p)
 	wr_free(wr_container_of(p, struct loop, p));
 }
 
+static void watch(struct loop *loop, uint64_t hash)
+{
+	struct wr_reuse *reuse = &loop->reuse;
+
+	wr_reuse_use(reuse, hash, loop->p.clock);
+	if (reuse->nr_ever == loop->worked_out ||
+	    (reuse->nr_ever > 16 && reuse->nr_ever < loop->worked_out + 8))
+		return;
+	loop->worked_out = reuse->nr_ever;
+	loop->protected_for = wr_reuse_best(reuse, wr_policy_fit(&loop->p));
+}
+
 static void loop_miss(struct wr_policy *p, struct weir_key key, uint64_t hash, uint64_t bytes)
 {
 	(void)key;
 	(void)bytes;
-	wr_turn_use(&wr_container_of(p, struct loop, p)->turn, hash, p->clock);
+	watch(wr_container_of(p, struct loop, p), hash);
 }
 
 /* The node whose time is over, or NULL. */
@@ -50,7 +68,7 @@ static struct wr_policy_node *stale(struct wr_policy *p, wr_policy_may *may, voi
 	struct loop *loop = wr_container_of(p, struct loop, p);
 	struct wr_policy_node *node = wr_queue_last(&loop->queue);
 
-	if (!node || !loop->turn.longest || p->clock - node->stamp <= 2 * loop->turn.longest)
+	if (!node || p->clock - node->stamp <= loop->protected_for)
 		return NULL;
 	return !may || may(ctx, node) ? node : NULL;
 }
@@ -83,8 +101,7 @@ static void loop_insert(struct wr_policy *p, struct wr_policy_node *node)
 
 static void loop_hit(struct wr_policy *p, struct wr_policy_node *node)
 {
-	wr_turn_use(&wr_container_of(p, struct loop, p)->turn,
-		    wr_policy_hash(node->key, p->seed), p->clock);
+	watch(wr_container_of(p, struct loop, p), wr_policy_hash(node->key, p->seed));
 	wr_queue_unlink(node);
 	wr_queue_link(&p->queues[0].head, node);
 }

@@ -14,7 +14,7 @@
 #define LEAST_ENTRIES 512
 #define MAX_SHIFT     6
 #define REASON_BYTES  160
-double P_DRIFT=0.002, P_COST=0.1, P_NOISE=16;
+double P_DRIFT=0.002, P_COST=0.1, P_NOISE=3,P_H=8,P_BACK=2,P_FORGIVE=16;
 #define DRIFT P_DRIFT
 #define COST P_COST
 #define NOISE P_NOISE
@@ -33,6 +33,8 @@ struct wr_selector {
 	uint64_t seed;
 	/* The test. */
 	double gain[WR_SELECTOR_MAX]; /* over the choice since that was made */
+	double spread[WR_SELECTOR_MAX]; /* variance of the gain */
+	double backoff;
 	double mean_bytes;
 	/* For people, halved every so often. */
 	double hits[WR_SELECTOR_MAX];
@@ -62,6 +64,7 @@ int wr_selector_open(const struct wr_selector_opts *opts, struct wr_selector **r
 	s->capacity = full.capacity_bytes;
 	s->nr_entries = wr_max(full.nr_entries >> s->shift, (uint64_t)1);
 	s->by_bytes = full.by_bytes;
+	s->backoff = 1;
 	s->seed = full.seed;
 	s->nr = full.nr_candidates;
 	for (size_t i = 0; i < s->nr; i++)
@@ -99,20 +102,20 @@ static void explain(struct wr_selector *s, size_t from, size_t to)
 /* Whether the one that gained most gained enough. */
 static bool decide(struct wr_selector *s)
 {
-	double cost = COST * (double)s->nr_entries;
-	double enough = cost > NOISE ? cost : NOISE;
+	double cost = COST * s->backoff * (double)s->nr_entries + 8;
 	size_t best = s->choice;
 
 	for (size_t i = 0; i < s->nr; i++)
-		if (i != s->choice && s->gain[i] > enough && (best == s->choice || s->gain[i] > s->gain[best]))
+		if (i != s->choice && s->gain[i] > cost && s->gain[i] * s->gain[i] > NOISE * NOISE * s->spread[i] && (best == s->choice || s->gain[i] > s->gain[best]))
 			best = i;
 	if (best == s->choice)
 		return false;
 	explain(s, s->choice, best);
 	s->choice = best;
 	s->nr_changes++;
+	s->backoff *= P_BACK;
 	for (size_t i = 0; i < s->nr; i++)
-		s->gain[i] = 0;
+		s->gain[i] = s->spread[i] = 0;
 	return true;
 }
 
@@ -139,13 +142,17 @@ bool wr_selector_access(struct wr_selector *s, struct weir_key key, uint64_t byt
 	}
 	forget(s);
 	s->total += weight;
+	double h = P_H * (double)s->nr_entries;
+	if (h < 500) h = 500;
+	double keep = 1 - 1 / h;
+	s->backoff = 1 + (s->backoff - 1) * (1 - 1 / (h * P_FORGIVE));
 	for (size_t i = 0; i < s->nr; i++) {
 		bool hits = had >> i & 1;
+		double d = (double)hits - (double)is_hit;
 
 		s->hits[i] += hits ? weight : 0;
-		s->gain[i] += ((double)hits - (double)is_hit - DRIFT) * weight;
-		if (s->gain[i] < 0)
-			s->gain[i] = 0;
+		s->gain[i] = s->gain[i] * keep + (d - DRIFT) * weight;
+		s->spread[i] = s->spread[i] * keep + d * d * weight * weight;
 	}
 	return decide(s);
 }
