@@ -20,7 +20,7 @@ struct arc {
 	struct wr_policy p;
 	struct wr_policy_queue queues[2];
 	struct wr_ghosts ghosts;
-	uint64_t target;     /* bytes that T1 ought to have */
+	uint64_t target; /* bytes that T1 ought to have */
 	bool is_from_b2; /* the last miss was on a ghost of T2 */
 };
 
@@ -80,9 +80,9 @@ static struct wr_policy_node *arc_victim(struct wr_policy *p, wr_policy_may *may
 {
 	struct arc *arc = wr_container_of(p, struct arc, p);
 	uint64_t recent = arc->queues[T1].bytes;
-	unsigned first = recent > arc->target || (arc->is_from_b2 && recent && recent == arc->target)
-				 ? T1
-				 : T2;
+	unsigned first =
+		recent > arc->target || (arc->is_from_b2 && recent && recent == arc->target) ? T1
+											     : T2;
 	struct wr_policy_node *node = wr_queue_victim(p, first, may, ctx);
 
 	return node ? node : wr_queue_victim(p, !first, may, ctx);

@@ -15,21 +15,36 @@
 
 /* Distances of reuse before the shortest is believed. */
 #define LEAST_SEEN 32
+/* Turns up to so many times the cache are recognised, of caches up to so many bytes. */
+#define LONGEST_TURN 32
+#define MAX_CAPACITY ((uint64_t)1 << 56)
 /* What may come back earlier than the turn is long. */
 #define SHORT_PERMILLE 50
-/* References between two corrections of the sample's share, per entry that fits. */
-#define SHARE_EVERY 1
+/* Counts are halved after so many uses for each node that fits. */
+#define COUNT_PERIOD 16
 
 struct automatic {
 	struct wr_policy p;
 	struct wr_policy *current;
 	struct wr_selector *selector;
 	struct wr_policy_opts opts;
-	struct wr_reuse reuse; /* in bytes */
-	uint64_t volume;	/* bytes referred to so far */
-	uint64_t sampled_bytes; /* of the resident nodes */
-	uint64_t corrected;	/* clock at the last correction of the share */
+	struct wr_reuse reuse;	 /* in bytes */
+	struct wr_sketch counts; /* of all keys, for policies that start later */
+	uint64_t counted;	 /* uses since they were halved */
+	uint64_t volume;	 /* bytes referred to so far */
+	uint64_t sampled_bytes;	 /* of the resident nodes */
+	uint64_t corrected;	 /* clock at the last correction of the share */
 };
+
+static void auto_close(struct wr_policy *p)
+{
+	struct automatic *a = wr_container_of(p, struct automatic, p);
+
+	wr_sketch_fini(&a->counts);
+	wr_policy_close(a->current);
+	wr_selector_close(a->selector);
+	wr_free(a);
+}
 
 static int auto_open(const struct wr_policy_opts *opts, struct wr_policy **ret)
 {
@@ -38,30 +53,23 @@ static int auto_open(const struct wr_policy_opts *opts, struct wr_policy **ret)
 					     .seed = opts->seed,
 					     .by_bytes = opts->by_bytes};
 	struct automatic *a = wr_calloc(1, sizeof(*a));
-	int rc = a ? wr_selector_open(&how, &a->selector) : -ENOMEM;
+	int rc;
 
-	if (!rc)
-		rc = wr_policy_open(wr_selector_choice(a->selector), opts, &a->current);
-	if (rc) {
-		if (a)
-			wr_selector_close(a->selector);
-		wr_free(a);
-		return rc;
-	}
+	if (!a)
+		return -ENOMEM;
 	wr_policy_init(&a->p, &wr_policy_auto, opts, NULL, 0);
 	a->opts = *opts;
-	wr_reuse_init(&a->reuse, 32 * wr_min(opts->capacity_bytes, UINT64_MAX / 64));
-	*ret = &a->p;
-	return 0;
-}
-
-static void auto_close(struct wr_policy *p)
-{
-	struct automatic *a = wr_container_of(p, struct automatic, p);
-
-	wr_policy_close(a->current);
-	wr_selector_close(a->selector);
-	wr_free(a);
+	wr_reuse_init(&a->reuse, LONGEST_TURN * wr_min(opts->capacity_bytes, MAX_CAPACITY));
+	rc = wr_selector_open(&how, &a->selector);
+	if (!rc)
+		rc = wr_sketch_init(&a->counts, opts->nr_entries, UINT8_MAX);
+	if (!rc)
+		rc = wr_policy_open(wr_selector_choice(a->selector), opts, &a->current);
+	if (rc)
+		auto_close(&a->p);
+	else
+		*ret = &a->p;
+	return rc;
 }
 
 static void change(struct automatic *a)
@@ -71,9 +79,20 @@ static void change(struct automatic *a)
 	a->opts.capacity_bytes = a->p.capacity;
 	if (wr_policy_open(wr_selector_choice(a->selector), &a->opts, &fresh))
 		return;
+	if (fresh->ops->learn)
+		fresh->ops->learn(fresh, &a->counts);
 	wr_policy_switch(a->current, fresh);
 	wr_policy_close(a->current);
 	a->current = fresh;
+}
+
+static void count(struct automatic *a, uint64_t hash)
+{
+	wr_sketch_add(&a->counts, hash);
+	if (++a->counted < COUNT_PERIOD * wr_policy_fit(&a->p))
+		return;
+	wr_sketch_halve(&a->counts);
+	a->counted = 0;
 }
 
 /* A reference, before the current policy hears of it. */
@@ -82,9 +101,10 @@ static void watch(struct automatic *a, struct weir_key key, uint64_t hash, uint6
 	a->volume += bytes;
 	wr_reuse_use(&a->reuse, hash, a->volume);
 	a->current->clock = a->p.clock;
+	count(a, hash);
 	if (!wr_selector_is_sampled(a->selector, hash))
 		return;
-	if (a->p.was_full && a->p.clock - a->corrected > SHARE_EVERY * a->p.nr) {
+	if (a->p.was_full && a->p.clock - a->corrected > a->p.nr) {
 		a->corrected = a->p.clock;
 		wr_selector_share(a->selector, a->sampled_bytes, a->p.bytes);
 	}

@@ -197,7 +197,7 @@ static struct wr_policy_node *forecast_victim(struct wr_policy *p, wr_policy_may
 	if (!late || !old)
 		return late ? late : old;
 	return late->next_use == WR_POLICY_NEVER || distance(p, late) >= distance(p, old) ? late
-											   : old;
+											  : old;
 }
 
 static bool forecast_admit(struct wr_policy *p, uint64_t hash, uint64_t bytes, uint64_t next_use)

@@ -175,6 +175,11 @@ static void lfu_remove(struct wr_policy *p, struct wr_policy_node *node, bool ev
 	wr_queue_unlink(node);
 }
 
+static void lfu_learn(struct wr_policy *p, const struct wr_sketch *counts)
+{
+	wr_sketch_copy(&wr_container_of(p, struct lfu, p)->sketch, counts);
+}
+
 const struct wr_policy_ops wr_policy_lfu = {.name = "lfu",
 					    .open = lfu_open,
 					    .close = lfu_close,
@@ -183,4 +188,5 @@ const struct wr_policy_ops wr_policy_lfu = {.name = "lfu",
 					    .victim = lfu_victim,
 					    .insert = lfu_insert,
 					    .hit = lfu_hit,
-					    .remove = lfu_remove};
+					    .remove = lfu_remove,
+					    .learn = lfu_learn};

@@ -12,8 +12,9 @@
 
 /* The first that a name matches; auto's pick and `weir replay --policy all` follow this order. */
 static const struct wr_policy_ops *const policies[] = {
-	&wr_policy_lru,	      &wr_policy_fifo, &wr_policy_arc,	&wr_policy_s3_fifo,	&wr_policy_sieve,
-	&wr_policy_w_tinylfu, &wr_policy_lfu,  &wr_policy_loop, &wr_policy_by_forecast, &wr_policy_auto,
+	&wr_policy_lru,		&wr_policy_fifo,      &wr_policy_arc, &wr_policy_s3_fifo,
+	&wr_policy_sieve,	&wr_policy_w_tinylfu, &wr_policy_lfu, &wr_policy_loop,
+	&wr_policy_by_forecast, &wr_policy_auto,
 };
 
 const char *wr_policy_name(size_t index)
@@ -144,8 +145,7 @@ uint64_t wr_policy_nodes(const struct wr_policy *p)
 
 void wr_policy_info(const struct wr_policy *p, struct wr_policy_info *ret)
 {
-	*ret = (struct wr_policy_info){
-		.name = p->ops->name, .chosen = p->ops->name, .reason = ""};
+	*ret = (struct wr_policy_info){.name = p->ops->name, .chosen = p->ops->name, .reason = ""};
 	if (p->ops->info)
 		p->ops->info(p, ret);
 }

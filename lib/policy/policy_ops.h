@@ -8,6 +8,7 @@
 #define WR_POLICY_OPS_H
 
 #include "policy/policy.h"
+#include "policy/sketch.h"
 
 typedef bool wr_policy_may(void *ctx, const struct wr_policy_node *node);
 
@@ -34,6 +35,8 @@ struct wr_policy_ops {
 	void (*remove)(struct wr_policy *p, struct wr_policy_node *node, bool evicted);
 	void (*forecast)(struct wr_policy *p, struct wr_policy_node *node);
 	void (*resize)(struct wr_policy *p);
+	/* Start from counts of uses, made with wr_sketch_init(nr_entries, 255). */
+	void (*learn)(struct wr_policy *p, const struct wr_sketch *counts);
 	/* Nodes that are in no queue go to @to, in any order. */
 	void (*drain)(struct wr_policy *p, struct wr_policy_queue *to);
 	void (*info)(const struct wr_policy *p, struct wr_policy_info *ret);
@@ -79,8 +82,9 @@ static inline uint64_t wr_policy_fit(const struct wr_policy *p)
 /* Both halves of a key into 64 bits, whatever the keys look like. */
 static inline uint64_t wr_policy_hash(struct weir_key key, uint64_t seed)
 {
-	__extension__ unsigned __int128 m = (unsigned __int128)(key.lo ^ 0x9e3779b97f4a7c15u ^ seed) *
-					    ((key.hi << 1) ^ 0xd1342543de82ef95u);
+	__extension__ unsigned __int128 m =
+		(unsigned __int128)(key.lo ^ 0x9e3779b97f4a7c15u ^ seed) *
+		((key.hi << 1) ^ 0xd1342543de82ef95u);
 	uint64_t h = (uint64_t)m ^ (uint64_t)(m >> 64) ^ key.hi;
 
 	h ^= h >> 32;

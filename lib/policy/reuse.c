@@ -96,8 +96,10 @@ static unsigned hull(const struct wr_reuse *r, struct point points[WR_REUSE_BINS
 		p.kept = (kept + (all - seen) * (double)p.end) / all;
 		p.seen = seen / all;
 		/* What lies below the line from the point before it to this one goes. */
-		while (nr > 1 && (points[nr - 1].seen - points[nr - 2].seen) * (p.kept - points[nr - 2].kept) <=
-					 (p.seen - points[nr - 2].seen) * (points[nr - 1].kept - points[nr - 2].kept))
+		while (nr > 1 && (points[nr - 1].seen - points[nr - 2].seen) *
+						 (p.kept - points[nr - 2].kept) <=
+					 (p.seen - points[nr - 2].seen) *
+						 (points[nr - 1].kept - points[nr - 2].kept))
 			nr--;
 		points[nr++] = p;
 	}

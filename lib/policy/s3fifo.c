@@ -11,7 +11,7 @@
 #include "policy/ghost.h"
 #include "policy/policy_ops.h"
 
-#define MAX_USES 3
+#define MAX_USES     3
 #define USES_TO_STAY 2
 
 enum { SMALL, MAIN };

@@ -14,10 +14,22 @@
 #define LEAST_ENTRIES 512
 #define MAX_SHIFT     6
 #define REASON_BYTES  160
-double P_DRIFT=0.002, P_COST=0.1, P_NOISE=3,P_H=8,P_BACK=2,P_FORGIVE=16;
-#define DRIFT P_DRIFT
-#define COST P_COST
-#define NOISE P_NOISE
+
+/* The numbers below are tuned on the matrix of docs/policies.md and on variations of it. */
+
+/* A gain of less than so many hits per reference is none. */
+#define DRIFT 0.002
+/* What a change costs, in hits per entry that fits, and in any case. */
+#define COST	   0.03
+#define LEAST_GAIN 8.0
+/* Standard deviations of the gain that may be luck. */
+#define SIGMAS 3.0
+/* Gains are remembered for so many references per entry, and in any case. */
+#define MEMORY	     12.0
+#define LEAST_MEMORY 500.0
+/* Each change makes the next one so much dearer; that wears off over so many memories. */
+#define BACKOFF 2.0
+#define FORGIVE 8.0
 
 static const char *const ours[] = {"arc", "lru", "s3-fifo", "sieve", "w-tinylfu", "lfu", "loop"};
 
@@ -32,9 +44,11 @@ struct wr_selector {
 	bool by_bytes;
 	uint64_t seed;
 	/* The test. */
-	double gain[WR_SELECTOR_MAX]; /* over the choice since that was made */
+	double gain[WR_SELECTOR_MAX];	/* over the choice since that was made */
 	double spread[WR_SELECTOR_MAX]; /* variance of the gain */
 	double backoff;
+	double keep;	/* of the gain, from one reference to the next */
+	double forgive; /* of the backoff, likewise */
 	double mean_bytes;
 	/* For people, halved every so often. */
 	double hits[WR_SELECTOR_MAX];
@@ -48,6 +62,7 @@ int wr_selector_open(const struct wr_selector_opts *opts, struct wr_selector **r
 {
 	struct wr_selector_opts full = *opts;
 	struct wr_selector *s;
+	double memory;
 	int rc;
 
 	if (!full.candidates) {
@@ -64,6 +79,9 @@ int wr_selector_open(const struct wr_selector_opts *opts, struct wr_selector **r
 	s->capacity = full.capacity_bytes;
 	s->nr_entries = wr_max(full.nr_entries >> s->shift, (uint64_t)1);
 	s->by_bytes = full.by_bytes;
+	memory = wr_max(MEMORY * (double)s->nr_entries, LEAST_MEMORY);
+	s->keep = 1 - 1 / memory;
+	s->forgive = 1 - 1 / (memory * FORGIVE);
 	s->backoff = 1;
 	s->seed = full.seed;
 	s->nr = full.nr_candidates;
@@ -99,21 +117,28 @@ static void explain(struct wr_selector *s, size_t from, size_t to)
 		 100 * s->hits[from] / s->total);
 }
 
-/* Whether the one that gained most gained enough. */
+static bool is_enough(const struct wr_selector *s, size_t i)
+{
+	double cost = COST * s->backoff * (double)s->nr_entries + LEAST_GAIN;
+
+	return s->gain[i] > cost && s->gain[i] * s->gain[i] > SIGMAS * SIGMAS * s->spread[i];
+}
+
+/* Change to the one that gained most, if it gained enough. */
 static bool decide(struct wr_selector *s)
 {
-	double cost = COST * s->backoff * (double)s->nr_entries + 8;
 	size_t best = s->choice;
 
 	for (size_t i = 0; i < s->nr; i++)
-		if (i != s->choice && s->gain[i] > cost && s->gain[i] * s->gain[i] > NOISE * NOISE * s->spread[i] && (best == s->choice || s->gain[i] > s->gain[best]))
+		if (i != s->choice && is_enough(s, i) &&
+		    (best == s->choice || s->gain[i] > s->gain[best]))
 			best = i;
 	if (best == s->choice)
 		return false;
 	explain(s, s->choice, best);
 	s->choice = best;
 	s->nr_changes++;
-	s->backoff *= P_BACK;
+	s->backoff *= BACKOFF;
 	for (size_t i = 0; i < s->nr; i++)
 		s->gain[i] = s->spread[i] = 0;
 	return true;
@@ -130,10 +155,25 @@ static void forget(struct wr_selector *s)
 		s->hits[i] /= 2;
 }
 
+static void compare(struct wr_selector *s, uint32_t had, double weight)
+{
+	bool is_hit = had >> s->choice & 1;
+
+	s->backoff = 1 + (s->backoff - 1) * s->forgive;
+	s->total += weight;
+	for (size_t i = 0; i < s->nr; i++) {
+		bool hits = had >> i & 1;
+		double d = ((double)hits - (double)is_hit) * weight;
+
+		s->hits[i] += hits ? weight : 0;
+		s->gain[i] = s->gain[i] * s->keep + d - DRIFT * weight;
+		s->spread[i] = s->spread[i] * s->keep + d * d;
+	}
+}
+
 bool wr_selector_access(struct wr_selector *s, struct weir_key key, uint64_t bytes)
 {
 	uint32_t had = wr_shadows_access(&s->shadows, key, wr_policy_hash(key, s->seed), bytes);
-	bool is_hit = had >> s->choice & 1;
 	double weight = 1;
 
 	if (s->by_bytes) {
@@ -141,19 +181,7 @@ bool wr_selector_access(struct wr_selector *s, struct weir_key key, uint64_t byt
 		weight = s->mean_bytes > 0 ? (double)bytes / s->mean_bytes : 1;
 	}
 	forget(s);
-	s->total += weight;
-	double h = P_H * (double)s->nr_entries;
-	if (h < 500) h = 500;
-	double keep = 1 - 1 / h;
-	s->backoff = 1 + (s->backoff - 1) * (1 - 1 / (h * P_FORGIVE));
-	for (size_t i = 0; i < s->nr; i++) {
-		bool hits = had >> i & 1;
-		double d = (double)hits - (double)is_hit;
-
-		s->hits[i] += hits ? weight : 0;
-		s->gain[i] = s->gain[i] * keep + (d - DRIFT) * weight;
-		s->spread[i] = s->spread[i] * keep + d * d * weight * weight;
-	}
+	compare(s, had, weight);
 	return decide(s);
 }
 

@@ -4,10 +4,10 @@
  * cache without bytes, of a sample of the keys and of the same share of the capacity. All shadows
  * see each sampled reference, so they are compared on the same ones.
  *
- * The choice moves when another candidate has gained enough on it. Gains count above a small
- * drift only and never fall below 0 (the CUSUM test), so a steady small gain, a large new one
- * and noise are told apart by one threshold; it covers what a change costs: the new policy takes
- * over what the old one kept, and has to replace a part of it.
+ * The choice moves when another candidate has gained enough on it lately: more than a change
+ * costs (the new policy takes over what the old one kept, and has to replace a part of it), and
+ * more than could be luck. Each change makes the next one dearer for a while, so that two
+ * policies that are good by turns do not chase each other.
  *
  * Pure, as the policies are; the caller serialises.
  */
@@ -30,9 +30,10 @@ struct wr_selector_opts {
 	uint64_t capacity_bytes; /* of the real cache */
 	uint64_t nr_entries;	 /* that fit into it, about */
 	uint64_t seed;
-	bool by_bytes;			/* compare bytes that hit, not references */
-	const char *const *candidates;	/* names of policies, the first is chosen first; NULL: ours */
-	size_t nr_candidates;		/* at most WR_SELECTOR_MAX */
+	bool by_bytes; /* compare bytes that hit, not references */
+	const char *const
+		*candidates;  /* names of policies, the first is chosen first; NULL: ours */
+	size_t nr_candidates; /* at most WR_SELECTOR_MAX */
 };
 
 /* 0, -ENOENT (a candidate is no policy), -EINVAL, -ENOMEM. */

@@ -69,3 +69,10 @@ void wr_sketch_halve(struct wr_sketch *s)
 	for (uint64_t i = 0; i < (s->mask + 1) * LINE; i++)
 		s->lines[i] = (uint8_t)(s->lines[i] >> 1);
 }
+
+void wr_sketch_copy(struct wr_sketch *s, const struct wr_sketch *from)
+{
+	wr_assert(s->mask == from->mask);
+	for (uint64_t i = 0; i < (s->mask + 1) * LINE; i++)
+		s->lines[i] = wr_min(from->lines[i], s->limit);
+}

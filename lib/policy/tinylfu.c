@@ -94,7 +94,8 @@ static struct wr_policy_node *tinylfu_victim(struct wr_policy *p, wr_policy_may 
 	struct wr_policy_node *candidate, *victim;
 
 	/* While the main part has room of its own nobody has to lose. */
-	while (q->bytes > window && p->bytes - q->bytes + q->head.prev->bytes <= p->capacity - window)
+	while (q->bytes > window &&
+	       p->bytes - q->bytes + q->head.prev->bytes <= p->capacity - window)
 		move(p, PROBATION, q->head.prev);
 	candidate = q->bytes + t->incoming > window ? wr_queue_victim(p, WINDOW, may, ctx) : NULL;
 	victim = main_victim(p, may, ctx);
@@ -146,6 +147,11 @@ static void tinylfu_remove(struct wr_policy *p, struct wr_policy_node *node, boo
 	wr_queue_drop(p, node);
 }
 
+static void tinylfu_learn(struct wr_policy *p, const struct wr_sketch *counts)
+{
+	wr_sketch_copy(&wr_container_of(p, struct tinylfu, p)->sketch, counts);
+}
+
 const struct wr_policy_ops wr_policy_w_tinylfu = {.name = "w-tinylfu",
 						  .open = tinylfu_open,
 						  .close = tinylfu_close,
@@ -153,4 +159,5 @@ const struct wr_policy_ops wr_policy_w_tinylfu = {.name = "w-tinylfu",
 						  .victim = tinylfu_victim,
 						  .insert = tinylfu_insert,
 						  .hit = tinylfu_hit,
-						  .remove = tinylfu_remove};
+						  .remove = tinylfu_remove,
+						  .learn = tinylfu_learn};

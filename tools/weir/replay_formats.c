@@ -21,8 +21,8 @@
 
 #include "base/util.h"
 
-#define MAX_FIELDS 9
-#define MAX_LAYERS 1024u
+#define MAX_FIELDS  9
+#define MAX_LAYERS  1024u
 #define MAX_EXPERTS 65536u
 
 struct parser {

@@ -208,9 +208,9 @@ static const struct generator {
 	const char *name;
 	void (*run)(struct gen *g);
 } generators[] = {
-	{"loop", gen_loop},	{"lirs", gen_lirs},   {"zipf80", gen_zipf80}, {"zipf99", gen_zipf99},
-	{"mix", gen_mix},	{"scan", gen_scan},   {"phases", gen_phases}, {"turns", gen_turns},
-	{"experts", gen_experts},
+	{"loop", gen_loop},	{"lirs", gen_lirs},   {"zipf80", gen_zipf80},
+	{"zipf99", gen_zipf99}, {"mix", gen_mix},     {"scan", gen_scan},
+	{"phases", gen_phases}, {"turns", gen_turns}, {"experts", gen_experts},
 };
 
 const char *wr_trace_generator(size_t index)

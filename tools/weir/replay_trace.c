@@ -72,8 +72,7 @@ static int add_object(struct wr_trace *t, struct weir_key key, uint32_t kind, ui
 	uint64_t b;
 	int rc;
 
-	if (bytes > WR_TRACE_MAX_BYTES ||
-	    wr_add_overflow(t->object_bytes, bytes, &t->object_bytes))
+	if (bytes > WR_TRACE_MAX_BYTES || wr_add_overflow(t->object_bytes, bytes, &t->object_bytes))
 		return -EOVERFLOW;
 	if (t->nr_objects == t->room_objects) {
 		rc = grow((void **)&t->objects, &t->room_objects, sizeof(*t->objects),
