@@ -125,7 +125,6 @@ static bool auto_admit(struct wr_policy *p, uint64_t hash, uint64_t bytes, uint6
 {
 	struct automatic *a = wr_container_of(p, struct automatic, p);
 
-	p->was_full = true;
 	a->current->was_full = true;
 	return !a->current->ops->admit || a->current->ops->admit(a->current, hash, bytes, next_use);
 }
@@ -142,12 +141,24 @@ static bool is_sampled(const struct automatic *a, const struct wr_policy_node *n
 	return wr_selector_is_sampled(a->selector, wr_policy_hash(node->key, a->p.seed));
 }
 
+/* The shadows hear of a forecast in references from now. */
+static void tell(struct automatic *a, const struct wr_policy_node *node)
+{
+	uint64_t next = node->next_use;
+
+	if (next != WR_POLICY_UNKNOWN && next != WR_POLICY_NEVER)
+		next = next > a->p.clock ? next - a->p.clock : 0;
+	wr_selector_forecast(a->selector, node->key, next);
+}
+
 static void auto_insert(struct wr_policy *p, struct wr_policy_node *node)
 {
 	struct automatic *a = wr_container_of(p, struct automatic, p);
 
-	if (is_sampled(a, node))
+	if (is_sampled(a, node)) {
 		a->sampled_bytes += node->bytes;
+		tell(a, node);
+	}
 	a->current->bytes += node->bytes;
 	a->current->nr++;
 	a->current->ops->insert(a->current, node);
@@ -174,6 +185,8 @@ static void auto_forecast(struct wr_policy *p, struct wr_policy_node *node)
 {
 	struct automatic *a = wr_container_of(p, struct automatic, p);
 
+	if (is_sampled(a, node))
+		tell(a, node);
 	if (a->current->ops->forecast)
 		a->current->ops->forecast(a->current, node);
 }
@@ -196,7 +209,9 @@ static void auto_drain(struct wr_policy *p, struct wr_policy_queue *to)
 
 static void auto_info(const struct wr_policy *p, struct wr_policy_info *ret)
 {
-	const struct automatic *a = wr_container_of(p, const struct automatic, p);
+	const struct automatic *a = (const void *)p;
+
+	_Static_assert(offsetof(struct automatic, p) == 0, "p is the first");
 
 	ret->chosen = a->current->ops->name;
 	ret->reason = wr_selector_reason(a->selector);

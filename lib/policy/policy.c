@@ -68,7 +68,10 @@ bool wr_policy_admit(struct wr_policy *p, struct weir_key key, uint64_t bytes, u
 {
 	if (bytes > p->capacity)
 		return false;
-	if (!p->ops->admit || p->bytes <= p->capacity - bytes)
+	if (p->bytes <= p->capacity - bytes)
+		return true;
+	p->was_full = true;
+	if (!p->ops->admit)
 		return true;
 	return p->ops->admit(p, wr_policy_hash(key, p->seed), bytes, next_use);
 }
@@ -103,6 +106,7 @@ void wr_policy_hit(struct wr_policy *p, struct wr_policy_node *node)
 	p->clock++;
 	node->freq = (uint16_t)(node->freq + (node->freq < UINT16_MAX));
 	p->ops->hit(p, node);
+	node->next_use = WR_POLICY_UNKNOWN;
 	node->stamp = p->clock;
 }
 

@@ -31,7 +31,8 @@
 #define BACKOFF 2.0
 #define FORGIVE 8.0
 
-static const char *const ours[] = {"arc", "lru", "s3-fifo", "sieve", "w-tinylfu", "lfu", "loop"};
+static const char *const ours[] = {"arc",	"lru", "s3-fifo", "sieve",
+				   "w-tinylfu", "lfu", "loop",	  "forecast"};
 
 struct wr_selector {
 	struct wr_shadows shadows;
@@ -183,6 +184,13 @@ bool wr_selector_access(struct wr_selector *s, struct weir_key key, uint64_t byt
 	forget(s);
 	compare(s, had, weight);
 	return decide(s);
+}
+
+void wr_selector_forecast(struct wr_selector *s, struct weir_key key, uint64_t distance)
+{
+	if (distance < WR_POLICY_NEVER)
+		distance >>= s->shift;
+	wr_shadows_forecast(&s->shadows, key, wr_policy_hash(key, s->seed), distance);
 }
 
 void wr_selector_share(struct wr_selector *s, uint64_t sampled_bytes, uint64_t bytes)

@@ -47,6 +47,12 @@ bool wr_selector_is_sampled(const struct wr_selector *s, uint64_t hash);
 bool wr_selector_access(struct wr_selector *s, struct weir_key key, uint64_t bytes);
 
 /*
+ * What wr_policy_forecast() said of a sampled key: references from now until its next use, or
+ * WR_POLICY_UNKNOWN or WR_POLICY_NEVER. Whether that helps is seen in the shadow that uses it.
+ */
+void wr_selector_forecast(struct wr_selector *s, struct weir_key key, uint64_t distance);
+
+/*
  * How much of what the real cache holds is in the sample: corrects the shadows' size, which by
  * chance is a little too large or too small for the keys that were drawn.
  */

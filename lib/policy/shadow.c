@@ -171,6 +171,22 @@ uint32_t wr_shadows_access(struct wr_shadows *s, struct weir_key key, uint64_t h
 	return had;
 }
 
+void wr_shadows_forecast(struct wr_shadows *s, struct weir_key key, uint64_t hash,
+			 uint64_t distance)
+{
+	struct wr_shadow_entry *e = find(s, key, hash);
+
+	for (size_t i = 0; e && i < s->nr; i++) {
+		uint64_t next = distance;
+
+		if (!(e->has & (uint32_t)1 << i))
+			continue;
+		if (distance < WR_POLICY_NEVER)
+			next += wr_policy_clock(s->policies[i]) + 1;
+		wr_policy_forecast(s->policies[i], &e->nodes[i]->node, next);
+	}
+}
+
 void wr_shadows_resize(struct wr_shadows *s, uint64_t capacity_bytes)
 {
 	s->capacity = wr_max(capacity_bytes, (uint64_t)1);

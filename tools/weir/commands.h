@@ -25,6 +25,7 @@ enum wr_exit {
 	X(verify, "verify", "compare every tensor read by the engine with plain reads")       \
 	X(load, "load", "read a whole model cold into memory and time it")                    \
 	X(stream, "stream", "run passes over a model under a memory budget")                  \
+	X(replay, "replay", "run a recorded trace through cache policies")                    \
 	X(top, "top", "watch a running host, or look at one that crashed")                    \
 	X(exporter, "exporter", "serve the metrics of running hosts to Prometheus")           \
 	X(bench, "bench", "measure against peers and limits")                                 \

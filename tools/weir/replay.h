@@ -18,8 +18,8 @@
  * @latency_ns: Of each read from it.
  * @seed:       Of the policy's hashes.
  * @by_bytes:   What auto compares by.
- * @progress:   Updated with references done since it was started; may be NULL.
- * @done:       References done before this run, for @progress.
+ * @progress:   Updated with the bytes referred to so far; may be NULL.
+ * @done:       Bytes of the runs before this one, for @progress.
  */
 struct wr_replay_opts {
 	uint64_t capacity;
@@ -33,17 +33,17 @@ struct wr_replay_opts {
 
 /**
  * struct wr_replay_result - What came of it.
- * @passed: Misses that were read and not kept.
- * @ns:     Time of all reads, one after another; 0 without timing.
- * @p99_ns: Of the waits of single references.
+ * @policy:    Its name; "opt" for Belady's order.
+ * @passed:    Misses that were read and not kept.
+ * @seconds:   Of all reads, one after another; 0 without timing.
  */
 struct wr_replay_result {
+	const char *policy;
 	uint64_t hits;
 	uint64_t hit_bytes;
 	uint64_t evictions;
 	uint64_t passed;
-	double ns;
-	double p99_ns;
+	double seconds;
 	uint64_t nr_changes;
 	uint64_t cycle_bytes;
 	bool below_cycle;
@@ -72,5 +72,49 @@ int wr_replay_run(const struct wr_trace *t, const char *policy, const struct wr_
  */
 int wr_replay_opt(const struct wr_trace *t, const struct wr_replay_opts *opts,
 		  struct wr_replay_result *ret);
+
+/* Of the references: what of them hit. */
+double wr_replay_hits(const struct wr_trace *t, const struct wr_replay_result *r);
+double wr_replay_hit_bytes(const struct wr_trace *t, const struct wr_replay_result *r);
+
+/* Policies there are, without Belady's order, and room for that. */
+#define WR_REPLAY_MAX_POLICIES 16
+#define WR_REPLAY_MAX_SIZES    64
+
+/**
+ * struct wr_replay_point - Several policies at one size.
+ * @results: The first is Belady's order.
+ */
+struct wr_replay_point {
+	uint64_t capacity;
+	struct wr_replay_result results[WR_REPLAY_MAX_POLICIES];
+};
+
+/**
+ * struct wr_replay_table - All that was run on one trace.
+ * @policies: Names, NULL-terminated; opt is not among them.
+ * @points:   In ascending size.
+ */
+struct wr_replay_table {
+	const char *path;
+	const struct wr_trace *trace;
+	const char *policies[WR_REPLAY_MAX_POLICIES];
+	size_t nr_policies;
+	struct wr_replay_point *points;
+	size_t nr_points;
+	bool is_timed;
+};
+
+/* Run all; opts->capacity is not looked at. 0, -ENOMEM, -EINTR. */
+int wr_replay_fill(struct wr_replay_table *table, const struct wr_replay_opts *opts);
+
+/* Exit status. */
+int wr_replay_print_text(const struct wr_replay_table *table);
+int wr_replay_print_json(const struct wr_replay_table *table);
+/* Share of hits over size as a picture. */
+int wr_replay_draw(const struct wr_replay_table *table, const char *path, struct weir_error *err);
+
+/* All traces and generators at six sizes: what auto loses against the best. Exit status. */
+int wr_replay_matrix(char *const *paths, size_t nr, uint64_t block_bytes, bool json);
 
 #endif /* WR_TOOLS_REPLAY_H */

@@ -120,7 +120,10 @@ static int run(struct opt *o, const struct wr_replay_opts *opts, struct wr_repla
 		if (wr_ui_interrupted())
 			return -EINTR;
 		if (opts->progress)
-			wr_ui_progress_update(opts->progress, opts->done + i);
+			wr_ui_progress_update(
+				opts->progress,
+				opts->done + (uint64_t)((double)o->t->ref_bytes * (double)i /
+							(double)o->t->nr_refs));
 	}
 	return 0;
 }
@@ -141,7 +144,7 @@ int wr_replay_opt(const struct wr_trace *t, const struct wr_replay_opts *opts,
 		  struct wr_replay_result *ret)
 {
 	struct opt o = {.t = t};
-	struct wr_replay_result result = {0};
+	struct wr_replay_result result = {.policy = "opt", .chosen = "opt"};
 	int rc = -ENOMEM;
 
 	_Static_assert(WR_TRACE_MAX_REFS < NEVER, "references have 32 bits");

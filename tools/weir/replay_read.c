@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #if HAVE_ZLIB
 #include <zlib.h>
@@ -42,6 +43,7 @@ struct wr_trace_lines {
 	char *line;
 	size_t room;
 	uint64_t number;
+	struct wr_ui_progress progress;
 #if HAVE_ZLIB
 	z_stream gzip;
 #endif
@@ -65,6 +67,7 @@ static int refill(struct wr_trace_lines *l, struct weir_error *err)
 		l->mem_left -= l->in_to;
 	}
 	l->is_over = l->in_to == 0;
+	wr_ui_progress_update(&l->progress, l->in_offset);
 	return 0;
 }
 
@@ -197,9 +200,11 @@ static int start(struct wr_trace_lines *l, struct wr_trace_lines **ret, struct w
 	return rc;
 }
 
-int wr_trace_lines_open(const char *path, struct wr_trace_lines **ret, struct weir_error *err)
+int wr_trace_lines_open(const char *path, bool quiet, struct wr_trace_lines **ret,
+			struct weir_error *err)
 {
 	struct wr_trace_lines *l = calloc(1, sizeof(*l));
+	struct stat st;
 	int rc;
 
 	if (!l)
@@ -211,6 +216,8 @@ int wr_trace_lines_open(const char *path, struct wr_trace_lines **ret, struct we
 		free(l);
 		return wr_error_set(err, rc, path, WEIR_OFFSET_NONE, "it cannot be opened");
 	}
+	if (fstat(fileno(l->file), &st) == 0 && st.st_size > 0)
+		wr_ui_progress_start(&l->progress, "reading", (uint64_t)st.st_size, quiet);
 	return start(l, ret, err);
 }
 
@@ -231,6 +238,7 @@ void wr_trace_lines_close(struct wr_trace_lines *l)
 {
 	if (!l)
 		return;
+	wr_ui_progress_end(&l->progress);
 	if (l->file)
 		fclose(l->file);
 #if HAVE_ZLIB

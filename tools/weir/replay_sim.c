@@ -79,6 +79,12 @@ static void reference(struct sim *s, struct object *o)
 	}
 }
 
+/* Bytes of the first @refs references, about. */
+static uint64_t part(const struct wr_trace *t, uint64_t refs)
+{
+	return (uint64_t)((double)t->ref_bytes * (double)refs / (double)t->nr_refs);
+}
+
 static int run(struct sim *s)
 {
 	for (uint64_t i = 0; i < s->t->nr_refs; i++) {
@@ -88,9 +94,21 @@ static int run(struct sim *s)
 		if (wr_ui_interrupted())
 			return -EINTR;
 		if (s->opts->progress)
-			wr_ui_progress_update(s->opts->progress, s->opts->done + i);
+			wr_ui_progress_update(s->opts->progress, s->opts->done + part(s->t, i));
 	}
 	return 0;
+}
+
+/* Reads one after another, each as long as the device takes. */
+static double read_seconds(const struct wr_trace *t, const struct wr_replay_opts *opts,
+			   const struct wr_replay_result *r)
+{
+	double reads = (double)(t->nr_refs - r->hits);
+
+	if (!opts->device_bps)
+		return 0;
+	return reads * (double)opts->latency_ns / 1e9 +
+	       (double)(t->ref_bytes - r->hit_bytes) / (double)opts->device_bps;
 }
 
 static void finish(struct sim *s)
@@ -99,11 +117,13 @@ static void finish(struct sim *s)
 	struct wr_policy_info info;
 
 	wr_policy_info(s->policy, &info);
+	r->policy = info.name;
 	r->nr_changes = info.nr_changes;
 	r->cycle_bytes = info.cycle_bytes;
 	r->below_cycle = info.below_cycle;
 	snprintf(r->chosen, sizeof(r->chosen), "%s", info.chosen);
 	snprintf(r->reason, sizeof(r->reason), "%s", info.reason);
+	r->seconds = read_seconds(s->t, s->opts, r);
 }
 
 int wr_replay_run(const struct wr_trace *t, const char *policy, const struct wr_replay_opts *opts,
@@ -135,5 +155,42 @@ int wr_replay_run(const struct wr_trace *t, const char *policy, const struct wr_
 	}
 	wr_policy_close(s.policy);
 	free(s.objects);
+	return rc;
+}
+
+double wr_replay_hits(const struct wr_trace *t, const struct wr_replay_result *r)
+{
+	return (double)r->hits / (double)t->nr_refs;
+}
+
+double wr_replay_hit_bytes(const struct wr_trace *t, const struct wr_replay_result *r)
+{
+	return (double)r->hit_bytes / (double)t->ref_bytes;
+}
+
+static int fill_point(struct wr_replay_table *table, struct wr_replay_point *point,
+		      struct wr_replay_opts *opts)
+{
+	int rc;
+
+	opts->capacity = point->capacity;
+	rc = wr_replay_opt(table->trace, opts, &point->results[0]);
+	if (!rc)
+		point->results[0].seconds = read_seconds(table->trace, opts, &point->results[0]);
+	opts->done += table->trace->ref_bytes;
+	for (size_t i = 0; !rc && i < table->nr_policies; i++) {
+		rc = wr_replay_run(table->trace, table->policies[i], opts, &point->results[i + 1]);
+		opts->done += table->trace->ref_bytes;
+	}
+	return rc;
+}
+
+int wr_replay_fill(struct wr_replay_table *table, const struct wr_replay_opts *opts)
+{
+	struct wr_replay_opts each = *opts;
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < table->nr_points; i++)
+		rc = fill_point(table, &table->points[i], &each);
 	return rc;
 }

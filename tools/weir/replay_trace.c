@@ -131,7 +131,7 @@ static int fill(struct wr_trace_lines *lines, const char *path, uint64_t block_b
 	return rc;
 }
 
-int wr_trace_open(const char *path, uint64_t block_bytes, struct wr_trace *ret,
+int wr_trace_open(const char *path, uint64_t block_bytes, bool quiet, struct wr_trace *ret,
 		  struct weir_error *err)
 {
 	struct wr_trace_lines *lines;
@@ -150,7 +150,7 @@ int wr_trace_open(const char *path, uint64_t block_bytes, struct wr_trace *ret,
 		*ret = t;
 		return 0;
 	}
-	rc = wr_trace_lines_open(path, &lines, err);
+	rc = wr_trace_lines_open(path, quiet, &lines, err);
 	if (rc)
 		return rc;
 	rc = fill(lines, path, block_bytes, ret, err);

@@ -60,13 +60,14 @@ const char *wr_trace_class_name(uint32_t kind);
  * wr_trace_open() - Read a trace.
  * @path:        A file, plain or in gzip or zstd, or "gen:NAME" for a generator.
  * @block_bytes: Size of an object in formats that state none.
+ * @quiet:       No progress line.
  * @ret:         Close it with wr_trace_close().
  * @err:         Says the line of the fault.
  *
  * Return: 0, -EBADMSG, -EFBIG (above a limit), -EOVERFLOW, -ENODATA, -EOPNOTSUPP (built without
  *         what decompresses it), -ENOENT, -EINTR or what reading the file failed with, -ENOMEM.
  */
-int wr_trace_open(const char *path, uint64_t block_bytes, struct wr_trace *ret,
+int wr_trace_open(const char *path, uint64_t block_bytes, bool quiet, struct wr_trace *ret,
 		  struct weir_error *err);
 
 /* The same from memory, for which @path is only a name. */
@@ -87,7 +88,8 @@ const char *wr_trace_generator(size_t index);
 
 struct wr_trace_lines;
 
-int wr_trace_lines_open(const char *path, struct wr_trace_lines **ret, struct weir_error *err);
+int wr_trace_lines_open(const char *path, bool quiet, struct wr_trace_lines **ret,
+			struct weir_error *err);
 int wr_trace_lines_open_mem(const char *path, const void *data, size_t size,
 			    struct wr_trace_lines **ret, struct weir_error *err);
 void wr_trace_lines_close(struct wr_trace_lines *lines);

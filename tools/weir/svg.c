@@ -4,7 +4,7 @@
  *
  * The value axis always starts at 0, because the eye compares the lengths of bars.
  * Colours are those of Okabe and Ito, told apart by all kinds of colour vision
- * (https://jfly.uni-koeln.de/color/). Values stand above their bars while there is
+ * (https://jfly.uni-koeln.de/color/), and for charts of many lines two more. Values stand above their bars while there is
  * room for them.
  */
 #include "svg.h"
@@ -27,8 +27,8 @@
 #define INK	     "#222222"
 #define SOFT	     "#666666"
 
-static const char *const colours[] = {"#0072b2", "#e69f00", "#009e73",
-				      "#cc79a7", "#56b4e9", "#d55e00"};
+static const char *const colours[] = {"#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9",
+				      "#d55e00", "#000000", "#882255", "#999933", "#f0e442"};
 _Static_assert(sizeof(colours) / sizeof(colours[0]) == WR_SVG_MAX_SERIES, "one colour per series");
 
 /* Text with what XML reserves replaced; bytes below space become spaces. */

@@ -14,7 +14,7 @@
 #include <weir/base.h>
 
 /* Most series of a panel and most panels of a chart. */
-#define WR_SVG_MAX_SERIES 6
+#define WR_SVG_MAX_SERIES 10
 #define WR_SVG_MAX_PANELS 8
 
 /**
