@@ -20,7 +20,7 @@ struct arc {
 	struct wr_policy p;
 	struct wr_policy_queue queues[2];
 	struct wr_ghosts ghosts;
-	uint64_t target; /* bytes that T1 ought to have */
+	double target;	 /* bytes that T1 ought to have */
 	bool is_from_b2; /* the last miss was on a ghost of T2 */
 };
 
@@ -50,39 +50,37 @@ static void arc_close(struct wr_policy *p)
 	wr_free(arc);
 }
 
-static uint64_t share(uint64_t of, uint64_t by, uint64_t bytes)
+static double at_least_one(uint64_t a, uint64_t b)
 {
-	return of > by && by ? (uint64_t)((double)of / (double)by * (double)bytes) : bytes;
+	return a > b && b ? (double)a / (double)b : 1;
 }
 
 static void arc_miss(struct wr_policy *p, struct weir_key key, uint64_t hash, uint64_t bytes)
 {
 	struct arc *arc = wr_container_of(p, struct arc, p);
-	const struct wr_ghost *ghost = wr_ghosts_find(&arc->ghosts, hash);
-	uint64_t delta;
+	const struct wr_ghosts *ghosts = &arc->ghosts;
+	const struct wr_ghost *ghost = wr_ghosts_find(ghosts, hash);
+	double capacity = (double)p->capacity;
 
 	(void)key;
 	arc->is_from_b2 = ghost && ghost->list == T2;
 	if (!ghost)
 		return;
-	if (ghost->list == T1) {
-		delta = share(arc->ghosts.bytes[T2], arc->ghosts.bytes[T1], bytes);
-		arc->target = delta > p->capacity - wr_min(arc->target, p->capacity)
-				      ? p->capacity
-				      : arc->target + delta;
-	} else {
-		delta = share(arc->ghosts.bytes[T1], arc->ghosts.bytes[T2], bytes);
-		arc->target -= wr_min(delta, arc->target);
-	}
+	if (ghost->list == T1)
+		arc->target += at_least_one(ghosts->bytes[T2], ghosts->bytes[T1]) * (double)bytes;
+	else
+		arc->target -= at_least_one(ghosts->bytes[T1], ghosts->bytes[T2]) * (double)bytes;
+	arc->target = wr_min(wr_max(arc->target, 0.0), capacity);
 }
 
 static struct wr_policy_node *arc_victim(struct wr_policy *p, wr_policy_may *may, void *ctx)
 {
 	struct arc *arc = wr_container_of(p, struct arc, p);
-	uint64_t recent = arc->queues[T1].bytes;
+	double recent = (double)arc->queues[T1].bytes;
 	unsigned first =
-		recent > arc->target || (arc->is_from_b2 && recent && recent == arc->target) ? T1
-											     : T2;
+		recent > arc->target || (arc->is_from_b2 && recent > 0 && recent >= arc->target)
+			? T1
+			: T2;
 	struct wr_policy_node *node = wr_queue_victim(p, first, may, ctx);
 
 	return node ? node : wr_queue_victim(p, !first, may, ctx);
@@ -131,7 +129,7 @@ static void arc_resize(struct wr_policy *p)
 {
 	struct arc *arc = wr_container_of(p, struct arc, p);
 
-	arc->target = wr_min(arc->target, p->capacity);
+	arc->target = wr_min(arc->target, (double)p->capacity);
 	trim(arc);
 }
 

@@ -125,7 +125,7 @@ uint64_t wr_reuse_quantile(const struct wr_reuse *r, uint32_t permille)
 	for (unsigned i = 0; i < WR_REUSE_BINS; i++) {
 		seen += r->bins[i];
 		if (seen && seen >= need)
-			return end_of(i) - 1;
+			return i ? end_of(i - 1) : 0;
 	}
 	return 0;
 }

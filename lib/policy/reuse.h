@@ -42,7 +42,7 @@ void wr_reuse_use(struct wr_reuse *r, uint64_t hash, uint64_t clock);
  */
 uint64_t wr_reuse_best(const struct wr_reuse *r, uint64_t room);
 
-/* The distance that @permille of those seen do not exceed, 0 while there are none. */
+/* The distance below which @permille of those seen are, rounded down; 0 while there are none. */
 uint64_t wr_reuse_quantile(const struct wr_reuse *r, uint32_t permille);
 
 #endif /* WR_POLICY_REUSE_H */

@@ -112,10 +112,12 @@ bool wr_selector_is_sampled(const struct wr_selector *s, uint64_t hash)
 
 static void explain(struct wr_selector *s, size_t from, size_t to)
 {
-	snprintf(s->reason, sizeof(s->reason),
-		 "%s hits %.1f %% of a sample of 1/%llu of the keys, %s %.1f %%", s->names[to],
-		 100 * s->hits[to] / s->total, 1ull << s->shift, s->names[from],
-		 100 * s->hits[from] / s->total);
+	char of[48] = "all keys";
+
+	if (s->shift)
+		snprintf(of, sizeof(of), "1/%llu of the keys", 1ull << s->shift);
+	snprintf(s->reason, sizeof(s->reason), "%s hits %.1f %% on %s, %s %.1f %%", s->names[to],
+		 100 * s->hits[to] / s->total, of, s->names[from], 100 * s->hits[from] / s->total);
 }
 
 static bool is_enough(const struct wr_selector *s, size_t i)

@@ -96,7 +96,8 @@ int wr_trace_add(struct wr_trace *t, struct weir_key key, uint32_t kind, uint64_
 
 	bytes = wr_max(bytes, (uint64_t)1);
 	if (t->nr_refs == t->room_refs) {
-		rc = grow((void **)&t->refs, &t->room_refs, sizeof(*t->refs), WR_TRACE_MAX_REFS);
+		rc = grow((void **)&t->refs, &t->room_refs, sizeof(*t->refs),
+			  t->max_refs ? t->max_refs : WR_TRACE_MAX_REFS);
 		if (rc)
 			return rc;
 	}
@@ -117,9 +118,9 @@ int wr_trace_add(struct wr_trace *t, struct weir_key key, uint32_t kind, uint64_
 }
 
 static int fill(struct wr_trace_lines *lines, const char *path, uint64_t block_bytes,
-		struct wr_trace *ret, struct weir_error *err)
+		uint64_t max_refs, struct wr_trace *ret, struct weir_error *err)
 {
-	struct wr_trace t = {0};
+	struct wr_trace t = {.max_refs = max_refs};
 	int rc = wr_trace_parse(lines, path, block_bytes, &t, err);
 
 	if (!rc && !t.nr_refs)
@@ -153,20 +154,20 @@ int wr_trace_open(const char *path, uint64_t block_bytes, bool quiet, struct wr_
 	rc = wr_trace_lines_open(path, quiet, &lines, err);
 	if (rc)
 		return rc;
-	rc = fill(lines, path, block_bytes, ret, err);
+	rc = fill(lines, path, block_bytes, 0, ret, err);
 	wr_trace_lines_close(lines);
 	return rc;
 }
 
 int wr_trace_open_mem(const char *path, const void *data, size_t size, uint64_t block_bytes,
-		      struct wr_trace *ret, struct weir_error *err)
+		      uint64_t max_refs, struct wr_trace *ret, struct weir_error *err)
 {
 	struct wr_trace_lines *lines;
 	int rc = wr_trace_lines_open_mem(path, data, size, &lines, err);
 
 	if (rc)
 		return rc;
-	rc = fill(lines, path, block_bytes, ret, err);
+	rc = fill(lines, path, block_bytes, max_refs, ret, err);
 	wr_trace_lines_close(lines);
 	return rc;
 }

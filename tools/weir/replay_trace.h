@@ -47,6 +47,7 @@ struct wr_trace {
 	uint64_t nr_resized;   /* references that gave another size than the first */
 	bool is_uniform;       /* all objects have one size */
 	/* private */
+	uint64_t max_refs; /* 0: WR_TRACE_MAX_REFS */
 	uint64_t room_objects;
 	uint64_t room_refs;
 	uint32_t *buckets;
@@ -70,9 +71,9 @@ const char *wr_trace_class_name(uint32_t kind);
 int wr_trace_open(const char *path, uint64_t block_bytes, bool quiet, struct wr_trace *ret,
 		  struct weir_error *err);
 
-/* The same from memory, for which @path is only a name. */
+/* The same from memory, for which @path is only a name; at most @max_refs references, 0: the limit. */
 int wr_trace_open_mem(const char *path, const void *data, size_t size, uint64_t block_bytes,
-		      struct wr_trace *ret, struct weir_error *err);
+		      uint64_t max_refs, struct wr_trace *ret, struct weir_error *err);
 
 void wr_trace_close(struct wr_trace *t);
 
