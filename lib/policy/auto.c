@@ -20,6 +20,8 @@
 #define MAX_CAPACITY ((uint64_t)1 << 56)
 /* What may come back earlier than the turn is long. */
 #define SHORT_PERMILLE 50
+/* One use in so many is counted, a power of two. */
+#define COUNT_ONE_IN 1u
 /* Counts are halved after so many uses for each node that fits. */
 #define COUNT_PERIOD 16
 
@@ -80,16 +82,23 @@ static void change(struct automatic *a)
 	if (wr_policy_open(wr_selector_choice(a->selector), &a->opts, &fresh))
 		return;
 	if (fresh->ops->learn)
-		fresh->ops->learn(fresh, &a->counts);
+		fresh->ops->learn(fresh, &a->counts, COUNT_ONE_IN);
 	wr_policy_switch(a->current, fresh);
 	wr_policy_close(a->current);
 	a->current = fresh;
 }
 
+/* So that no loop is in step with what is counted. */
+static uint64_t mix(uint64_t clock)
+{
+	return clock * 0x9e3779b97f4a7c15u >> 61;
+}
+
 static void count(struct automatic *a, uint64_t hash)
 {
 	wr_sketch_add(&a->counts, hash);
-	if (++a->counted < COUNT_PERIOD * wr_policy_fit(&a->p))
+	a->counted += COUNT_ONE_IN;
+	if (a->counted < COUNT_PERIOD * wr_policy_fit(&a->p))
 		return;
 	wr_sketch_halve(&a->counts);
 	a->counted = 0;
@@ -101,7 +110,8 @@ static void watch(struct automatic *a, struct weir_key key, uint64_t hash, uint6
 	a->volume += bytes;
 	wr_reuse_use(&a->reuse, hash, a->volume);
 	a->current->clock = a->p.clock;
-	count(a, hash);
+	if (!(mix(a->p.clock) & (COUNT_ONE_IN - 1)))
+		count(a, hash);
 	if (!wr_selector_is_sampled(a->selector, hash))
 		return;
 	if (a->p.was_full && a->p.clock - a->corrected > a->p.nr) {

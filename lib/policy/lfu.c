@@ -175,9 +175,9 @@ static void lfu_remove(struct wr_policy *p, struct wr_policy_node *node, bool ev
 	wr_queue_unlink(node);
 }
 
-static void lfu_learn(struct wr_policy *p, const struct wr_sketch *counts)
+static void lfu_learn(struct wr_policy *p, const struct wr_sketch *counts, unsigned times)
 {
-	wr_sketch_copy(&wr_container_of(p, struct lfu, p)->sketch, counts);
+	wr_sketch_copy(&wr_container_of(p, struct lfu, p)->sketch, counts, times);
 }
 
 const struct wr_policy_ops wr_policy_lfu = {.name = "lfu",

@@ -35,8 +35,8 @@ struct wr_policy_ops {
 	void (*remove)(struct wr_policy *p, struct wr_policy_node *node, bool evicted);
 	void (*forecast)(struct wr_policy *p, struct wr_policy_node *node);
 	void (*resize)(struct wr_policy *p);
-	/* Start from counts of uses, made with wr_sketch_init(nr_entries, 255). */
-	void (*learn)(struct wr_policy *p, const struct wr_sketch *counts);
+	/* Start from counts of one use in so many, made with wr_sketch_init(nr_entries, 255). */
+	void (*learn)(struct wr_policy *p, const struct wr_sketch *counts, unsigned times);
 	/* Nodes that are in no queue go to @to, in any order. */
 	void (*drain)(struct wr_policy *p, struct wr_policy_queue *to);
 	void (*info)(const struct wr_policy *p, struct wr_policy_info *ret);

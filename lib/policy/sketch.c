@@ -30,38 +30,39 @@ void wr_sketch_fini(struct wr_sketch *s)
 	*s = (struct wr_sketch){0};
 }
 
-static uint8_t *line_of(const struct wr_sketch *s, uint64_t hash)
-{
-	return s->lines + ((hash >> 16) & s->mask) * LINE;
-}
+/* The counters of a key, one in each row. */
+struct place {
+	uint8_t *at[ROWS];
+	unsigned least;
+};
 
-static unsigned least(const uint8_t *line, uint64_t hash)
+static struct place find(const struct wr_sketch *s, uint64_t hash)
 {
-	unsigned min = UINT8_MAX;
+	uint8_t *line = s->lines + ((hash >> 16) & s->mask) * LINE;
+	struct place p = {{line + (hash & 15), line + 16 + (hash >> 4 & 15),
+			   line + 32 + (hash >> 8 & 15), line + 48 + (hash >> 12 & 15)},
+			  0};
+	unsigned a = wr_min(*p.at[0], *p.at[1]);
+	unsigned b = wr_min(*p.at[2], *p.at[3]);
 
-	for (unsigned row = 0; row < ROWS; row++)
-		min = wr_min(min, (unsigned)line[row * 16 + ((hash >> (row * 4)) & 15)]);
-	return min;
+	p.least = wr_min(a, b);
+	return p;
 }
 
 unsigned wr_sketch_count(const struct wr_sketch *s, uint64_t hash)
 {
-	return least(line_of(s, hash), hash);
+	return find(s, hash).least;
 }
 
 unsigned wr_sketch_add(struct wr_sketch *s, uint64_t hash)
 {
-	uint8_t *line = line_of(s, hash);
-	unsigned min = least(line, hash);
+	struct place p = find(s, hash);
 
-	if (min >= s->limit)
-		return min;
-	for (unsigned row = 0; row < ROWS; row++) {
-		uint8_t *count = &line[row * 16 + ((hash >> (row * 4)) & 15)];
-
-		*count = (uint8_t)(*count + (*count == min));
-	}
-	return min + 1;
+	if (p.least >= s->limit)
+		return p.least;
+	for (unsigned row = 0; row < ROWS; row++)
+		*p.at[row] = (uint8_t)(*p.at[row] + (*p.at[row] == p.least));
+	return p.least + 1;
 }
 
 void wr_sketch_halve(struct wr_sketch *s)
@@ -70,9 +71,9 @@ void wr_sketch_halve(struct wr_sketch *s)
 		s->lines[i] = (uint8_t)(s->lines[i] >> 1);
 }
 
-void wr_sketch_copy(struct wr_sketch *s, const struct wr_sketch *from)
+void wr_sketch_copy(struct wr_sketch *s, const struct wr_sketch *from, unsigned times)
 {
 	wr_assert(s->mask == from->mask);
 	for (uint64_t i = 0; i < (s->mask + 1) * LINE; i++)
-		s->lines[i] = wr_min(from->lines[i], s->limit);
+		s->lines[i] = (uint8_t)wr_min(from->lines[i] * times, (unsigned)s->limit);
 }

@@ -24,7 +24,7 @@ unsigned wr_sketch_add(struct wr_sketch *s, uint64_t hash);
 unsigned wr_sketch_count(const struct wr_sketch *s, uint64_t hash);
 void wr_sketch_halve(struct wr_sketch *s);
 
-/* Counts of another sketch for as many keys, up to the own limit. */
-void wr_sketch_copy(struct wr_sketch *s, const struct wr_sketch *from);
+/* So many times the counts of another sketch for as many keys, up to the own limit. */
+void wr_sketch_copy(struct wr_sketch *s, const struct wr_sketch *from, unsigned times);
 
 #endif /* WR_POLICY_SKETCH_H */

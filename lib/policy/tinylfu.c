@@ -147,9 +147,9 @@ static void tinylfu_remove(struct wr_policy *p, struct wr_policy_node *node, boo
 	wr_queue_drop(p, node);
 }
 
-static void tinylfu_learn(struct wr_policy *p, const struct wr_sketch *counts)
+static void tinylfu_learn(struct wr_policy *p, const struct wr_sketch *counts, unsigned times)
 {
-	wr_sketch_copy(&wr_container_of(p, struct tinylfu, p)->sketch, counts);
+	wr_sketch_copy(&wr_container_of(p, struct tinylfu, p)->sketch, counts, times);
 }
 
 const struct wr_policy_ops wr_policy_w_tinylfu = {.name = "w-tinylfu",

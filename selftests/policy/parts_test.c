@@ -90,7 +90,7 @@ TEST(a_sketch_stops_at_its_limit_and_copies_up_to_it)
 	for (unsigned i = 0; i < 1000; i++)
 		wr_sketch_add(&s, mix(1));
 	EXPECT_EQ(wr_sketch_count(&s, mix(1)), 255u);
-	wr_sketch_copy(&small, &s);
+	wr_sketch_copy(&small, &s, 1);
 	EXPECT_EQ(wr_sketch_count(&small, mix(1)), 15u);
 	EXPECT_EQ(wr_sketch_add(&small, mix(1)), 15u);
 	wr_sketch_fini(&s);
