@@ -105,7 +105,8 @@ static void count(struct automatic *a, uint64_t hash)
 }
 
 /* A reference, before the current policy hears of it. */
-static void watch(struct automatic *a, struct weir_key key, uint64_t hash, uint64_t bytes)
+static void watch(struct automatic *a, struct weir_key key, uint64_t hash, uint64_t bytes,
+		  bool was_hit)
 {
 	a->volume += bytes;
 	wr_reuse_use(&a->reuse, hash, a->volume);
@@ -118,7 +119,7 @@ static void watch(struct automatic *a, struct weir_key key, uint64_t hash, uint6
 		a->corrected = a->p.clock;
 		wr_selector_share(a->selector, a->sampled_bytes, a->p.bytes);
 	}
-	if (wr_selector_access(a->selector, key, bytes))
+	if (wr_selector_access(a->selector, key, bytes, was_hit))
 		change(a);
 }
 
@@ -126,7 +127,7 @@ static void auto_miss(struct wr_policy *p, struct weir_key key, uint64_t hash, u
 {
 	struct automatic *a = wr_container_of(p, struct automatic, p);
 
-	watch(a, key, hash, bytes);
+	watch(a, key, hash, bytes, false);
 	if (a->current->ops->miss)
 		a->current->ops->miss(a->current, key, hash, bytes);
 }
@@ -178,7 +179,7 @@ static void auto_hit(struct wr_policy *p, struct wr_policy_node *node)
 {
 	struct automatic *a = wr_container_of(p, struct automatic, p);
 
-	watch(a, node->key, wr_policy_hash(node->key, p->seed), node->bytes);
+	watch(a, node->key, wr_policy_hash(node->key, p->seed), node->bytes, true);
 	a->current->ops->hit(a->current, node);
 }
 

@@ -31,6 +31,11 @@
 #define BACKOFF 2.0
 #define FORGIVE 8.0
 
+/* A shadow is doubted when it promises more than this, per reference, in vain ... */
+#define TOLERATED 0.08
+/* ... and the cache has had so many references per entry to become what was promised. */
+#define SETTLE 2
+
 /* sieve is left out: where it is best it is best by little, and it made the choice worse. */
 static const char *const ours[] = {"arc", "lru", "s3-fifo", "w-tinylfu", "lfu", "loop", "forecast"};
 
@@ -48,8 +53,11 @@ struct wr_selector {
 	double gain[WR_SELECTOR_MAX];	/* over the choice since that was made */
 	double spread[WR_SELECTOR_MAX]; /* variance of the gain */
 	double backoff;
-	double keep;	/* of the gain, from one reference to the next */
-	double forgive; /* of the backoff, likewise */
+	double bias[WR_SELECTOR_MAX]; /* hits per reference that a shadow promised in vain */
+	double tracking;	      /* of the choice's bias, from one reference to the next */
+	uint64_t settled;	      /* sampled references since the choice */
+	double keep;		      /* of the gain, from one reference to the next */
+	double forgive;		      /* of the backoff, likewise */
 	double mean_bytes;
 	/* For people, halved every so often. */
 	double hits[WR_SELECTOR_MAX];
@@ -83,6 +91,7 @@ int wr_selector_open(const struct wr_selector_opts *opts, struct wr_selector **r
 	memory = wr_max(MEMORY * (double)s->nr_entries, LEAST_MEMORY);
 	s->keep = 1 - 1 / memory;
 	s->forgive = 1 - 1 / (memory * FORGIVE);
+	s->tracking = 2 / memory;
 	s->backoff = 1;
 	s->seed = full.seed;
 	s->nr = full.nr_candidates;
@@ -141,6 +150,7 @@ static bool decide(struct wr_selector *s)
 	explain(s, s->choice, best);
 	s->choice = best;
 	s->nr_changes++;
+	s->settled = 0;
 	s->backoff *= BACKOFF;
 	for (size_t i = 0; i < s->nr; i++)
 		s->gain[i] = s->spread[i] = 0;
@@ -158,10 +168,28 @@ static void forget(struct wr_selector *s)
 		s->hits[i] /= 2;
 }
 
-static void compare(struct wr_selector *s, uint32_t had, double weight)
+/* What the shadow of the choice promised, against what the cache made of it. */
+static void track(struct wr_selector *s, bool promised, bool came)
+{
+	double *bias = &s->bias[s->choice];
+
+	for (size_t i = 0; i < s->nr; i++)
+		s->bias[i] *= i == s->choice ? 1 : s->forgive;
+	if (++s->settled > SETTLE * s->nr_entries)
+		*bias += ((double)promised - (double)came - *bias) * s->tracking;
+}
+
+static double doubt(const struct wr_selector *s, size_t i)
+{
+	return s->bias[i] > TOLERATED ? s->bias[i] - TOLERATED : 0;
+}
+
+static void compare(struct wr_selector *s, uint32_t had, double weight, bool came)
 {
 	bool is_hit = had >> s->choice & 1;
+	double own = doubt(s, s->choice);
 
+	track(s, is_hit, came);
 	s->backoff = 1 + (s->backoff - 1) * s->forgive;
 	s->total += weight;
 	for (size_t i = 0; i < s->nr; i++) {
@@ -169,12 +197,12 @@ static void compare(struct wr_selector *s, uint32_t had, double weight)
 		double d = ((double)hits - (double)is_hit) * weight;
 
 		s->hits[i] += hits ? weight : 0;
-		s->gain[i] = s->gain[i] * s->keep + d - DRIFT * weight;
+		s->gain[i] = s->gain[i] * s->keep + d + (own - doubt(s, i) - DRIFT) * weight;
 		s->spread[i] = s->spread[i] * s->keep + d * d;
 	}
 }
 
-bool wr_selector_access(struct wr_selector *s, struct weir_key key, uint64_t bytes)
+bool wr_selector_access(struct wr_selector *s, struct weir_key key, uint64_t bytes, bool was_hit)
 {
 	uint32_t had = wr_shadows_access(&s->shadows, key, wr_policy_hash(key, s->seed), bytes);
 	double weight = 1;
@@ -184,7 +212,7 @@ bool wr_selector_access(struct wr_selector *s, struct weir_key key, uint64_t byt
 		weight = s->mean_bytes > 0 ? (double)bytes / s->mean_bytes : 1;
 	}
 	forget(s);
-	compare(s, had, weight);
+	compare(s, had, weight, was_hit);
 	return decide(s);
 }
 

@@ -43,8 +43,8 @@ void wr_selector_close(struct wr_selector *s);
 /* Keys whose hash (wr_policy_hash() of any seed) says so are in the sample. */
 bool wr_selector_is_sampled(const struct wr_selector *s, uint64_t hash);
 
-/* A reference to a sampled key, hit or miss; true when the choice has changed. */
-bool wr_selector_access(struct wr_selector *s, struct weir_key key, uint64_t bytes);
+/* A reference to a sampled key, and what the cache made of it; true when the choice has changed. */
+bool wr_selector_access(struct wr_selector *s, struct weir_key key, uint64_t bytes, bool was_hit);
 
 /*
  * What wr_policy_forecast() said of a sampled key: references from now until its next use, or
