@@ -15,9 +15,8 @@ owner_pool_map := pool
 owner_pool_share := pool
 deps_io := base lock
 deps_policy := base
-deps_cache := base lock
 deps_load := base lock weights pool io
-deps_stream := base metrics knob weights pool io cache load
+deps_stream := base lock metrics knob weights pool io load
 deps_ctx := base metrics knob topo pool io load stream
 # Public headers of a module that has several.
 owner_metrics_sample := metrics

@@ -7,7 +7,7 @@
  * follow on their way. Reading ahead goes through the end of a pass into the next one, and
  * stops where no slot is free, or where enough is on its way to keep the device busy.
  *
- * One thread walks. The cache below is shared with the engine's thread, which fills it.
+ * One thread walks. The residency below is shared with the engine's thread, which fills it.
  */
 #include "stream/streaming.h"
 
@@ -16,7 +16,7 @@
 #include "base/alloc.h"
 #include "base/atomic.h"
 #include "base/util.h"
-#include "cache/cache.h"
+#include "stream/residency.h"
 #include "load/area.h"
 #include "load/fetch.h"
 #include "load/files.h"
@@ -64,7 +64,7 @@ struct weir_stream {
 	struct weir_plan plan;		  /* [const] */
 	struct wr_files files;		  /* [const] */
 	struct wr_area area;		  /* [const] */
-	struct wr_cache *cache;		  /* [const] */
+	struct wr_residency *residency;	  /* [const] */
 	struct stream_unit *stream_units; /* [const] */
 	struct wr_run *runs;		  /* [const] */
 	struct wr_fetch_read *reads;	  /* one a run, of its unit's fetch */
@@ -88,7 +88,7 @@ static void unit_fetched(struct wr_fetch *fetch, int result)
 	struct weir_stream *stream = fetch->arg;
 	struct stream_unit *unit = wr_container_of(fetch, struct stream_unit, fetch);
 
-	wr_cache_filled(stream->cache, (uint32_t)(unit - stream->stream_units), result);
+	wr_residency_filled(stream->residency, (uint32_t)(unit - stream->stream_units), result);
 }
 
 static int fill_unit(void *ctx, uint32_t index, void *mem, bool demand)
@@ -114,7 +114,7 @@ static void cancel_unit(void *ctx, uint32_t index)
 	wr_fetch_cancel(&stream->stream_units[index].fetch);
 }
 
-static const struct wr_cache_ops stream_cache_ops = {
+static const struct wr_residency_ops stream_residency_ops = {
 	.fill = fill_unit, .promote = promote_unit, .cancel = cancel_unit};
 
 /* Scratch for planning one unit after the other; room for the parts of the largest. */
@@ -225,15 +225,15 @@ static int choose_residents(struct weir_stream *stream, const struct weir_pool *
 }
 
 /*
- * Memory for the slots and the resident units, and the cache over it. Memory may be in several
+ * Memory for the slots and the resident units, and the residency over it. Memory may be in several
  * pieces: what is larger than a slot must have a place, so it is placed while they are whole.
  */
 static int place_units(struct weir_stream *stream, const struct wr_layout *layout, void **places)
 {
-	struct wr_cache_opts opts = {.nr_entries = stream->units->nr,
-				     .ops = &stream_cache_ops,
-				     .ctx = stream,
-				     .slot_bytes = (size_t)layout->slot_bytes};
+	struct wr_residency_opts opts = {.nr_entries = stream->units->nr,
+					 .ops = &stream_residency_ops,
+					 .ctx = stream,
+					 .slot_bytes = (size_t)layout->slot_bytes};
 	int rc;
 
 	for (uint32_t i = 0; i < stream->units->nr; i++) {
@@ -250,7 +250,7 @@ static int place_units(struct weir_stream *stream, const struct wr_layout *layou
 		if (!opts.slots[s])
 			return -ENOSPC;
 	}
-	rc = wr_cache_open(&opts, &stream->cache);
+	rc = wr_residency_open(&opts, &stream->residency);
 	if (rc)
 		return rc;
 	for (uint32_t i = 0; i < stream->units->nr; i++) {
@@ -260,7 +260,7 @@ static int place_units(struct weir_stream *stream, const struct wr_layout *layou
 		 * streamed. */
 		if (unit->resident && !places[i])
 			places[i] = wr_area_take(&stream->area, unit->landing_bytes);
-		wr_cache_place(stream->cache, i, unit->landing_bytes, places[i]);
+		wr_residency_place(stream->residency, i, unit->landing_bytes, places[i]);
 		unit->resident = places[i];
 		stream->info.nr_resident += unit->resident;
 		if (unit->resident)
@@ -365,7 +365,7 @@ static uint32_t unit_of(const struct weir_stream *stream, uint64_t count)
 static void release(struct weir_stream *stream)
 {
 	if (stream->pinned)
-		wr_cache_put(stream->cache, unit_of(stream, stream->cursor - 1));
+		wr_residency_put(stream->residency, unit_of(stream, stream->cursor - 1));
 	stream->pinned = false;
 	stream->mem = NULL;
 }
@@ -374,9 +374,9 @@ void weir_stream_close(struct weir_stream *stream)
 {
 	if (!stream)
 		return;
-	if (stream->cache)
+	if (stream->residency)
 		release(stream);
-	wr_cache_close(stream->cache);
+	wr_residency_close(stream->residency);
 	wr_files_fini(&stream->files);
 	wr_area_fini(&stream->area);
 	weir_units_close(stream->units);
@@ -403,7 +403,7 @@ static void read_ahead(struct weir_stream *stream, uint64_t from)
 	stream->ahead = wr_max(stream->ahead, from);
 	for (; stream->ahead < end && stream->ahead_bytes < limit; stream->ahead++) {
 		struct stream_unit *unit = &stream->stream_units[unit_of(stream, stream->ahead)];
-		int rc = wr_cache_prefetch(stream->cache, unit_of(stream, stream->ahead));
+		int rc = wr_residency_prefetch(stream->residency, unit_of(stream, stream->ahead));
 
 		/* No slot, or no memory: later. A failing read is found by who needs it. */
 		if (rc < 0)
@@ -442,7 +442,7 @@ static void end_pass(struct weir_stream *stream)
 }
 
 static void count(struct weir_stream *stream, const struct stream_unit *unit, uint64_t bytes,
-		  const struct wr_cache_get *get)
+		  const struct wr_residency_get *get)
 {
 	struct weir_pass_stats *pass = &stream->pass;
 
@@ -484,11 +484,11 @@ int weir_stream_next(struct weir_stream *stream, struct weir_unit *ret, struct w
 {
 	uint32_t index = unit_of(stream, stream->cursor);
 	struct stream_unit *unit = &stream->stream_units[index];
-	struct wr_cache_get get;
+	struct wr_residency_get get;
 	int rc;
 
 	release(stream);
-	if (wr_cache_is_cancelled(stream->cache))
+	if (wr_residency_is_cancelled(stream->residency))
 		return unit_failed(stream, index, -ECANCELED, err);
 	if (stream->in_pass && index == 0 && stream->pass.nr_units) {
 		/* What was written to during the pass gave some bytes from before, some from after. */
@@ -508,9 +508,9 @@ int weir_stream_next(struct weir_stream *stream, struct weir_unit *ret, struct w
 			return rc;
 		stream->checked = true;
 	}
-	wr_cache_get_begin(stream->cache, index, &get);
+	wr_residency_get_begin(stream->residency, index, &get);
 	read_ahead(stream, stream->cursor + 1);
-	rc = wr_cache_get_wait(stream->cache, &get);
+	rc = wr_residency_get_wait(stream->residency, &get);
 	end_ahead(stream, unit);
 	if (rc)
 		return unit_failed(stream, index, rc, err);
@@ -548,7 +548,7 @@ int weir_stream_view(const struct weir_stream *stream, uint32_t index, struct we
 
 void weir_stream_cancel(struct weir_stream *stream)
 {
-	wr_cache_cancel(stream->cache);
+	wr_residency_cancel(stream->residency);
 }
 
 void weir_stream_info(const struct weir_stream *stream, struct weir_stream_info *ret)

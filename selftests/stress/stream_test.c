@@ -14,7 +14,7 @@
 #include "base/alloc.h"
 #include "base/atomic.h"
 #include "base/util.h"
-#include "cache/fake_source.h"
+#include "stream/fake_source.h"
 #include "io/io_help.h"
 #include "io/io_internal.h"
 #include "stream/testmodel.h"

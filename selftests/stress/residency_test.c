@@ -13,8 +13,8 @@
 
 #include "base/atomic.h"
 #include "base/util.h"
-#include "cache/cache.h"
-#include "cache/fake_source.h"
+#include "stream/residency.h"
+#include "stream/fake_source.h"
 
 #define NR_THREADS     8
 #define NR_ENTRIES     200u
@@ -43,7 +43,7 @@ static uint32_t random_next(uint32_t *state)
 	return *state;
 }
 
-static void use(struct reader *reader, uint32_t index, const struct wr_cache_get *g)
+static void use(struct reader *reader, uint32_t index, const struct wr_residency_get *g)
 {
 	uint32_t first, second;
 	bool good = fake_bytes_are(reader->fake, index, g->mem, &first);
@@ -54,30 +54,30 @@ static void use(struct reader *reader, uint32_t index, const struct wr_cache_get
 	reader->nr_good += good;
 	reader->nr_bad += !good;
 	reader->nr_hits += g->was_hit;
-	wr_cache_put(reader->fake->cache, index);
+	wr_residency_put(reader->fake->residency, index);
 }
 
 static void *read_at_random(void *arg)
 {
 	struct reader *reader = arg;
-	struct wr_cache *cache = reader->fake->cache;
+	struct wr_residency *residency = reader->fake->residency;
 
 	while (wr_now_ns() < reader->until_ns) {
 		uint32_t index = random_next(&reader->random) % NR_ENTRIES;
-		struct wr_cache_get g;
+		struct wr_residency_get g;
 		int rc;
 
 		if (random_next(&reader->random) % 4 == 0) {
-			rc = wr_cache_prefetch(cache, index);
+			rc = wr_residency_prefetch(residency, index);
 			if (rc != 0 && rc != 1 && rc != -EAGAIN && rc != -ENOMEM &&
 			    rc != -ECANCELED)
 				reader->nr_bad++;
 			continue;
 		}
-		wr_cache_get_begin(cache, index, &g);
+		wr_residency_get_begin(residency, index, &g);
 		if (random_next(&reader->random) % 4 == 0)
-			(void)wr_cache_prefetch(cache, (index + 1) % NR_ENTRIES);
-		rc = wr_cache_get_wait(cache, &g);
+			(void)wr_residency_prefetch(residency, (index + 1) % NR_ENTRIES);
+		rc = wr_residency_get_wait(residency, &g);
 		if (rc == 0)
 			use(reader, index, &g);
 		else if (rc == -EIO || rc == -ENOMEM)
@@ -160,7 +160,7 @@ TEST(many_readers_stop_at_once_when_the_cache_is_cancelled)
 	ASSERT_TRUE(start_readers(readers, &fake, RUN_NS / 10));
 	while (wr_now_ns() < readers[0].until_ns - RUN_NS / 20)
 		usleep(1000);
-	wr_cache_cancel(fake.cache);
+	wr_residency_cancel(fake.residency);
 	join_readers(readers, &sum);
 	fake_close(&fake);
 	EXPECT_EQ(sum.nr_bad, 0u);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A cache under test, and a source of bytes that ends its fills when the test says so: on the
+ * A residency under test, and a source of bytes that ends its fills when the test says so: on the
  * test's word, before ops->fill returns, or from threads of its own. What is filled says which
  * entry it is and which fill brought it, so a reader sees bytes that are not its own.
  */
@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cache/cache.h"
+#include "stream/residency.h"
 
 #define FAKE_MAX_WORKERS 4
 
@@ -36,7 +36,7 @@ struct fake_entry {
 };
 
 struct fake {
-	struct wr_cache *cache;
+	struct wr_residency *residency;
 	enum fake_mode mode;
 	uint32_t nr;
 	size_t slot_bytes;
@@ -60,7 +60,7 @@ struct fake {
 	uint32_t random;
 	unsigned nr_workers;
 	pthread_t workers[FAKE_MAX_WORKERS];
-	_Atomic uint32_t nr_wrong; /* calls that a cache must not make */
+	_Atomic uint32_t nr_wrong; /* calls that a residency must not make */
 };
 
 /*
@@ -69,7 +69,7 @@ struct fake {
  */
 bool fake_open(struct fake *fake, enum fake_mode mode, const size_t *bytes, const bool *resident,
 	       uint32_t nr, size_t slot_bytes);
-/* The cache too. */
+/* The residency too. */
 void fake_close(struct fake *fake);
 
 /* End a fill that was started. False when none was. */

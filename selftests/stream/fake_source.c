@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* A cache under test and its source of bytes; see fake_source.h. */
-#include "cache/fake_source.h"
+/* A residency under test and its source of bytes; see fake_source.h. */
+#include "stream/fake_source.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -76,7 +76,7 @@ bool fake_complete(struct fake *fake, uint32_t index, int result)
 	fill = e->nr_fills;
 	pthread_mutex_unlock(&fake->lock);
 	write_bytes(fake, index, mem, fill);
-	wr_cache_filled(fake->cache, index, result);
+	wr_residency_filled(fake->residency, index, result);
 	return true;
 }
 
@@ -145,7 +145,7 @@ static void fake_cancel(void *ctx, uint32_t index)
 		fake_complete(fake, index, -ECANCELED);
 }
 
-static const struct wr_cache_ops fake_ops = {
+static const struct wr_residency_ops fake_ops = {
 	.fill = fake_fill, .promote = fake_promote, .cancel = fake_cancel};
 
 static void *worker(void *arg)
@@ -182,7 +182,7 @@ static bool fake_place(struct fake *fake, const size_t *bytes, const bool *resid
 			if (!fake->entries[i].place)
 				return false;
 		}
-		wr_cache_place(fake->cache, i, bytes[i], fake->entries[i].place);
+		wr_residency_place(fake->residency, i, bytes[i], fake->entries[i].place);
 	}
 	return true;
 }
@@ -190,7 +190,7 @@ static bool fake_place(struct fake *fake, const size_t *bytes, const bool *resid
 bool fake_open(struct fake *fake, enum fake_mode mode, const size_t *bytes, const bool *resident,
 	       uint32_t nr, size_t slot_bytes)
 {
-	struct wr_cache_opts opts = {
+	struct wr_residency_opts opts = {
 		.nr_entries = nr, .ops = &fake_ops, .ctx = fake, .slot_bytes = slot_bytes};
 
 	memset(fake, 0, sizeof(*fake));
@@ -206,7 +206,8 @@ bool fake_open(struct fake *fake, enum fake_mode mode, const size_t *bytes, cons
 	fake->pending = calloc(nr, sizeof(*fake->pending));
 	for (unsigned s = 0; slot_bytes && s < 2; s++)
 		opts.slots[s] = fake->slots[s] = malloc(slot_bytes);
-	if (!fake->entries || !fake->order || !fake->pending || wr_cache_open(&opts, &fake->cache))
+	if (!fake->entries || !fake->order || !fake->pending ||
+	    wr_residency_open(&opts, &fake->residency))
 		return false;
 	if (!fake_place(fake, bytes, resident))
 		return false;
@@ -220,7 +221,7 @@ bool fake_open(struct fake *fake, enum fake_mode mode, const size_t *bytes, cons
 
 void fake_close(struct fake *fake)
 {
-	wr_cache_close(fake->cache);
+	wr_residency_close(fake->residency);
 	pthread_mutex_lock(&fake->lock);
 	fake->stop = true;
 	pthread_cond_broadcast(&fake->changed);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a cache does with one entry: the table of states in cache.h, one fill however many ask,
+ * What a residency does with one entry: the table of states in residency.h, one fill however many ask,
  * what a failed fill does, who is promoted and cancelled.
  */
 #include <errno.h>
@@ -10,8 +10,8 @@
 
 #include "base/alloc.h"
 #include "base/atomic.h"
-#include "cache/cache.h"
-#include "cache/fake_source.h"
+#include "stream/residency.h"
+#include "stream/fake_source.h"
 
 #define NR_THREADS 6
 
@@ -47,27 +47,27 @@ FIXTURE_TEARDOWN(entry)
 }
 
 /* begin and wait in one, for an entry that is READY or whose fill ends inline. */
-static int get(struct fake *fake, uint32_t index, struct wr_cache_get *g)
+static int get(struct fake *fake, uint32_t index, struct wr_residency_get *g)
 {
-	wr_cache_get_begin(fake->cache, index, g);
-	return wr_cache_get_wait(fake->cache, g);
+	wr_residency_get_begin(fake->residency, index, g);
+	return wr_residency_get_wait(fake->residency, g);
 }
 
 TEST_F(entry, a_prefetch_starts_one_read_and_a_second_prefetch_none)
 {
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, variant->index), 1);
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, variant->index), 0);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, variant->index), 1);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, variant->index), 0);
 	EXPECT_TRUE(fake_complete(&self->fake, variant->index, 0));
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, variant->index), 0);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, variant->index), 0);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_fills, 1u);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_demand, 0u);
 }
 
 TEST_F(entry, what_was_read_ahead_is_got_without_waiting_and_is_no_hit)
 {
-	struct wr_cache_get g;
+	struct wr_residency_get g;
 
-	ASSERT_EQ(wr_cache_prefetch(self->fake.cache, variant->index), 1);
+	ASSERT_EQ(wr_residency_prefetch(self->fake.residency, variant->index), 1);
 	ASSERT_TRUE(fake_complete(&self->fake, variant->index, 0));
 	ASSERT_EQ(get(&self->fake, variant->index, &g), 0);
 	EXPECT_FALSE(g.waited);
@@ -76,122 +76,123 @@ TEST_F(entry, what_was_read_ahead_is_got_without_waiting_and_is_no_hit)
 	EXPECT_EQ(g.mem, fake_entry(&self->fake, variant->index).mem);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_fills, 1u);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_promotes, 0u);
-	wr_cache_put(self->fake.cache, variant->index);
+	wr_residency_put(self->fake.residency, variant->index);
 }
 
 TEST_F(entry, a_second_get_is_a_hit_where_the_entry_stays_and_a_read_where_it_does_not)
 {
-	struct wr_cache_get g;
+	struct wr_residency_get g;
 
 	self->fake.mode = FAKE_INLINE;
 	ASSERT_EQ(get(&self->fake, variant->index, &g), 0);
 	EXPECT_TRUE(g.waited);
 	EXPECT_FALSE(g.was_hit);
-	wr_cache_put(self->fake.cache, variant->index);
+	wr_residency_put(self->fake.residency, variant->index);
 	ASSERT_EQ(get(&self->fake, variant->index, &g), 0);
 	EXPECT_EQ(g.was_hit, variant->resident);
 	EXPECT_EQ(g.waited, !variant->resident);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_fills, variant->resident ? 1u : 2u);
-	wr_cache_put(self->fake.cache, variant->index);
+	wr_residency_put(self->fake.residency, variant->index);
 }
 
 TEST_F(entry, ready_lasts_until_the_last_of_several_pins_is_put)
 {
-	struct wr_cache_get g;
+	struct wr_residency_get g;
 
 	self->fake.mode = FAKE_INLINE;
 	ASSERT_EQ(get(&self->fake, variant->index, &g), 0);
 	ASSERT_EQ(get(&self->fake, variant->index, &g), 0);
 	EXPECT_TRUE(g.was_hit);
-	wr_cache_put(self->fake.cache, variant->index);
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, variant->index), 0);
+	wr_residency_put(self->fake.residency, variant->index);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, variant->index), 0);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_fills, 1u);
-	wr_cache_put(self->fake.cache, variant->index);
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, variant->index), variant->resident ? 0 : 1);
+	wr_residency_put(self->fake.residency, variant->index);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, variant->index),
+		  variant->resident ? 0 : 1);
 }
 
 TEST_F(entry, a_failed_fill_leaves_it_empty_and_the_next_get_reads_again)
 {
-	struct wr_cache_get g;
+	struct wr_residency_get g;
 
-	ASSERT_EQ(wr_cache_prefetch(self->fake.cache, variant->index), 1);
+	ASSERT_EQ(wr_residency_prefetch(self->fake.residency, variant->index), 1);
 	ASSERT_TRUE(fake_complete(&self->fake, variant->index, -EIO));
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, variant->index), 1);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, variant->index), 1);
 	ASSERT_TRUE(fake_complete(&self->fake, variant->index, -EIO));
 	self->fake.mode = FAKE_INLINE;
 	EXPECT_EQ(get(&self->fake, variant->index, &g), 0);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_fills, 3u);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_demand, 1u);
-	wr_cache_put(self->fake.cache, variant->index);
+	wr_residency_put(self->fake.residency, variant->index);
 }
 
 TEST_F(entry, the_error_of_a_fill_reaches_each_of_its_waiters_and_no_later_get)
 {
-	struct wr_cache_get gets[3], later;
+	struct wr_residency_get gets[3], later;
 
-	ASSERT_EQ(wr_cache_prefetch(self->fake.cache, variant->index), 1);
+	ASSERT_EQ(wr_residency_prefetch(self->fake.residency, variant->index), 1);
 	for (int i = 0; i < 3; i++)
-		wr_cache_get_begin(self->fake.cache, variant->index, &gets[i]);
+		wr_residency_get_begin(self->fake.residency, variant->index, &gets[i]);
 	ASSERT_TRUE(fake_complete(&self->fake, variant->index, -ENODATA));
 	for (int i = 0; i < 3; i++)
-		EXPECT_EQ(wr_cache_get_wait(self->fake.cache, &gets[i]), -ENODATA);
+		EXPECT_EQ(wr_residency_get_wait(self->fake.residency, &gets[i]), -ENODATA);
 	self->fake.mode = FAKE_INLINE;
 	ASSERT_EQ(get(&self->fake, variant->index, &later), 0);
-	wr_cache_put(self->fake.cache, variant->index);
+	wr_residency_put(self->fake.residency, variant->index);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_fills, 2u);
 }
 
 TEST_F(entry, a_fill_that_is_refused_is_an_error_of_that_call_only)
 {
-	struct wr_cache_get g;
+	struct wr_residency_get g;
 
 	self->fake.refuse = -ENOMEM;
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, variant->index), -ENOMEM);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, variant->index), -ENOMEM);
 	EXPECT_EQ(get(&self->fake, variant->index, &g), -ENOMEM);
 	self->fake.refuse = 0;
 	self->fake.mode = FAKE_INLINE;
 	EXPECT_EQ(get(&self->fake, variant->index, &g), 0);
-	wr_cache_put(self->fake.cache, variant->index);
+	wr_residency_put(self->fake.residency, variant->index);
 }
 
 TEST_F(entry, a_get_of_a_read_ahead_promotes_it_once)
 {
-	struct wr_cache_get first, second;
+	struct wr_residency_get first, second;
 
-	ASSERT_EQ(wr_cache_prefetch(self->fake.cache, variant->index), 1);
+	ASSERT_EQ(wr_residency_prefetch(self->fake.residency, variant->index), 1);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_promotes, 0u);
-	wr_cache_get_begin(self->fake.cache, variant->index, &first);
+	wr_residency_get_begin(self->fake.residency, variant->index, &first);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_promotes, 1u);
-	wr_cache_get_begin(self->fake.cache, variant->index, &second);
+	wr_residency_get_begin(self->fake.residency, variant->index, &second);
 	ASSERT_TRUE(fake_complete(&self->fake, variant->index, 0));
-	ASSERT_EQ(wr_cache_get_wait(self->fake.cache, &first), 0);
-	ASSERT_EQ(wr_cache_get_wait(self->fake.cache, &second), 0);
+	ASSERT_EQ(wr_residency_get_wait(self->fake.residency, &first), 0);
+	ASSERT_EQ(wr_residency_get_wait(self->fake.residency, &second), 0);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_promotes, 1u);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_fills, 1u);
-	wr_cache_put(self->fake.cache, variant->index);
-	wr_cache_put(self->fake.cache, variant->index);
+	wr_residency_put(self->fake.residency, variant->index);
+	wr_residency_put(self->fake.residency, variant->index);
 }
 
 TEST_F(entry, a_read_that_began_on_demand_is_never_promoted)
 {
-	struct wr_cache_get first, second;
+	struct wr_residency_get first, second;
 
-	wr_cache_get_begin(self->fake.cache, variant->index, &first);
-	wr_cache_get_begin(self->fake.cache, variant->index, &second);
+	wr_residency_get_begin(self->fake.residency, variant->index, &first);
+	wr_residency_get_begin(self->fake.residency, variant->index, &second);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_demand, 1u);
 	ASSERT_TRUE(fake_complete(&self->fake, variant->index, 0));
-	ASSERT_EQ(wr_cache_get_wait(self->fake.cache, &first), 0);
-	ASSERT_EQ(wr_cache_get_wait(self->fake.cache, &second), 0);
+	ASSERT_EQ(wr_residency_get_wait(self->fake.residency, &first), 0);
+	ASSERT_EQ(wr_residency_get_wait(self->fake.residency, &second), 0);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_promotes, 0u);
-	wr_cache_put(self->fake.cache, variant->index);
-	wr_cache_put(self->fake.cache, variant->index);
+	wr_residency_put(self->fake.residency, variant->index);
+	wr_residency_put(self->fake.residency, variant->index);
 }
 
-static struct wr_cache_get early;
+static struct wr_residency_get early;
 
 static void get_meanwhile(struct fake *fake, uint32_t index)
 {
-	wr_cache_get_begin(fake->cache, index, &early);
+	wr_residency_get_begin(fake->residency, index, &early);
 	/* Whoever starts the read has no token yet. */
 	if (fake_entry(fake, index).nr_promotes)
 		wr_fetch_add_relaxed(&fake->nr_wrong, 1);
@@ -200,26 +201,26 @@ static void get_meanwhile(struct fake *fake, uint32_t index)
 TEST_F(entry, a_get_before_the_read_is_on_its_way_is_promoted_by_who_starts_it)
 {
 	self->fake.in_fill = get_meanwhile;
-	ASSERT_EQ(wr_cache_prefetch(self->fake.cache, variant->index), 1);
+	ASSERT_EQ(wr_residency_prefetch(self->fake.residency, variant->index), 1);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_promotes, 1u);
 	ASSERT_TRUE(fake_complete(&self->fake, variant->index, 0));
-	ASSERT_EQ(wr_cache_get_wait(self->fake.cache, &early), 0);
-	wr_cache_put(self->fake.cache, variant->index);
+	ASSERT_EQ(wr_residency_get_wait(self->fake.residency, &early), 0);
+	wr_residency_put(self->fake.residency, variant->index);
 }
 
 TEST_F(entry, a_read_that_ended_before_its_start_returned_is_not_promoted)
 {
 	self->fake.in_fill = get_meanwhile;
 	self->fake.mode = FAKE_INLINE;
-	ASSERT_EQ(wr_cache_prefetch(self->fake.cache, variant->index), 1);
+	ASSERT_EQ(wr_residency_prefetch(self->fake.residency, variant->index), 1);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_promotes, 0u);
-	ASSERT_EQ(wr_cache_get_wait(self->fake.cache, &early), 0);
-	wr_cache_put(self->fake.cache, variant->index);
+	ASSERT_EQ(wr_residency_get_wait(self->fake.residency, &early), 0);
+	wr_residency_put(self->fake.residency, variant->index);
 }
 
 TEST_F(entry, a_read_that_failed_before_its_start_returned_fails_the_get)
 {
-	struct wr_cache_get g;
+	struct wr_residency_get g;
 
 	self->fake.mode = FAKE_INLINE;
 	self->fake.inline_result = -ESTALE;
@@ -241,20 +242,20 @@ struct crowd {
 static void *one_of_crowd(void *arg)
 {
 	struct crowd *crowd = arg;
-	struct wr_cache_get g;
+	struct wr_residency_get g;
 	uint32_t fill;
 	int rc;
 
-	wr_cache_get_begin(crowd->fake->cache, crowd->index, &g);
+	wr_residency_get_begin(crowd->fake->residency, crowd->index, &g);
 	pthread_barrier_wait(&crowd->begun);
-	rc = wr_cache_get_wait(crowd->fake->cache, &g);
+	rc = wr_residency_get_wait(crowd->fake->residency, &g);
 	if (rc == -EIO)
 		wr_fetch_add_relaxed(&crowd->nr_eio, 1);
 	if (!rc && fake_bytes_are(crowd->fake, crowd->index, g.mem, &fill) && fill == 1)
 		wr_fetch_add_relaxed(&crowd->nr_ok, 1);
 	pthread_barrier_wait(&crowd->held);
 	if (!rc)
-		wr_cache_put(crowd->fake->cache, crowd->index);
+		wr_residency_put(crowd->fake->residency, crowd->index);
 	return NULL;
 }
 
@@ -296,7 +297,7 @@ TEST_F(entry, many_threads_that_wait_for_a_fill_all_get_its_error)
 	ASSERT_TRUE(gather(&crowd, &self->fake, variant->index, -EIO));
 	EXPECT_EQ(wr_load_relaxed(&crowd.nr_eio), NR_THREADS);
 	EXPECT_EQ(fake_entry(&self->fake, variant->index).nr_fills, 1u);
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, variant->index), 1);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, variant->index), 1);
 }
 
 struct waiter {
@@ -308,7 +309,7 @@ struct waiter {
 static void *wait_for_it(void *arg)
 {
 	struct waiter *waiter = arg;
-	struct wr_cache_get g;
+	struct wr_residency_get g;
 
 	waiter->rc = get(waiter->fake, waiter->index, &g);
 	return NULL;
@@ -321,7 +322,7 @@ TEST_F(entry, cancel_wakes_who_waits_and_the_fill_may_still_end)
 
 	ASSERT_TRUE(fake_thread_start(&thread, wait_for_it, &waiter));
 	fake_thread_wait_asleep(&thread);
-	wr_cache_cancel(self->fake.cache);
+	wr_residency_cancel(self->fake.residency);
 	fake_thread_join(&thread);
 	EXPECT_EQ(waiter.rc, -ECANCELED);
 	EXPECT_TRUE(fake_complete(&self->fake, variant->index, 0));
@@ -329,30 +330,30 @@ TEST_F(entry, cancel_wakes_who_waits_and_the_fill_may_still_end)
 
 TEST_F(entry, after_cancel_no_get_succeeds_and_no_fill_is_started)
 {
-	struct wr_cache_get g;
+	struct wr_residency_get g;
 
-	ASSERT_EQ(wr_cache_prefetch(self->fake.cache, variant->index), 1);
+	ASSERT_EQ(wr_residency_prefetch(self->fake.residency, variant->index), 1);
 	ASSERT_TRUE(fake_complete(&self->fake, variant->index, 0));
-	EXPECT_FALSE(wr_cache_is_cancelled(self->fake.cache));
-	wr_cache_cancel(self->fake.cache);
-	EXPECT_TRUE(wr_cache_is_cancelled(self->fake.cache));
+	EXPECT_FALSE(wr_residency_is_cancelled(self->fake.residency));
+	wr_residency_cancel(self->fake.residency);
+	EXPECT_TRUE(wr_residency_is_cancelled(self->fake.residency));
 	EXPECT_EQ(get(&self->fake, variant->index, &g), -ECANCELED);
 	EXPECT_EQ(get(&self->fake, 1, &g), -ECANCELED);
 	EXPECT_EQ(get(&self->fake, 4, &g), -ECANCELED);
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, 5), -ECANCELED);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, 5), -ECANCELED);
 	EXPECT_EQ(self->fake.nr_order, 1u);
 }
 
 TEST_F(entry, a_pin_taken_before_cancel_keeps_its_bytes)
 {
-	struct wr_cache_get g;
+	struct wr_residency_get g;
 	uint32_t fill;
 
 	self->fake.mode = FAKE_INLINE;
 	ASSERT_EQ(get(&self->fake, variant->index, &g), 0);
-	wr_cache_cancel(self->fake.cache);
+	wr_residency_cancel(self->fake.residency);
 	EXPECT_TRUE(fake_bytes_are(&self->fake, variant->index, g.mem, &fill));
-	wr_cache_put(self->fake.cache, variant->index);
+	wr_residency_put(self->fake.residency, variant->index);
 }
 
 TEST_F(entry, close_cancels_what_is_on_its_way_and_nothing_else)
@@ -361,12 +362,12 @@ TEST_F(entry, close_cancels_what_is_on_its_way_and_nothing_else)
 
 	ASSERT_TRUE(fake_open(&fake, FAKE_MANUAL, sizes, residents, NR, SLOT_BYTES));
 	fake.end_on_cancel = true;
-	ASSERT_EQ(wr_cache_prefetch(fake.cache, 1), 1);
-	ASSERT_EQ(wr_cache_prefetch(fake.cache, 2), 1);
+	ASSERT_EQ(wr_residency_prefetch(fake.residency, 1), 1);
+	ASSERT_EQ(wr_residency_prefetch(fake.residency, 2), 1);
 	ASSERT_TRUE(fake_complete(&fake, 2, 0));
-	ASSERT_EQ(wr_cache_prefetch(fake.cache, variant->index), 1);
-	wr_cache_close(fake.cache);
-	fake.cache = NULL;
+	ASSERT_EQ(wr_residency_prefetch(fake.residency, variant->index), 1);
+	wr_residency_close(fake.residency);
+	fake.residency = NULL;
 	EXPECT_EQ(fake_entry(&fake, 1).nr_cancels, 1u);
 	EXPECT_EQ(fake_entry(&fake, variant->index).nr_cancels, 1u);
 	EXPECT_EQ(fake_entry(&fake, 2).nr_cancels, 0u);
@@ -379,7 +380,7 @@ static void *close_it(void *arg)
 {
 	struct fake *fake = arg;
 
-	wr_cache_close(fake->cache);
+	wr_residency_close(fake->residency);
 	return NULL;
 }
 
@@ -389,8 +390,8 @@ TEST_F(entry, close_waits_for_fills_that_do_not_heed_cancel)
 	struct fake fake;
 
 	ASSERT_TRUE(fake_open(&fake, FAKE_MANUAL, sizes, residents, NR, SLOT_BYTES));
-	ASSERT_EQ(wr_cache_prefetch(fake.cache, variant->index), 1);
-	ASSERT_EQ(wr_cache_prefetch(fake.cache, 1), 1);
+	ASSERT_EQ(wr_residency_prefetch(fake.residency, variant->index), 1);
+	ASSERT_EQ(wr_residency_prefetch(fake.residency, 1), 1);
 	ASSERT_TRUE(fake_thread_start(&thread, close_it, &fake));
 	fake_thread_wait_asleep(&thread);
 	EXPECT_GE(wr_load_acquire(&thread.tid), 0);
@@ -399,15 +400,15 @@ TEST_F(entry, close_waits_for_fills_that_do_not_heed_cancel)
 	EXPECT_GE(wr_load_acquire(&thread.tid), 0);
 	ASSERT_TRUE(fake_complete(&fake, 1, -ECANCELED));
 	fake_thread_join(&thread);
-	fake.cache = NULL;
+	fake.residency = NULL;
 	fake_close(&fake);
 }
 
 TEST(open_gives_up_cleanly_wherever_memory_runs_out)
 {
-	static const struct wr_cache_ops no_ops;
-	struct wr_cache_opts opts = {.nr_entries = 100, .ops = &no_ops};
-	struct wr_cache *cache = NULL;
+	static const struct wr_residency_ops no_ops;
+	struct wr_residency_opts opts = {.nr_entries = 100, .ops = &no_ops};
+	struct wr_residency *residency = NULL;
 	int64_t live = wr_test_alloc_live();
 	uint64_t n;
 
@@ -415,19 +416,19 @@ TEST(open_gives_up_cleanly_wherever_memory_runs_out)
 		int rc;
 
 		wr_test_alloc_fail_at(n);
-		rc = wr_cache_open(&opts, &cache);
+		rc = wr_residency_open(&opts, &residency);
 		if (!wr_test_alloc_failed())
 			break;
 		EXPECT_EQ(rc, -ENOMEM);
-		EXPECT_EQ(cache, NULL);
+		EXPECT_EQ(residency, NULL);
 		EXPECT_EQ(wr_test_alloc_live(), live);
 	}
 	wr_test_alloc_fail_at(0);
 	EXPECT_GT(n, 2u);
-	EXPECT_NE(cache, NULL);
-	wr_cache_close(cache);
+	EXPECT_NE(residency, NULL);
+	wr_residency_close(residency);
 	EXPECT_EQ(wr_test_alloc_live(), live);
-	wr_cache_close(NULL);
+	wr_residency_close(NULL);
 }
 
 TEST_HARNESS_MAIN

@@ -11,8 +11,8 @@
 
 #include "base/atomic.h"
 #include "base/util.h"
-#include "cache/cache.h"
-#include "cache/fake_source.h"
+#include "stream/residency.h"
+#include "stream/fake_source.h"
 
 #define NR_UNITS 300u
 
@@ -30,10 +30,10 @@ static uint32_t random_next(uint32_t *state)
 	return *state >> 8;
 }
 
-static int get(struct fake *fake, uint32_t index, struct wr_cache_get *g)
+static int get(struct fake *fake, uint32_t index, struct wr_residency_get *g)
 {
-	wr_cache_get_begin(fake->cache, index, g);
-	return wr_cache_get_wait(fake->cache, g);
+	wr_residency_get_begin(fake->residency, index, g);
+	return wr_residency_get_wait(fake->residency, g);
 }
 
 /* No two entries that have a place share a byte of it. */
@@ -54,7 +54,7 @@ static bool read_ahead(struct walk *walk, uint32_t current)
 {
 	for (walk->ahead = wr_max(walk->ahead, current + 1); walk->ahead < NR_UNITS;
 	     walk->ahead++) {
-		int rc = wr_cache_prefetch(walk->fake.cache, walk->ahead);
+		int rc = wr_residency_prefetch(walk->fake.residency, walk->ahead);
 
 		if (rc == -EAGAIN)
 			return true;
@@ -81,23 +81,23 @@ static bool other_slot_is_being_filled(struct walk *walk, uint32_t current, unsi
 static bool step(struct walk *walk, uint32_t i)
 {
 	struct fake *fake = &walk->fake;
-	struct wr_cache_get g;
+	struct wr_residency_get g;
 	unsigned slot;
 	uint32_t fill;
 	bool good;
 
-	wr_cache_get_begin(fake->cache, i, &g);
+	wr_residency_get_begin(fake->residency, i, &g);
 	walk->in_slot[i] = true;
 	good = read_ahead(walk, i) && places_are_apart(walk);
 	/* Reads end in order of their starts here; only what is waited for must have ended. */
 	if (fake_entry(fake, i).filling)
 		fake_complete(fake, i, 0);
-	if (wr_cache_get_wait(fake->cache, &g))
+	if (wr_residency_get_wait(fake->residency, &g))
 		return false;
 	slot = fake_slot_of(fake, g.mem, walk->bytes[i]);
 	good = good && slot < 2 && fake_bytes_are(fake, i, g.mem, &fill) && fill == 1;
 	good = good && other_slot_is_being_filled(walk, i, slot);
-	wr_cache_put(fake->cache, i);
+	wr_residency_put(fake->residency, i);
 	walk->in_slot[i] = false;
 	return good;
 }
@@ -156,7 +156,7 @@ FIXTURE_TEARDOWN(slots)
 static bool have(struct fake *fake, uint32_t first, uint32_t last)
 {
 	for (uint32_t i = first; i <= last; i++)
-		if (wr_cache_prefetch(fake->cache, i) != 1 || !fake_complete(fake, i, 0))
+		if (wr_residency_prefetch(fake->residency, i) != 1 || !fake_complete(fake, i, 0))
 			return false;
 	return true;
 }
@@ -164,28 +164,28 @@ static bool have(struct fake *fake, uint32_t first, uint32_t last)
 TEST_F(slots, read_ahead_beyond_both_is_refused_and_resident_entries_are_not)
 {
 	ASSERT_TRUE(have(&self->fake, 0, 3));
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, 4), -EAGAIN);
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, 10), 1);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, 4), -EAGAIN);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, 10), 1);
 	EXPECT_EQ(self->fake.nr_order, 5u);
 }
 
 TEST_F(slots, a_slot_in_use_that_was_left_is_not_read_into_until_it_is_empty)
 {
-	struct wr_cache_get a, b;
+	struct wr_residency_get a, b;
 
 	self->fake.mode = FAKE_INLINE;
 	ASSERT_EQ(get(&self->fake, 0, &a), 0);
 	ASSERT_EQ(get(&self->fake, 9, &b), 0);
 	/* Otherwise it would never come free, and units as large as a slot would wait forever. */
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, 1), -EAGAIN);
-	wr_cache_put(self->fake.cache, 0);
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, 1), 1);
-	wr_cache_put(self->fake.cache, 9);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, 1), -EAGAIN);
+	wr_residency_put(self->fake.residency, 0);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, 1), 1);
+	wr_residency_put(self->fake.residency, 9);
 }
 
 TEST_F(slots, a_get_takes_a_place_from_what_was_read_ahead_and_not_used)
 {
-	struct wr_cache_get g;
+	struct wr_residency_get g;
 	uint32_t fill;
 
 	ASSERT_TRUE(have(&self->fake, 0, 3));
@@ -193,10 +193,10 @@ TEST_F(slots, a_get_takes_a_place_from_what_was_read_ahead_and_not_used)
 	ASSERT_EQ(get(&self->fake, 8, &g), 0);
 	EXPECT_TRUE(fake_bytes_are(&self->fake, 8, g.mem, &fill));
 	/* What was read last went, what is needed first is still there. */
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, 0), 0);
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, 1), 0);
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, 2), -EAGAIN);
-	wr_cache_put(self->fake.cache, 8);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, 0), 0);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, 1), 0);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, 2), -EAGAIN);
+	wr_residency_put(self->fake.residency, 8);
 }
 
 struct waiter {
@@ -210,14 +210,14 @@ struct waiter {
 static void *wait_for_it(void *arg)
 {
 	struct waiter *waiter = arg;
-	struct wr_cache_get g;
+	struct wr_residency_get g;
 	uint32_t fill;
 
 	waiter->rc = get(waiter->fake, waiter->index, &g);
 	if (waiter->rc)
 		return NULL;
 	waiter->good = fake_bytes_are(waiter->fake, waiter->index, g.mem, &fill);
-	wr_cache_put(waiter->fake->cache, waiter->index);
+	wr_residency_put(waiter->fake->residency, waiter->index);
 	return NULL;
 }
 
@@ -236,7 +236,7 @@ TEST_F(slots, a_get_waits_for_reads_ahead_that_are_on_their_way_in_both)
 	struct waiter waiter;
 
 	for (uint32_t i = 0; i < 4; i++)
-		ASSERT_EQ(wr_cache_prefetch(self->fake.cache, i), 1);
+		ASSERT_EQ(wr_residency_prefetch(self->fake.residency, i), 1);
 	ASSERT_TRUE(start_waiter(&waiter, &self->fake, 8));
 	EXPECT_EQ(fake_entry(&self->fake, 8).nr_fills, 0u);
 	self->fake.mode = FAKE_INLINE;
@@ -249,7 +249,7 @@ TEST_F(slots, a_get_waits_for_reads_ahead_that_are_on_their_way_in_both)
 
 TEST_F(slots, the_last_put_of_a_slot_wakes_who_waits_though_unused_reads_remain_in_it)
 {
-	struct wr_cache_get a, b;
+	struct wr_residency_get a, b;
 	struct waiter waiter;
 
 	ASSERT_TRUE(have(&self->fake, 0, 3));
@@ -258,16 +258,16 @@ TEST_F(slots, the_last_put_of_a_slot_wakes_who_waits_though_unused_reads_remain_
 	ASSERT_TRUE(start_waiter(&waiter, &self->fake, 8));
 	EXPECT_EQ(fake_entry(&self->fake, 8).nr_fills, 0u);
 	self->fake.mode = FAKE_INLINE;
-	wr_cache_put(self->fake.cache, 0);
+	wr_residency_put(self->fake.residency, 0);
 	fake_thread_join(&waiter.thread);
 	EXPECT_EQ(waiter.rc, 0);
 	EXPECT_TRUE(waiter.good);
-	wr_cache_put(self->fake.cache, 2);
+	wr_residency_put(self->fake.residency, 2);
 }
 
 TEST_F(slots, nothing_is_read_ahead_into_a_place_that_somebody_waits_for)
 {
-	struct wr_cache_get a, b;
+	struct wr_residency_get a, b;
 	struct waiter waiter;
 
 	self->fake.mode = FAKE_INLINE;
@@ -275,51 +275,51 @@ TEST_F(slots, nothing_is_read_ahead_into_a_place_that_somebody_waits_for)
 	ASSERT_EQ(get(&self->fake, 0, &a), 0);
 	/* Half of the current slot is free: enough for a read ahead and not for who waits. */
 	ASSERT_TRUE(start_waiter(&waiter, &self->fake, 8));
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, 1), -EAGAIN);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, 1), -EAGAIN);
 	EXPECT_EQ(fake_entry(&self->fake, 1).nr_fills, 0u);
-	wr_cache_put(self->fake.cache, 0);
+	wr_residency_put(self->fake.residency, 0);
 	fake_thread_join(&waiter.thread);
 	EXPECT_EQ(waiter.rc, 0);
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, 1), 1);
-	wr_cache_put(self->fake.cache, 9);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, 1), 1);
+	wr_residency_put(self->fake.residency, 9);
 }
 
 TEST_F(slots, cancel_wakes_who_waits_for_a_place)
 {
-	struct wr_cache_get a, b;
+	struct wr_residency_get a, b;
 	struct waiter waiter;
 
 	self->fake.mode = FAKE_INLINE;
 	ASSERT_EQ(get(&self->fake, 0, &a), 0);
 	ASSERT_EQ(get(&self->fake, 9, &b), 0);
 	ASSERT_TRUE(start_waiter(&waiter, &self->fake, 8));
-	wr_cache_cancel(self->fake.cache);
+	wr_residency_cancel(self->fake.residency);
 	fake_thread_join(&waiter.thread);
 	EXPECT_EQ(waiter.rc, -ECANCELED);
 	EXPECT_EQ(fake_entry(&self->fake, 8).nr_fills, 0u);
-	wr_cache_put(self->fake.cache, 0);
-	wr_cache_put(self->fake.cache, 9);
+	wr_residency_put(self->fake.residency, 0);
+	wr_residency_put(self->fake.residency, 9);
 }
 
 TEST_F(slots, a_failed_read_gives_its_place_back)
 {
-	struct wr_cache_get g;
+	struct wr_residency_get g;
 
-	ASSERT_EQ(wr_cache_prefetch(self->fake.cache, 8), 1);
-	ASSERT_EQ(wr_cache_prefetch(self->fake.cache, 9), 1);
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, 0), -EAGAIN);
+	ASSERT_EQ(wr_residency_prefetch(self->fake.residency, 8), 1);
+	ASSERT_EQ(wr_residency_prefetch(self->fake.residency, 9), 1);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, 0), -EAGAIN);
 	ASSERT_TRUE(fake_complete(&self->fake, 9, -EIO));
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, 0), 1);
-	EXPECT_EQ(wr_cache_prefetch(self->fake.cache, 1), 1);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, 0), 1);
+	EXPECT_EQ(wr_residency_prefetch(self->fake.residency, 1), 1);
 	ASSERT_TRUE(fake_complete(&self->fake, 8, -EIO));
 	self->fake.mode = FAKE_INLINE;
 	EXPECT_EQ(get(&self->fake, 9, &g), 0);
-	wr_cache_put(self->fake.cache, 9);
+	wr_residency_put(self->fake.residency, 9);
 }
 
 TEST_F(slots, a_pin_protects_its_bytes_while_all_others_come_and_go)
 {
-	struct wr_cache_get pinned, g;
+	struct wr_residency_get pinned, g;
 	uint32_t fill, before, random = 7;
 
 	self->fake.mode = FAKE_INLINE;
@@ -329,17 +329,17 @@ TEST_F(slots, a_pin_protects_its_bytes_while_all_others_come_and_go)
 		uint32_t other = random_next(&random) % NR;
 
 		if (i % 3 == 0) {
-			EXPECT_NE(wr_cache_prefetch(self->fake.cache, other), -EIO);
+			EXPECT_NE(wr_residency_prefetch(self->fake.residency, other), -EIO);
 			continue;
 		}
 		ASSERT_EQ(get(&self->fake, other, &g), 0);
 		EXPECT_TRUE(fake_bytes_are(&self->fake, other, g.mem, &fill));
-		wr_cache_put(self->fake.cache, other);
+		wr_residency_put(self->fake.residency, other);
 	}
 	EXPECT_TRUE(fake_bytes_are(&self->fake, 3, pinned.mem, &fill));
 	EXPECT_EQ(fill, before);
 	EXPECT_GT(self->fake.nr_order, 1000u);
-	wr_cache_put(self->fake.cache, 3);
+	wr_residency_put(self->fake.residency, 3);
 }
 
 TEST_HARNESS_MAIN
