@@ -13,6 +13,7 @@
 #define WEIR_WEIR_H
 
 #include <weir/base.h>
+#include <weir/cache.h>
 #include <weir/io.h>
 #include <weir/key.h>
 #include <weir/knob.h>

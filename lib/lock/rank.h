@@ -23,7 +23,9 @@
 	X(METRICS_RUN, WR_LOCK_MAY_BLOCK,                    "a round of the collector, which asks all others") \
 	X(STREAM,    WR_LOCK_MAY_BLOCK,                      "position and window of a stream") \
 	X(LOAD,      WR_LOCK_MAY_BLOCK,                      "progress of a load") \
-	X(CACHE,     WR_LOCK_NO_BLOCK | WR_LOCK_BY_ADDRESS,  "entries of one cache shard") \
+	X(CACHE,     WR_LOCK_NO_BLOCK | WR_LOCK_BY_ADDRESS,  "index, entries and budgets of one cache") \
+	X(CACHE_SYNC, WR_LOCK_NO_BLOCK,                      "copies and writes that one thread waits for") \
+	X(CACHE_THREADS, WR_LOCK_NO_BLOCK,                   "open caches, for threads that come and end") \
 	X(POOL,      WR_LOCK_MAY_BLOCK,                      "list of arenas; taking memory from the system") \
 	X(POOL_COMPACT, WR_LOCK_MAY_BLOCK,                   "waiting for a move to end; a pool's maintenance thread") \
 	X(POOL_HANDLE, WR_LOCK_NO_BLOCK,                     "free slots of one pool's table of handles") \

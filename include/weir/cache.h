@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * weir/cache.h - Things by name, in the fastest memory that has room for them.
+ *
+ * A cache keeps entries: bytes under a key, in up to three tiers. L1 is the memory of a
+ * device, L2 main memory, L3 a store of files. Whoever wants the bytes gets a pin, a view
+ * that stays as it is until it is put, whatever leaves the cache meanwhile. What is not
+ * there is fetched once, however many ask; the others wait for that one.
+ *
+ * There are two kinds of entry. A clean one can be had again from where it came: its class
+ * has a fill, and the cache drops the bytes when it needs room. An owned one was inserted
+ * by the host and exists nowhere else: it goes down a tier when it must leave one, and is
+ * never lost. When the last tier cannot take it, whoever wanted the room is told.
+ *
+ * An entry's copy in a memory tier is in one of these states:
+ *
+ *	state    readable  means                            leaves to
+ *	none     no        no bytes in this tier            filling: a get, insert or prefetch
+ *	filling  no        memory is had, bytes come        ready: they came; none: they did not
+ *	ready    yes       may be pinned                    moving, leaving
+ *	moving   yes       is being copied to another tier  ready: that has ended
+ *	leaving  no        nobody new can pin it; is being  none: nobody had; dead: somebody has,
+ *	                   looked for pins                  and it was removed or replaced; ready
+ *	dead     pins      out of the index; old pins hold  gone: the last pin was put
+ *
+ * Guarantees:
+ *  (a) What a pin shows does not change while the pin is held.
+ *  (b) One fetch at a time per key; who asks meanwhile waits for it and gets its result.
+ *  (c) An owned entry can be got from its insert to its remove or replacement, at any time.
+ *  (d) A tier's budget is never exceeded: bytes are charged before they are taken, and
+ *      until they are given back.
+ *  (e) A get that finds the bytes takes no lock and writes to no memory that other threads
+ *      write to, as long as not more than some dozens of pins of one thread are held.
+ *  (f) No lock is held while bytes are copied, read or written, nor in any call of the
+ *      host's or a tier's functions.
+ *
+ * What may run at once: everything, but open and close with nothing else. Gets, inserts
+ * and removes of one key take effect in some order that all threads agree on.
+ */
+#ifndef WEIR_CACHE_H
+#define WEIR_CACHE_H
+
+#include <stdbool.h>
+
+#include <weir/base.h>
+#include <weir/key.h>
+#include <weir/pool.h>
+#include <weir/tier_ops.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct weir_cache;
+
+/* Tiers; 0 in a request is L2. */
+enum weir_tier {
+	WEIR_TIER_DEFAULT = 0,
+	WEIR_TIER_L1 = 1, /* a device's memory */
+	WEIR_TIER_L2 = 2, /* main memory */
+	WEIR_TIER_L3 = 3, /* files */
+	WEIR_NR_TIERS = 4,
+};
+
+/* Classes: what shares a policy, a part of the budget and statistics. */
+enum weir_cache_class {
+	WEIR_CLASS_WEIGHTS = 0,
+	WEIR_CLASS_EXPERTS = 1,
+	WEIR_CLASS_KV = 2,
+	WEIR_CLASS_FEATURES = 3,
+	WEIR_CLASS_OTHER = 4,
+	WEIR_NR_CLASSES = 5,
+};
+
+/* Of a name all is kept that fits into so many bytes with its NUL; of a longer one the end. */
+#define WEIR_CACHE_NAME_BYTES 48
+
+/**
+ * struct weir_cache_item - A thing, as a request names it.
+ * @key:           Its name.
+ * @bytes:         Its size. For owned entries of a get: 0, they have theirs.
+ * @landing_bytes: What a fill needs to bring it, at least @bytes: direct reads begin and end
+ *                 on device blocks. 0: @bytes.
+ * @class_id:      enum weir_cache_class. Of a key that is there, its own class counts.
+ * @tier:          Where it is wanted: WEIR_TIER_L1 or WEIR_TIER_L2; 0 is L2.
+ * @cookie:        Handed to the fill. It must know the thing by @key and this.
+ * @name:          For people and dumps; copied when the entry is made. May be NULL.
+ */
+struct weir_cache_item {
+	struct weir_key key;
+	size_t bytes;
+	size_t landing_bytes;
+	uint32_t class_id;
+	uint32_t tier;
+	void *cookie;
+	const char *name;
+};
+
+/**
+ * struct weir_cache_fill - Bytes that are wanted.
+ * @token:       Names this fetch to weir_cache_filled(), promote and cancel.
+ * @key:         Of the item.
+ * @cookie:      Of the item.
+ * @mem:         Where they go, aligned to WEIR_TIER_ALIGN, in main memory.
+ * @mem_bytes:   Room there: the item's landing_bytes or more.
+ * @bytes:       How many are wanted.
+ * @class_id:    enum weir_cache_class.
+ * @demand:      1: somebody waits; 0: somebody probably will.
+ */
+struct weir_cache_fill {
+	uint64_t token;
+	struct weir_key key;
+	void *cookie;
+	void *mem;
+	size_t mem_bytes;
+	size_t bytes;
+	uint32_t class_id;
+	uint32_t demand;
+};
+
+/**
+ * struct weir_cache_source - Where the clean entries of a class come from.
+ * @fill:    Begin fetching. 0: weir_cache_filled() is called once, from any thread, perhaps
+ *           before this returns. Otherwise it is not. Must not wait for anything that waits
+ *           for the cache.
+ * @read:    Instead of @fill: fetch, and return when it is done: 0 with the place of the
+ *           first byte inside @fill->mem in @ret_offset, or a negative errno.
+ * @promote: Somebody waits now for a fetch that began with @demand 0. May be NULL.
+ * @cancel:  The bytes are not wanted any more; weir_cache_filled() still comes. May be NULL.
+ * @arg:     Handed to all of them.
+ *
+ * All NULL: the class has owned entries only.
+ */
+struct weir_cache_source {
+	int (*fill)(void *arg, const struct weir_cache_fill *fill);
+	int (*read)(void *arg, const struct weir_cache_fill *fill, size_t *ret_offset);
+	void (*promote)(void *arg, uint64_t token);
+	void (*cancel)(void *arg, uint64_t token);
+	void *arg;
+};
+
+/**
+ * struct weir_cache_class_opts - How one class is kept.
+ * @policy:         Name of what orders its entries; NULL is the default. `weir replay --help`
+ *                  lists the names.
+ * @share_permille: Its part of each memory tier's budget. A class may use what others leave,
+ *                  and gives it back when they come. 0: an equal part of what the classes
+ *                  with a part leave.
+ * @source:         Where its clean entries come from.
+ */
+struct weir_cache_class_opts {
+	const char *policy;
+	uint64_t share_permille;
+	struct weir_cache_source source;
+};
+
+/**
+ * struct weir_cache_opts - How to open a cache. Zero means the default.
+ * @size:          sizeof(struct weir_cache_opts)
+ * @pool:          L2 is this pool. Stays the caller's, and must outlive the cache.
+ * @l2:            L2 is something else in main memory: then @pool is NULL.
+ * @l2_arg:        Handed to the functions of @l2.
+ * @l2_budget:     Bytes of L2 at most. 0 with a pool: its capacity.
+ * @l1:            A device's memory; NULL: there is no L1.
+ * @l1_arg:        Handed to the functions of @l1.
+ * @l1_budget:     Bytes of L1 at most.
+ * @l3:            A store; NULL: owned entries stay in memory.
+ * @l3_arg:        Handed to the functions of @l3.
+ * @nr_entries:    Entries in memory at most, 64 to 2^25; memory is taken for them as they
+ *                 come, some 400 bytes each. Default 65536.
+ * @room_wait_ns:  How long a get or insert waits for others to put their pins when all that
+ *                 could leave is pinned; then it is -ENOSPC. Default 1 s.
+ * @classes:       By enum weir_cache_class.
+ */
+struct weir_cache_opts {
+	size_t size;
+	struct weir_pool *pool;
+	const struct weir_tier_ops *l2;
+	void *l2_arg;
+	uint64_t l2_budget;
+	const struct weir_tier_ops *l1;
+	void *l1_arg;
+	uint64_t l1_budget;
+	const struct weir_store_ops *l3;
+	void *l3_arg;
+	uint64_t nr_entries;
+	uint64_t room_wait_ns;
+	struct weir_cache_class_opts classes[WEIR_NR_CLASSES];
+};
+
+/**
+ * struct weir_pin - Bytes that stay until weir_cache_put().
+ * @data:     The first of them: in main memory, or the device's address for WEIR_TIER_L1.
+ * @bytes:    How many.
+ * @slot:     For the cache; NULL in a struct that is no pin.
+ * @word:     For the cache.
+ *
+ * A plain value, but two copies are one pin: it is put once. Any thread may put it.
+ */
+struct weir_pin {
+	const void *data;
+	size_t bytes;
+	void *slot;
+	uint64_t word;
+};
+
+/* For weir_cache_get(): do not fetch from a class's source; -ENOENT if it is in no tier. */
+#define WEIR_CACHE_NO_FILL (1u << 0)
+/* Do not wait: begin what is needed as a demand, and say -EINPROGRESS. */
+#define WEIR_CACHE_NO_WAIT (1u << 1)
+
+/**
+ * weir_cache_open() - Make an empty cache.
+ * @opts: Options; a pool, or l2 with its budget, must be set.
+ * @ret:  The cache; untouched on failure.
+ * @err:  On failure: what and why. May be NULL.
+ *
+ * What a store already holds can be got at once.
+ *
+ * Context: Any thread.
+ * Owner:   The caller, until weir_cache_close().
+ * Return:  0, -EINVAL (an option is out of range), -E2BIG (newer options than this library
+ *          knows), -ENOENT (no policy of that name), -ENOMEM.
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_cache_open(const struct weir_cache_opts *opts,
+					     struct weir_cache **ret, struct weir_error *err);
+
+/**
+ * weir_cache_close() - Give all memory back.
+ * @cache: The cache, or NULL. No pin of it may be held: that would be reported as a leak
+ *         through the log, and its bytes are gone.
+ *
+ * As weir_cache_cancel(), then waits until whoever was waiting has left and fetches have
+ * ended. Owned entries that are not in L3 end with it; weir_cache_flush() takes them there.
+ *
+ * Context: Any thread, once, while no other begins a call. May block.
+ * Since:   0.1
+ */
+WEIR_API void weir_cache_close(struct weir_cache *cache);
+
+/**
+ * weir_cache_cancel() - Let nobody wait any more, for good.
+ * @cache: The cache.
+ *
+ * Every call that waits, or would, ends with -ECANCELED, and fetches are cancelled. What is
+ * there can still be got; pins stay good.
+ *
+ * Context: Any thread. Takes CACHE. Does not block.
+ * Since:   0.1
+ */
+WEIR_API void weir_cache_cancel(struct weir_cache *cache);
+
+/**
+ * weir_cache_get() - Pin a thing, fetching it first if need be.
+ * @cache: The cache.
+ * @item:  What; @item->bytes must be set where the class has a source.
+ * @flags: WEIR_CACHE_NO_FILL, WEIR_CACHE_NO_WAIT.
+ * @ret:   The pin; untouched on failure.
+ *
+ * Context: Any thread. When the bytes are there: takes no lock, does not block. Otherwise
+ *          takes CACHE, calls the source or the tiers, and may block.
+ * Owner:   The caller, until weir_cache_put().
+ * Cost:    Of a hit: two cache lines of the index, one of this thread; no locked instruction.
+ * Return:  0; -EINVAL (a number is out of range, or the size differs from that of the entry);
+ *          -ENOENT (it is nowhere, and the class has no source or it was not to be asked);
+ *          -EINPROGRESS (with WEIR_CACHE_NO_WAIT); -ENOSPC (all that could leave is pinned or
+ *          cannot go down, or it is larger than the budget); -ENODEV (there is no such tier);
+ *          -ENOMEM; -ECANCELED; -EBADMSG and -EIO (L3); or what the source ended with.
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_cache_get(struct weir_cache *cache,
+					    const struct weir_cache_item *item, unsigned int flags,
+					    struct weir_pin *ret);
+
+/**
+ * weir_cache_put() - Put a pin.
+ * @cache: The cache it is of.
+ * @pin:   The pin, or NULL; cleared.
+ *
+ * Context: Any thread. Does not block. Takes CACHE only when somebody waits for room.
+ * Return:  0; -ESTALE (it was put before, through a copy): nothing is changed.
+ * Since:   0.1
+ */
+WEIR_API int weir_cache_put(struct weir_cache *cache, struct weir_pin *pin);
+
+/**
+ * weir_cache_filled() - A fetch has ended.
+ * @cache:  The cache.
+ * @token:  Of the fill.
+ * @result: 0 or a negative errno, which all who wait get.
+ * @offset: Where in the fill's memory the first byte is. What @landing_bytes is for.
+ *
+ * Context: Any thread, no lock of weir held. Takes CACHE.
+ * Since:   0.1
+ */
+WEIR_API void weir_cache_filled(struct weir_cache *cache, uint64_t token, int result,
+				size_t offset);
+
+/**
+ * weir_cache_insert() - Give the cache bytes that exist nowhere else.
+ * @cache: The cache.
+ * @item:  What; @item->bytes at least 1. @item->tier and cookie are not looked at.
+ * @data:  The bytes; copied.
+ *
+ * In place of what was there under the key; pins of that keep what they show. Until this
+ * returns 0 gets find the old bytes. The entry is in L2; WEIR_TIER_L3 and its guarantees
+ * begin when it is demoted or flushed.
+ *
+ * Context: Any thread. Takes CACHE. May block: for room, for fetches of the key to end.
+ * Return:  0; -EINVAL; -ENOSPC (as weir_cache_get(); nothing is changed); -ENOMEM;
+ *          -ECANCELED; what L3 said when an old block could not be taken away.
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_cache_insert(struct weir_cache *cache,
+					       const struct weir_cache_item *item,
+					       const void *data);
+
+/**
+ * weir_cache_remove() - Forget a key, in all tiers.
+ * @cache: The cache.
+ * @key:   What to forget. A clean one is fetched again when it is wanted again.
+ *
+ * Context: Any thread. Takes CACHE. May block: for a fetch, copy or write of it to end, and
+ *          for L3 to acknowledge.
+ * Return:  0; -ENOENT (it was nowhere); -ECANCELED; what L3 said: it is still there then.
+ * Since:   0.1
+ */
+WEIR_API int weir_cache_remove(struct weir_cache *cache, struct weir_key key);
+
+/**
+ * weir_cache_prefetch() - Begin fetching what will probably be wanted.
+ * @cache: The cache.
+ * @item:  As for weir_cache_get().
+ *
+ * Makes room only by dropping what needs no copying. Nobody waits for it.
+ *
+ * Context: Any thread. Takes CACHE, calls the source or L3. Does not block (if the source's
+ *          functions do not).
+ * Return:  1 (begun), 0 (it is there or on its way), -EAGAIN (no room now), and the codes of
+ *          weir_cache_get().
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_cache_prefetch(struct weir_cache *cache,
+						 const struct weir_cache_item *item);
+
+/**
+ * weir_cache_prefetch_cancel() - A prefetch is not wanted any more.
+ * @cache: The cache.
+ * @key:   Of what. Ignored unless it is being fetched and nobody waits for it.
+ *
+ * Context: Any thread. Takes CACHE, calls the source.
+ * Since:   0.1
+ */
+WEIR_API void weir_cache_prefetch_cancel(struct weir_cache *cache, struct weir_key key);
+
+/**
+ * weir_cache_flush() - Write all owned entries to L3 that are not there.
+ * @cache: The cache.
+ *
+ * Those that are inserted meanwhile may be missed. They stay in memory too.
+ *
+ * Context: Any thread. Takes CACHE. May block.
+ * Return:  0, -ENODEV (there is no L3), or the first thing that L3 said; the others are
+ *          written all the same.
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_cache_flush(struct weir_cache *cache);
+
+/**
+ * weir_cache_set_budget() - Change how much a memory tier may hold.
+ * @cache: The cache.
+ * @tier:  WEIR_TIER_L1 or WEIR_TIER_L2.
+ * @bytes: The new budget.
+ *
+ * Growing takes effect at once. Shrinking: from the call on nothing is taken above the new
+ * budget, what is too much leaves, and this returns when it has.
+ *
+ * Context: Any thread. Takes CACHE. May block: owned entries go down.
+ * Return:  0, -EINVAL, -ENODEV (no such tier), -EBUSY (pins keep it above; they are not waited
+ *          for; the budget is the new one and is reached as they are put), or what L3 said.
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_cache_set_budget(struct weir_cache *cache, uint32_t tier,
+						   uint64_t bytes);
+
+/**
+ * struct weir_cache_stats - Numbers of one class in one tier, or sums.
+ * @budget_bytes:  What may be used (of a class: its share).
+ * @used_bytes:    Charged: entries, what is being fetched, what is dead and still pinned.
+ * @peak_bytes:    The most that was ever charged; of a tier only.
+ * @nr_entries:    Copies that can be pinned or are on their way.
+ * @nr_gets:       @nr_hits + @nr_misses + @nr_waits.
+ * @nr_hits:       Gets that found their bytes.
+ * @nr_misses:     Gets that began a fetch from a source or another tier.
+ * @nr_waits:      Gets that waited for the fetch of another.
+ * @hit_bytes:     Bytes of the hits.
+ * @fill_bytes:    Bytes that came in: fetched, inserted, from other tiers.
+ * @nr_fills:      How often.
+ * @nr_failed:     Fetches that ended with an error.
+ * @nr_inserts:    Entries inserted by the host.
+ * @nr_evictions:  Copies dropped for room, or because of the budget.
+ * @nr_demotions:  Copies that went down a tier.
+ * @nr_stuck:      Copies that should have gone down and could not.
+ * @nr_prefetches: Prefetches begun.
+ * @nr_useful:     Of these: got after they had come.
+ * @nr_late:       Of these: somebody waited for them.
+ * @nr_wasted:     Of these: dropped without having been got, or ended with an error.
+ *                 nr_useful + nr_late + nr_wasted <= nr_prefetches.
+ */
+struct weir_cache_stats {
+	uint64_t budget_bytes;
+	uint64_t used_bytes;
+	uint64_t peak_bytes;
+	uint64_t nr_entries;
+	uint64_t nr_gets;
+	uint64_t nr_hits;
+	uint64_t nr_misses;
+	uint64_t nr_waits;
+	uint64_t hit_bytes;
+	uint64_t fill_bytes;
+	uint64_t nr_fills;
+	uint64_t nr_failed;
+	uint64_t nr_inserts;
+	uint64_t nr_evictions;
+	uint64_t nr_demotions;
+	uint64_t nr_stuck;
+	uint64_t nr_prefetches;
+	uint64_t nr_useful;
+	uint64_t nr_late;
+	uint64_t nr_wasted;
+};
+
+/**
+ * weir_cache_stats() - Read the numbers of a class in a tier.
+ * @cache:    The cache.
+ * @tier:     WEIR_TIER_L1 or WEIR_TIER_L2.
+ * @class_id: enum weir_cache_class, or WEIR_NR_CLASSES for the sum of all.
+ * @ret:      Filled: everything but the hits of threads that run is of one instant, and
+ *            what the struct says of sums holds in every reading.
+ *
+ * Context: Any thread. Takes CACHE. Does not block.
+ * Return:  0, -EINVAL.
+ * Since:   0.1
+ */
+WEIR_API int weir_cache_stats(struct weir_cache *cache, uint32_t tier, uint32_t class_id,
+			      struct weir_cache_stats *ret);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* WEIR_CACHE_H */

@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How copies come: one fetch per entry at a time, from the other memory tier, from L3, or from the
+ * class's source, whichever has it first. Whoever asks meanwhile waits on the entry, and is told
+ * the result by whoever brings it; the entry is then held for each who waited until he has it
+ * pinned, so that it cannot leave in between.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/util.h"
+#include "cache/cache_internal.h"
+
+struct wr_policy *wr_cache_policy(struct weir_cache *cache, unsigned int tier, uint32_t class_id)
+{
+	struct wr_policy **p = &cache->tiers[tier].policies[class_id];
+	uint64_t bytes = wr_cache_share(cache, tier, class_id);
+	struct wr_policy_opts opts = {
+		.capacity_bytes = wr_max(bytes, WEIR_TIER_ALIGN),
+		.nr_entries = wr_min((uint64_t)cache->nr_entries_max, bytes / WEIR_TIER_ALIGN + 1),
+		.seed = cache->id};
+
+	wr_lock_assert_held(&cache->lock);
+	if (!*p && wr_policy_open(cache->classes[class_id].policy_name, &opts, p))
+		*p = NULL;
+	return *p;
+}
+
+void wr_cache_list(struct weir_cache *cache, uint32_t index, unsigned int tier)
+{
+	struct wr_entry *e = &cache->entries[index];
+	struct wr_slot *slot = &cache->slots[index];
+	struct wr_copy *copy = &e->copies[tier];
+
+	wr_lock_assert_held(&cache->lock);
+	copy->node.key.hi = wr_load_relaxed(&slot->hi);
+	copy->node.key.lo = wr_load_relaxed(&slot->lo);
+	copy->node.bytes = copy->charged;
+	copy->node.next_use = WR_POLICY_UNKNOWN;
+	wr_policy_insert(cache->tiers[tier].policies[e->class_id], &copy->node);
+	copy->is_listed = true;
+	wr_store_relaxed(&slot->mark, wr_load_relaxed(&cache->epoch));
+}
+
+void wr_cache_set_name(struct wr_entry *e, const char *name)
+{
+	size_t len = name ? strlen(name) : 0;
+
+	if (!len)
+		return;
+	if (len >= sizeof(e->name)) {
+		name += len - (sizeof(e->name) - 1);
+		len = sizeof(e->name) - 1;
+	}
+	memcpy(e->name, name, len);
+	e->name[len] = '\0';
+}
+
+/* ---- waiting ---- */
+
+void wr_cache_unhold(struct weir_cache *cache, uint32_t index)
+{
+	struct wr_entry *e = &cache->entries[index];
+
+	wr_lock_assert_held(&cache->lock);
+	wr_assert(e->nr_holds);
+	if (--e->nr_holds)
+		return;
+	wr_cond_broadcast(wr_entry_cond(cache, index));
+	wr_cache_room_changed(cache);
+}
+
+void wr_cache_join(struct weir_cache *cache, uint32_t index, struct wr_waiter *w)
+{
+	struct wr_entry *e = &cache->entries[index];
+
+	wr_lock_assert_held(&cache->lock);
+	w->is_done = false;
+	w->next = e->waiters;
+	e->waiters = w;
+}
+
+static void leave(struct wr_entry *e, const struct wr_waiter *w)
+{
+	struct wr_waiter **link;
+
+	for (link = &e->waiters; *link != w; link = &(*link)->next)
+		;
+	*link = w->next;
+}
+
+int wr_cache_wait(struct weir_cache *cache, uint32_t index, struct wr_waiter *w)
+{
+	wr_lock_assert_held(&cache->lock);
+	while (!w->is_done) {
+		if (cache->is_cancelled) {
+			leave(&cache->entries[index], w);
+			return -ECANCELED;
+		}
+		wr_cond_wait(wr_entry_cond(cache, index), &cache->lock);
+	}
+	return w->result;
+}
+
+static void tell_waiters(struct weir_cache *cache, uint32_t index, int result)
+	WR_REQUIRES(cache->lock)
+{
+	struct wr_entry *e = &cache->entries[index];
+
+	wr_lock_assert_held(&cache->lock);
+	for (struct wr_waiter *w = e->waiters; w; w = w->next) {
+		w->result = result;
+		w->is_done = true;
+		e->nr_holds += !result;
+	}
+	e->waiters = NULL;
+	wr_cond_broadcast(wr_entry_cond(cache, index));
+}
+
+/* ---- the end of a fetch ---- */
+
+static void came(struct weir_cache *cache, uint32_t index, unsigned int tier, size_t offset)
+	WR_REQUIRES(cache->lock)
+{
+	struct wr_entry *e = &cache->entries[index];
+	struct wr_class_numbers *n = &cache->tiers[tier].numbers[e->class_id];
+	struct wr_slot *slot = &cache->slots[index];
+
+	wr_store_relaxed(&slot->data[tier], (char *)e->copies[tier].mem.base + offset);
+	wr_store_relaxed(&slot->bytes, e->bytes);
+	if (e->is_speculative && !e->waiters)
+		wr_store_relaxed(&slot->word, wr_load_relaxed(&slot->word) | WR_WORD_FRESH);
+	n->nr_fills++;
+	n->fill_bytes += e->bytes;
+	wr_cache_list(cache, index, tier);
+	wr_cache_set_state(cache, index, tier, WR_COPY_READY);
+}
+
+/* Undo a bring; the memory, if there is any, goes back. Unlocks meanwhile. */
+static void came_not(struct weir_cache *cache, uint32_t index, unsigned int tier)
+	WR_REQUIRES(cache->lock)
+{
+	struct wr_entry *e = &cache->entries[index];
+	struct wr_class_numbers *n = &cache->tiers[tier].numbers[e->class_id];
+	struct wr_copy *copy = &e->copies[tier];
+
+	if (copy->charged)
+		wr_cache_give(cache, tier, e->class_id, &copy->mem, copy->charged);
+	copy->charged = 0;
+	n->nr_failed++;
+	n->nr_entries--;
+	n->nr_wasted += e->is_speculative;
+	wr_cache_set_state(cache, index, tier, WR_COPY_NONE);
+}
+
+static void end_fetch(struct weir_cache *cache, uint32_t index, unsigned int tier, int result,
+		      size_t offset) WR_REQUIRES(cache->lock)
+{
+	struct wr_entry *e = &cache->entries[index];
+
+	wr_lock_assert_held(&cache->lock);
+	if (result)
+		came_not(cache, index, tier);
+	else
+		came(cache, index, tier, offset);
+	tell_waiters(cache, index, result);
+	if (e->copies[tier].cache) { /* copied: the other copy was held */
+		e->copies[tier].cache = NULL;
+		wr_cache_unhold(cache, index);
+	}
+	if (--cache->nr_filling == 0 && cache->is_cancelled)
+		wr_cond_broadcast(&cache->room);
+	if (result && wr_cache_is_bare(cache, index))
+		wr_cache_del(cache, index);
+}
+
+void wr_cache_complete(struct weir_cache *cache, uint64_t token, int result, size_t offset)
+{
+	uint32_t index = wr_tag_index(token);
+	unsigned int tier = wr_tag_tier(token);
+	uint64_t word;
+
+	wr_mutex_lock(&cache->lock);
+	word = wr_load_relaxed(&cache->slots[index].word);
+	wr_assert(wr_tag_is_of(token, word) && wr_copy_state(word, tier) == WR_COPY_FILLING);
+	end_fetch(cache, index, tier, result, offset);
+	wr_mutex_unlock(&cache->lock);
+}
+
+static void copy_done(void *arg, int result)
+{
+	struct wr_copy *copy = arg;
+
+	wr_cache_complete(copy->cache, copy->token, result, 0);
+}
+
+static void read_done(void *arg, int result)
+{
+	struct wr_copy *copy = arg;
+
+	/* Not a copy: nothing was held for it. */
+	wr_cache_complete(copy->reader, copy->token, result, 0);
+}
+
+/* ---- the ways ---- */
+
+enum way {
+	WAY_COPY,  /* from the other memory tier */
+	WAY_STORE, /* from L3 */
+	WAY_FILL,  /* from the class's source */
+};
+
+/* 0 when it has begun (or ended). No lock held. */
+static int begin_copy(struct weir_cache *cache, uint32_t index, unsigned int tier)
+{
+	struct wr_slot *slot = &cache->slots[index];
+	struct wr_copy *copies = cache->entries[index].copies;
+	void *l2 = tier == WR_L1 ? wr_load_relaxed(&slot->data[WR_L2]) : copies[WR_L2].mem.base;
+	const struct wr_tier *l1 = &cache->tiers[WR_L1];
+	size_t bytes = cache->entries[index].bytes;
+
+	if (!l1->ops.copy_in) {
+		if (tier == WR_L1)
+			memcpy(copies[WR_L1].mem.base, l2, bytes);
+		else
+			memcpy(l2, wr_load_relaxed(&slot->data[WR_L1]), bytes);
+		copy_done(&copies[tier], 0);
+		return 0;
+	}
+	if (tier == WR_L1)
+		return l1->ops.copy_in(l1->arg, &copies[WR_L1].mem, l2, bytes, copy_done,
+				       &copies[tier]);
+	return l1->ops.copy_out(l1->arg, &copies[WR_L1].mem, l2, bytes, copy_done, &copies[tier]);
+}
+
+static int begin_read(struct weir_cache *cache, uint32_t index)
+{
+	struct wr_slot *slot = &cache->slots[index];
+	struct wr_copy *copy = &cache->entries[index].copies[WR_L2];
+	struct weir_key key = {wr_load_relaxed(&slot->hi), wr_load_relaxed(&slot->lo)};
+
+	return cache->store.get(cache->store_arg, key, copy->mem.base, copy->mem.bytes, read_done,
+				copy);
+}
+
+/* From when the source has said 0 the fetch may be promoted; one that should have been, is now. */
+static void has_begun(struct weir_cache *cache, const struct weir_cache_source *source,
+		      uint64_t token, bool demand)
+{
+	uint32_t index = wr_tag_index(token);
+	struct wr_entry *e = &cache->entries[index];
+	bool promote = false, cancel = false;
+	uint64_t word;
+
+	wr_mutex_lock(&cache->lock);
+	word = wr_load_relaxed(&cache->slots[index].word);
+	if (wr_tag_is_of(token, word) && wr_copy_state(word, WR_L2) == WR_COPY_FILLING) {
+		e->has_started = true;
+		promote = !demand && !e->is_speculative;
+		cancel = e->is_cancelled || cache->is_cancelled;
+	}
+	wr_mutex_unlock(&cache->lock);
+	wr_lock_assert_none_held("a source's promote or cancel");
+	if (promote && source->promote)
+		source->promote(source->arg, token);
+	if (cancel && source->cancel)
+		source->cancel(source->arg, token);
+}
+
+static int begin_fill(struct weir_cache *cache, uint32_t index, uint64_t token, void *cookie,
+		      bool demand)
+{
+	struct wr_slot *slot = &cache->slots[index];
+	struct wr_entry *e = &cache->entries[index];
+	const struct weir_cache_source *source = &cache->classes[e->class_id].source;
+	struct weir_cache_fill fill = {
+		.token = token,
+		.key = {wr_load_relaxed(&slot->hi), wr_load_relaxed(&slot->lo)},
+		.cookie = cookie,
+		.mem = e->copies[WR_L2].mem.base,
+		.mem_bytes = e->copies[WR_L2].mem.bytes,
+		.bytes = e->bytes,
+		.class_id = e->class_id,
+		.demand = demand};
+	size_t offset = 0;
+	int rc;
+
+	if (source->read) {
+		rc = source->read(source->arg, &fill, &offset);
+		if (!rc && (offset > fill.mem_bytes || fill.bytes > fill.mem_bytes - offset))
+			rc = -EINVAL;
+		wr_cache_complete(cache, token, rc, offset);
+		return 0;
+	}
+	rc = source->fill(source->arg, &fill);
+	if (!rc)
+		has_begun(cache, source, token, demand);
+	return rc;
+}
+
+/* Where the bytes are, and how many. The copy is FILLING, so that this stays so. Unlocks. */
+static int find_way(struct weir_cache *cache, uint32_t index, unsigned int tier,
+		    const struct weir_cache_item *item, enum way *ret) WR_REQUIRES(cache->lock)
+{
+	struct wr_entry *e = &cache->entries[index];
+	struct wr_slot *slot = &cache->slots[index];
+	const struct weir_cache_source *source;
+	struct weir_store_item found;
+	int rc = -ENOENT;
+
+	if (wr_load_relaxed(&slot->word) & WR_WORD_READABLE(tier ^ 1)) {
+		*ret = WAY_COPY;
+		return 0;
+	}
+	if (cache->store.size) {
+		struct weir_key key = {wr_load_relaxed(&slot->hi), wr_load_relaxed(&slot->lo)};
+
+		wr_mutex_unlock(&cache->lock);
+		rc = cache->store.find(cache->store_arg, key, &found);
+		wr_mutex_lock(&cache->lock);
+	}
+	if (!rc) {
+		*ret = WAY_STORE;
+		e->is_owned = true;
+		e->is_stored = true;
+		e->bytes = found.bytes;
+		return 0;
+	}
+	source = &cache->classes[e->class_id].source;
+	if (rc != -ENOENT || (!source->fill && !source->read))
+		return rc;
+	if (!item->bytes)
+		return -EINVAL;
+	*ret = WAY_FILL;
+	e->bytes = item->bytes;
+	return 0;
+}
+
+/* Memory for it, and then begin. */
+static int start(struct weir_cache *cache, uint32_t index, unsigned int tier,
+		 const struct weir_cache_item *item, bool demand) WR_REQUIRES(cache->lock)
+{
+	struct wr_entry *e = &cache->entries[index];
+	struct wr_copy *copy = &e->copies[tier];
+	struct weir_tier_mem mem;
+	uint64_t bytes;
+	enum way way;
+	int rc = find_way(cache, index, tier, item, &way);
+
+	if (rc)
+		return rc;
+	bytes = e->bytes;
+	if (way == WAY_FILL)
+		bytes = wr_max(bytes, (uint64_t)item->landing_bytes);
+	bytes = wr_align_up(bytes, WEIR_TIER_ALIGN);
+	if (way == WAY_COPY)
+		e->nr_holds++;
+	rc = wr_cache_take(cache, tier, e->class_id, bytes, demand, &mem);
+	if (rc) {
+		if (way == WAY_COPY)
+			wr_cache_unhold(cache, index);
+		return rc;
+	}
+	copy->mem = mem;
+	copy->charged = bytes;
+	copy->cache = way == WAY_COPY ? cache : NULL;
+	copy->reader = cache;
+	copy->token = wr_tag(index, tier, wr_load_relaxed(&cache->slots[index].word));
+	if (cache->is_cancelled)
+		return -ECANCELED;
+	wr_mutex_unlock(&cache->lock);
+	wr_lock_assert_none_held("a fetch");
+	if (way == WAY_COPY)
+		rc = begin_copy(cache, index, tier);
+	else if (way == WAY_STORE)
+		rc = begin_read(cache, index);
+	else
+		rc = begin_fill(cache, index, copy->token, item->cookie, demand);
+	wr_mutex_lock(&cache->lock);
+	return rc;
+}
+
+int wr_cache_bring(struct weir_cache *cache, uint32_t index, unsigned int tier,
+		   const struct weir_cache_item *item, bool demand, struct wr_waiter *w)
+{
+	struct wr_entry *e = &cache->entries[index];
+	struct wr_class_numbers *n = &cache->tiers[tier].numbers[e->class_id];
+	int rc;
+
+	wr_lock_assert_held(&cache->lock);
+	e->is_speculative = !demand;
+	e->has_started = false;
+	e->is_cancelled = false;
+	e->is_busy = false;
+	e->copies[tier].charged = 0;
+	e->copies[tier].cache = NULL;
+	n->nr_entries++;
+	n->nr_prefetches += !demand;
+	cache->nr_filling++;
+	wr_cache_set_state(cache, index, tier, WR_COPY_FILLING);
+	if (w)
+		wr_cache_join(cache, index, w);
+	rc = wr_cache_policy(cache, tier, e->class_id) ? start(cache, index, tier, item, demand)
+						       : -ENOMEM;
+	if (!rc)
+		return 0;
+	if (w)
+		leave(e, w);
+	end_fetch(cache, index, tier, rc, 0);
+	return rc;
+}

@@ -1,0 +1,375 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Gets and puts. A hit is pin.h and nothing else; what is not there at the first look goes the
+ * slow way, under CACHE: look again, wait for who brings it, or bring it.
+ */
+#include <errno.h>
+
+#include "base/util.h"
+#include "cache/cache_internal.h"
+#include "cache/pin.h"
+
+/* ---- the fast way ---- */
+
+static void full_ring(struct weir_cache *cache, struct wr_thread *t)
+{
+	/* Lossy: when somebody is busy with the policies, these hits are not told. */
+	if (!wr_mutex_trylock(&cache->lock))
+		return;
+	wr_cache_drain(cache, t);
+	wr_mutex_unlock(&cache->lock);
+}
+
+static inline void note_hit(struct weir_cache *cache, struct wr_thread *t, struct wr_slot *slot,
+			    unsigned int tier, const struct weir_pin *pin)
+{
+	struct wr_hits *hits = &t->hits[tier][wr_load_relaxed(&slot->class_id)];
+	uint8_t epoch = wr_load_relaxed(&cache->epoch);
+
+	wr_add_own(&hits->nr, 1);
+	wr_add_own(&hits->bytes, pin->bytes);
+	if (epoch) {
+		if (wr_load_relaxed(&slot->mark) == epoch)
+			return;
+		wr_store_relaxed(&slot->mark, epoch);
+	}
+	if (__builtin_expect(!wr_ring_push(t, pin->word >> WR_HAZARD_SERIAL), 0))
+		full_ring(cache, t);
+}
+
+/* True: pinned. False: not there, or not so simple. */
+static inline bool get_fast(struct weir_cache *cache, struct weir_key key, unsigned int tier,
+			    struct weir_pin *ret)
+{
+	struct wr_thread *t = wr_thread_self(cache);
+	uint32_t i = wr_key_home(cache, key);
+	_Atomic uint64_t *h;
+
+	for (uint32_t n = 0; n <= cache->mask; n++, i = (i + 1) & cache->mask) {
+		struct wr_slot *slot = &cache->slots[i];
+		uint64_t word = wr_load_acquire(&slot->word); /* acquires P5 */
+
+		if (wr_load_relaxed(&slot->lo) == key.lo && wr_load_relaxed(&slot->hi) == key.hi &&
+		    (word & WR_WORD_USED)) {
+			if (!(word & WR_WORD_READABLE(tier)) || (word & WR_WORD_FRESH) || !t)
+				return false;
+			h = wr_hazard_free(t);
+			if (!h || !wr_pin_try(cache, t, h, i, tier, word, ret))
+				return false;
+			note_hit(cache, t, slot, tier, ret);
+			return true;
+		}
+		if (!wr_load_relaxed(&slot->passed))
+			return false;
+	}
+	return false;
+}
+
+/* 0, or -EINVAL. */
+static int check_item(const struct weir_cache *cache, const struct weir_cache_item *item)
+{
+	if (item->class_id >= WEIR_NR_CLASSES || item->tier > WEIR_TIER_L2)
+		return -EINVAL;
+	if (item->landing_bytes && item->landing_bytes < item->bytes)
+		return -EINVAL;
+	if (item->bytes > SIZE_MAX / 2 || item->landing_bytes > SIZE_MAX / 2)
+		return -EINVAL;
+	return item->tier == WEIR_TIER_L1 && !cache->tiers[WR_L1].ops.size ? -ENODEV : 0;
+}
+
+int weir_cache_get(struct weir_cache *cache, const struct weir_cache_item *item, unsigned int flags,
+		   struct weir_pin *ret)
+{
+	unsigned int tier = item->tier == WEIR_TIER_L1 ? WR_L1 : WR_L2;
+	struct weir_pin pin;
+	int rc;
+
+	if (__builtin_expect(get_fast(cache, item->key, tier, &pin), 1)) {
+		if (!item->bytes || item->bytes == pin.bytes) {
+			*ret = pin;
+			return 0;
+		}
+		(void)weir_cache_put(cache, &pin);
+		return -EINVAL;
+	}
+	rc = check_item(cache, item);
+	if (!rc && flags & ~(WEIR_CACHE_NO_FILL | WEIR_CACHE_NO_WAIT))
+		rc = -EINVAL;
+	return rc ? rc : wr_cache_get_slow(cache, item, flags, ret);
+}
+
+int weir_cache_put(struct weir_cache *cache, struct weir_pin *pin)
+{
+	_Atomic uint64_t *h;
+
+	if (!pin || !pin->slot)
+		return 0;
+	h = pin->slot;
+	if (__builtin_expect(wr_load_relaxed(h) != pin->word, 0))
+		return -ESTALE;
+	wr_store_release(h, 0); /* P2 */
+	pin->slot = NULL;
+	if (__builtin_expect(cache->is_heavy, 0))
+		(void)wr_fetch_add_seq_cst(h, 0);
+	__asm__ volatile("" ::: "memory");
+	/* Announced before the barrier that follows its announcement: see until_it_fits(). */
+	if (__builtin_expect(wr_load_relaxed(&cache->nr_room_waiters) != 0, 0)) {
+		wr_mutex_lock(&cache->lock);
+		wr_cond_broadcast(&cache->room);
+		wr_mutex_unlock(&cache->lock);
+	}
+	return 0;
+}
+
+/* ---- the slow way ---- */
+
+struct slow {
+	struct weir_cache *cache;
+	const struct weir_cache_item *item;
+	unsigned int flags;
+	unsigned int tier;
+	struct wr_thread *t;
+	struct weir_pin *ret;
+	bool counted; /* as a miss or a wait */
+};
+
+int wr_cache_wait_change(struct weir_cache *cache, uint32_t index)
+{
+	wr_lock_assert_held(&cache->lock);
+	if (cache->is_cancelled)
+		return -ECANCELED;
+	wr_cond_wait(wr_entry_cond(cache, index), &cache->lock);
+	return 0;
+}
+
+/* The copy is readable. 0, -EINVAL, -ENOMEM. */
+static int pin_locked(struct slow *s, uint32_t index) WR_REQUIRES(s->cache->lock)
+{
+	struct weir_cache *cache = s->cache;
+	struct wr_slot *slot = &cache->slots[index];
+	struct wr_entry *e = &cache->entries[index];
+	struct wr_class_numbers *n = &cache->tiers[s->tier].numbers[e->class_id];
+	uint64_t word = wr_load_relaxed(&slot->word);
+	_Atomic uint64_t *h;
+
+	if (s->item->bytes && s->item->bytes != e->bytes)
+		return -EINVAL;
+	h = wr_hazard_free(s->t);
+	if (!h)
+		h = wr_thread_grow(s->t);
+	if (!h)
+		return -ENOMEM;
+	if (word & WR_WORD_FRESH) {
+		cache->tiers[WR_L2].numbers[e->class_id].nr_useful++;
+		word &= ~WR_WORD_FRESH;
+		wr_store_release(&slot->word, word);
+	}
+	if (!wr_pin_try(cache, s->t, h, index, s->tier, word, s->ret)) {
+		wr_assert(false);
+		return -EINVAL;
+	}
+	if (s->counted)
+		return 0;
+	n->slow_hits++;
+	n->slow_hit_bytes += e->bytes;
+	if (e->copies[s->tier].is_listed)
+		wr_policy_hit(cache->tiers[s->tier].policies[e->class_id],
+			      &e->copies[s->tier].node);
+	e->nr_uses++;
+	return 0;
+}
+
+/* Somebody waits now for a prefetch: say so to who brings it. Unlocks. */
+static void promote(struct weir_cache *cache, uint32_t index) WR_REQUIRES(cache->lock)
+{
+	struct wr_entry *e = &cache->entries[index];
+	const struct weir_cache_source *source = &cache->classes[e->class_id].source;
+	uint64_t token = wr_tag(index, WR_L2, wr_load_relaxed(&cache->slots[index].word));
+
+	e->is_speculative = false;
+	cache->tiers[WR_L2].numbers[e->class_id].nr_late++;
+	if (!e->has_started || !source->promote)
+		return;
+	wr_mutex_unlock(&cache->lock);
+	wr_lock_assert_none_held("a source's promote");
+	source->promote(source->arg, token);
+	wr_mutex_lock(&cache->lock);
+}
+
+static void count(struct slow *s, uint32_t class_id, bool miss) WR_REQUIRES(s->cache->lock)
+{
+	struct wr_class_numbers *n = &s->cache->tiers[s->tier].numbers[class_id];
+	struct wr_policy *policy;
+
+	if (s->counted)
+		return;
+	s->counted = true;
+	n->nr_misses += miss;
+	n->nr_waits += !miss;
+	policy = s->cache->tiers[s->tier].policies[class_id];
+	if (miss && policy)
+		wr_policy_miss(policy, s->item->key, s->item->bytes);
+	s->cache->nr_told++;
+}
+
+/*
+ * The entry is being fetched: wait for that. 0: it was, and is held, or there is more to wait
+ * for (*held is false).
+ */
+static int wait_for_fetch(struct slow *s, uint32_t index, bool *held) WR_REQUIRES(s->cache->lock)
+{
+	struct weir_cache *cache = s->cache;
+	struct wr_entry *e = &cache->entries[index];
+	struct wr_waiter w = {0};
+	int rc;
+
+	count(s, e->class_id, false);
+	wr_cache_join(cache, index, &w);
+	if (e->is_speculative)
+		promote(cache, index);
+	if (s->flags & WEIR_CACHE_NO_WAIT && !w.is_done) {
+		struct wr_waiter **link;
+
+		for (link = &e->waiters; *link != &w; link = &(*link)->next)
+			;
+		*link = w.next;
+		return -EINPROGRESS;
+	}
+	rc = wr_cache_wait(cache, index, &w);
+	*held = !rc;
+	/* Who brought it may not have been allowed to ask the source; we are. */
+	if (rc == -ENOENT && !(s->flags & WEIR_CACHE_NO_FILL) &&
+	    (cache->classes[s->item->class_id].source.fill ||
+	     cache->classes[s->item->class_id].source.read) &&
+	    wr_cache_find(cache, s->item->key) == WR_NO_SLOT)
+		rc = 0;
+	return rc;
+}
+
+/* There is no copy in the tier that is wanted. As above. */
+static int fetch(struct slow *s, uint32_t index, bool *held) WR_REQUIRES(s->cache->lock)
+{
+	struct weir_cache *cache = s->cache;
+	uint64_t word = wr_load_relaxed(&cache->slots[index].word);
+	unsigned int tier = s->tier;
+	struct wr_waiter w = {0};
+	int rc;
+
+	if (tier == WR_L1 && !(word & WR_WORD_READABLE(WR_L2)))
+		tier = WR_L2;
+	count(s, cache->entries[index].class_id, true);
+	rc = wr_cache_bring(cache, index, tier, s->flags & WEIR_CACHE_NO_FILL ? NULL : s->item,
+			    true, &w);
+	if (rc)
+		return rc;
+	if (s->flags & WEIR_CACHE_NO_WAIT && !w.is_done) {
+		struct wr_waiter **link;
+
+		for (link = &cache->entries[index].waiters; *link != &w; link = &(*link)->next)
+			;
+		*link = w.next;
+		return -EINPROGRESS;
+	}
+	rc = wr_cache_wait(cache, index, &w);
+	*held = !rc;
+	return rc;
+}
+
+/* An entry for the key that is nowhere. 0: there is one, or somebody else made one. */
+static int make_entry(struct slow *s, uint32_t *ret) WR_REQUIRES(s->cache->lock)
+{
+	struct weir_cache *cache = s->cache;
+	const struct weir_cache_source *source = &cache->classes[s->item->class_id].source;
+	bool can_fill = !(s->flags & WEIR_CACHE_NO_FILL) && (source->fill || source->read);
+	int rc = 0;
+
+	if (can_fill && !s->item->bytes)
+		return -EINVAL;
+	if (!can_fill && !cache->store.size)
+		return -ENOENT;
+	if (cache->nr_entries >= cache->nr_entries_max)
+		rc = wr_cache_make_place(cache, true);
+	if (rc)
+		return rc;
+	if (wr_cache_find(cache, s->item->key) != WR_NO_SLOT)
+		return 0;
+	*ret = wr_cache_add(cache, s->item->key);
+	if (*ret == WR_NO_SLOT)
+		return 0;
+	cache->entries[*ret].class_id = (uint8_t)s->item->class_id;
+	wr_store_relaxed(&cache->slots[*ret].class_id, (uint8_t)s->item->class_id);
+	wr_cache_set_name(&cache->entries[*ret], s->item->name);
+	return 0;
+}
+
+/* One step towards the bytes. 1: pinned; 0: look again. */
+static int step(struct slow *s) WR_REQUIRES(s->cache->lock)
+{
+	struct weir_cache *cache = s->cache;
+	uint32_t index = wr_cache_find(cache, s->item->key);
+	bool held = false;
+	uint64_t word;
+	int rc = 0;
+
+	if (index != WR_NO_SLOT) {
+		word = wr_load_relaxed(&cache->slots[index].word);
+		if (word & WR_WORD_READABLE(s->tier)) {
+			rc = pin_locked(s, index);
+			return rc ? rc : 1;
+		}
+		if (cache->entries[index].is_busy)
+			return s->flags & WEIR_CACHE_NO_WAIT ? -EINPROGRESS
+							     : wr_cache_wait_change(cache, index);
+	}
+	if (cache->is_cancelled)
+		return -ECANCELED;
+	if (index == WR_NO_SLOT) {
+		rc = make_entry(s, &index);
+		if (rc || index == WR_NO_SLOT)
+			return rc;
+		rc = fetch(s, index, &held);
+	} else if (wr_copy_state(word, WR_L1) == WR_COPY_FILLING ||
+		   wr_copy_state(word, WR_L2) == WR_COPY_FILLING) {
+		rc = wait_for_fetch(s, index, &held);
+	} else {
+		rc = fetch(s, index, &held);
+	}
+	if (!rc && held) {
+		if (wr_load_relaxed(&cache->slots[index].word) & WR_WORD_READABLE(s->tier)) {
+			rc = pin_locked(s, index);
+			rc = rc ? rc : 1;
+		}
+		wr_cache_unhold(cache, index);
+	}
+	return rc;
+}
+
+int wr_cache_get_slow(struct weir_cache *cache, const struct weir_cache_item *item,
+		      unsigned int flags, struct weir_pin *ret)
+{
+	struct weir_pin pin;
+	struct slow s = {.cache = cache,
+			 .item = item,
+			 .flags = flags,
+			 .tier = item->tier == WEIR_TIER_L1 ? WR_L1 : WR_L2,
+			 .t = wr_thread_self(cache),
+			 .ret = &pin};
+	int rc = 0;
+
+	if (!s.t)
+		return -ENOMEM;
+	if (!(flags & WEIR_CACHE_NO_WAIT))
+		wr_might_block("a get of what is not there");
+	wr_mutex_lock(&cache->lock);
+	cache->nr_inside++;
+	while (!rc)
+		rc = step(&s);
+	if (--cache->nr_inside == 0 && cache->is_cancelled)
+		wr_cond_broadcast(&cache->room);
+	wr_mutex_unlock(&cache->lock);
+	if (rc == 1) {
+		*ret = pin;
+		return 0;
+	}
+	return rc;
+}
