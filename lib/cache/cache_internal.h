@@ -193,7 +193,8 @@ struct weir_cache {
 	struct wr_slot *slots; /* [const] where they lie, in table_memory */
 	uint32_t mask;	       /* [const] */
 	bool is_heavy;	       /* [const] there is no membarrier: hazards need a full one */
-	_Atomic uint8_t epoch; /* [atomic] written under CACHE; 0: every hit is told to the policy */
+	_Atomic uint8_t
+		epoch; /* [atomic] written under CACHE; 0: every hit is told to the policy */
 	_Atomic uint32_t nr_room_waiters;  /* [atomic] written under CACHE */
 	struct wr_thread *_Atomic threads; /* [atomic] grows at the front */
 
@@ -207,11 +208,11 @@ struct weir_cache {
 	uint32_t nr_inside;		     /* [CACHE] threads in calls that may wait */
 	uint32_t nr_filling;		     /* [CACHE] copies that are FILLING */
 	uint64_t nr_adds;		     /* [CACHE] entries ever made */
-	uint64_t nr_told;      /* [CACHE] references the policies heard of in this epoch */
-	bool is_cancelled;     /* [CACHE] never false again */
-	struct wr_dead *dead;  /* [CACHE] */
-	struct wr_dead *spare; /* [CACHE] structs for the next that die */
-	uint32_t nr_spare, nr_spare_wanted; /* [CACHE] two for each call that may need them */
+	uint64_t epoch_adds;		     /* [CACHE] nr_adds when the epoch began */
+	bool is_cancelled;		     /* [CACHE] never false again */
+	struct wr_dead *dead;		     /* [CACHE] */
+	struct wr_dead *spare;		     /* [CACHE] structs for the next that die */
+	uint32_t nr_spare, nr_spare_wanted;  /* [CACHE] two for each call that may need them */
 	struct wr_tier tiers[WR_NR_MEM];
 	struct weir_store_ops store; /* [const] size 0: none */
 	void *store_arg;	     /* [const] */

@@ -124,7 +124,6 @@ int weir_cache_put(struct weir_cache *cache, struct weir_pin *pin)
 /* ---- the slow way ---- */
 
 struct slow {
-	struct weir_cache *cache;
 	const struct weir_cache_item *item;
 	unsigned int flags;
 	unsigned int tier;
@@ -143,9 +142,9 @@ int wr_cache_wait_change(struct weir_cache *cache, uint32_t index)
 }
 
 /* The copy is readable. 0, -EINVAL, -ENOMEM. */
-static int pin_locked(struct slow *s, uint32_t index) WR_REQUIRES(s->cache->lock)
+static int pin_locked(struct weir_cache *cache, struct slow *s, uint32_t index)
+	WR_REQUIRES(cache->lock)
 {
-	struct weir_cache *cache = s->cache;
 	struct wr_slot *slot = &cache->slots[index];
 	struct wr_entry *e = &cache->entries[index];
 	struct wr_class_numbers *n = &cache->tiers[s->tier].numbers[e->class_id];
@@ -196,9 +195,10 @@ static void promote(struct weir_cache *cache, uint32_t index) WR_REQUIRES(cache-
 	wr_mutex_lock(&cache->lock);
 }
 
-static void count(struct slow *s, uint32_t class_id, bool miss) WR_REQUIRES(s->cache->lock)
+static void count(struct weir_cache *cache, struct slow *s, uint32_t class_id, bool miss)
+	WR_REQUIRES(cache->lock)
 {
-	struct wr_class_numbers *n = &s->cache->tiers[s->tier].numbers[class_id];
+	struct wr_class_numbers *n = &cache->tiers[s->tier].numbers[class_id];
 	struct wr_policy *policy;
 
 	if (s->counted)
@@ -206,24 +206,23 @@ static void count(struct slow *s, uint32_t class_id, bool miss) WR_REQUIRES(s->c
 	s->counted = true;
 	n->nr_misses += miss;
 	n->nr_waits += !miss;
-	policy = s->cache->tiers[s->tier].policies[class_id];
+	policy = cache->tiers[s->tier].policies[class_id];
 	if (miss && policy)
 		wr_policy_miss(policy, s->item->key, s->item->bytes);
-	s->cache->nr_told++;
 }
 
 /*
  * The entry is being fetched: wait for that. 0: it was, and is held, or there is more to wait
  * for (*held is false).
  */
-static int wait_for_fetch(struct slow *s, uint32_t index, bool *held) WR_REQUIRES(s->cache->lock)
+static int wait_for_fetch(struct weir_cache *cache, struct slow *s, uint32_t index, bool *held)
+	WR_REQUIRES(cache->lock)
 {
-	struct weir_cache *cache = s->cache;
 	struct wr_entry *e = &cache->entries[index];
 	struct wr_waiter w = {0};
 	int rc;
 
-	count(s, e->class_id, false);
+	count(cache, s, e->class_id, false);
 	wr_cache_join(cache, index, &w);
 	if (e->is_speculative)
 		promote(cache, index);
@@ -247,9 +246,9 @@ static int wait_for_fetch(struct slow *s, uint32_t index, bool *held) WR_REQUIRE
 }
 
 /* There is no copy in the tier that is wanted. As above. */
-static int fetch(struct slow *s, uint32_t index, bool *held) WR_REQUIRES(s->cache->lock)
+static int fetch(struct weir_cache *cache, struct slow *s, uint32_t index, bool *held)
+	WR_REQUIRES(cache->lock)
 {
-	struct weir_cache *cache = s->cache;
 	uint64_t word = wr_load_relaxed(&cache->slots[index].word);
 	unsigned int tier = s->tier;
 	struct wr_waiter w = {0};
@@ -257,7 +256,7 @@ static int fetch(struct slow *s, uint32_t index, bool *held) WR_REQUIRES(s->cach
 
 	if (tier == WR_L1 && !(word & WR_WORD_READABLE(WR_L2)))
 		tier = WR_L2;
-	count(s, cache->entries[index].class_id, true);
+	count(cache, s, cache->entries[index].class_id, true);
 	rc = wr_cache_bring(cache, index, tier, s->flags & WEIR_CACHE_NO_FILL ? NULL : s->item,
 			    true, &w);
 	if (rc)
@@ -276,9 +275,9 @@ static int fetch(struct slow *s, uint32_t index, bool *held) WR_REQUIRES(s->cach
 }
 
 /* An entry for the key that is nowhere. 0: there is one, or somebody else made one. */
-static int make_entry(struct slow *s, uint32_t *ret) WR_REQUIRES(s->cache->lock)
+static int make_entry(struct weir_cache *cache, struct slow *s, uint32_t *ret)
+	WR_REQUIRES(cache->lock)
 {
-	struct weir_cache *cache = s->cache;
 	const struct weir_cache_source *source = &cache->classes[s->item->class_id].source;
 	bool can_fill = !(s->flags & WEIR_CACHE_NO_FILL) && (source->fill || source->read);
 	int rc = 0;
@@ -303,9 +302,8 @@ static int make_entry(struct slow *s, uint32_t *ret) WR_REQUIRES(s->cache->lock)
 }
 
 /* One step towards the bytes. 1: pinned; 0: look again. */
-static int step(struct slow *s) WR_REQUIRES(s->cache->lock)
+static int step(struct weir_cache *cache, struct slow *s) WR_REQUIRES(cache->lock)
 {
-	struct weir_cache *cache = s->cache;
 	uint32_t index = wr_cache_find(cache, s->item->key);
 	bool held = false;
 	uint64_t word;
@@ -314,7 +312,7 @@ static int step(struct slow *s) WR_REQUIRES(s->cache->lock)
 	if (index != WR_NO_SLOT) {
 		word = wr_load_relaxed(&cache->slots[index].word);
 		if (word & WR_WORD_READABLE(s->tier)) {
-			rc = pin_locked(s, index);
+			rc = pin_locked(cache, s, index);
 			return rc ? rc : 1;
 		}
 		if (cache->entries[index].is_busy)
@@ -324,19 +322,19 @@ static int step(struct slow *s) WR_REQUIRES(s->cache->lock)
 	if (cache->is_cancelled)
 		return -ECANCELED;
 	if (index == WR_NO_SLOT) {
-		rc = make_entry(s, &index);
+		rc = make_entry(cache, s, &index);
 		if (rc || index == WR_NO_SLOT)
 			return rc;
-		rc = fetch(s, index, &held);
+		rc = fetch(cache, s, index, &held);
 	} else if (wr_copy_state(word, WR_L1) == WR_COPY_FILLING ||
 		   wr_copy_state(word, WR_L2) == WR_COPY_FILLING) {
-		rc = wait_for_fetch(s, index, &held);
+		rc = wait_for_fetch(cache, s, index, &held);
 	} else {
-		rc = fetch(s, index, &held);
+		rc = fetch(cache, s, index, &held);
 	}
 	if (!rc && held) {
 		if (wr_load_relaxed(&cache->slots[index].word) & WR_WORD_READABLE(s->tier)) {
-			rc = pin_locked(s, index);
+			rc = pin_locked(cache, s, index);
 			rc = rc ? rc : 1;
 		}
 		wr_cache_unhold(cache, index);
@@ -348,8 +346,7 @@ int wr_cache_get_slow(struct weir_cache *cache, const struct weir_cache_item *it
 		      unsigned int flags, struct weir_pin *ret)
 {
 	struct weir_pin pin;
-	struct slow s = {.cache = cache,
-			 .item = item,
+	struct slow s = {.item = item,
 			 .flags = flags,
 			 .tier = item->tier == WEIR_TIER_L1 ? WR_L1 : WR_L2,
 			 .t = wr_thread_self(cache),
@@ -363,7 +360,7 @@ int wr_cache_get_slow(struct weir_cache *cache, const struct weir_cache_item *it
 	wr_mutex_lock(&cache->lock);
 	cache->nr_inside++;
 	while (!rc)
-		rc = step(&s);
+		rc = step(cache, &s);
 	if (--cache->nr_inside == 0 && cache->is_cancelled)
 		wr_cond_broadcast(&cache->room);
 	wr_mutex_unlock(&cache->lock);

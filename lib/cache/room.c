@@ -88,7 +88,8 @@ static uint32_t index_of(const struct weir_cache *cache, const struct wr_policy_
 	return (uint32_t)(at / sizeof(struct wr_entry));
 }
 
-static bool may_leave(struct batch *b, uint32_t index)
+/* Called by policies, under CACHE. */
+static WR_NO_THREAD_SAFETY bool may_leave(struct batch *b, uint32_t index)
 {
 	struct weir_cache *cache = b->cache;
 	const struct wr_entry *e = &cache->entries[index];
@@ -133,9 +134,8 @@ static uint32_t next_class(struct weir_cache *cache, unsigned int tier, unsigned
 	return best;
 }
 
-static bool choose_one(struct batch *b) WR_REQUIRES(b->cache->lock)
+static bool choose_one(struct weir_cache *cache, struct batch *b) WR_REQUIRES(cache->lock)
 {
-	struct weir_cache *cache = b->cache;
 	struct wr_policy_node *node = NULL;
 	unsigned int done = 0;
 	uint32_t index, class_id;
@@ -159,9 +159,9 @@ static bool choose_one(struct batch *b) WR_REQUIRES(b->cache->lock)
 	return true;
 }
 
-static void choose(struct batch *b, uint64_t bytes) WR_REQUIRES(b->cache->lock)
+static void choose(struct weir_cache *cache, struct batch *b, uint64_t bytes)
+	WR_REQUIRES(cache->lock)
 {
-	struct weir_cache *cache = b->cache;
 	uint64_t some = cache->tiers[b->tier].limit / BATCH_PART;
 
 	wr_cache_drain_all(cache);
@@ -170,7 +170,7 @@ static void choose(struct batch *b, uint64_t bytes) WR_REQUIRES(b->cache->lock)
 	b->bytes = 0;
 	b->nr_pins = wr_cache_pinned_tags(cache, b->pins, MAX_PINS);
 	while (b->bytes < wr_max(bytes, some) && b->nr_drops < MAX_BATCH &&
-	       b->nr_moves < MAX_BATCH && choose_one(b))
+	       b->nr_moves < MAX_BATCH && choose_one(cache, b))
 		;
 }
 
@@ -225,9 +225,8 @@ void wr_cache_give(struct weir_cache *cache, unsigned int tier, uint32_t class_i
 }
 
 /* Take the marked ones that nobody pinned meanwhile. Their number. */
-static uint32_t drop(struct batch *b) WR_REQUIRES(b->cache->lock)
+static uint32_t drop(struct weir_cache *cache, struct batch *b) WR_REQUIRES(cache->lock)
 {
-	struct weir_cache *cache = b->cache;
 	struct {
 		struct weir_tier_mem mem;
 		uint64_t charged;
@@ -431,12 +430,12 @@ static int copy_down(struct weir_cache *cache, const struct victim *v, uint32_t 
 	return nr_good ? 0 : first;
 }
 
-static int move(struct batch *b) WR_REQUIRES(b->cache->lock)
+static int move(struct weir_cache *cache, struct batch *b) WR_REQUIRES(cache->lock)
 {
 	int first = 0;
 
-	return b->tier == WR_L1 ? copy_down(b->cache, b->moves, b->nr_moves)
-				: write_down(b->cache, b->moves, b->nr_moves, &first);
+	return b->tier == WR_L1 ? copy_down(cache, b->moves, b->nr_moves)
+				: write_down(cache, b->moves, b->nr_moves, &first);
 }
 
 /* ---- making room ---- */
@@ -454,19 +453,19 @@ static int evict(struct weir_cache *cache, unsigned int tier, uint64_t bytes, bo
 	wr_lock_assert_held(&cache->lock);
 	if (cache->dead && wr_cache_reap(cache))
 		return 0;
-	choose(&b, bytes);
+	choose(cache, &b, bytes);
 	rc = b.nr_drops || b.nr_moves ? 0 : -EAGAIN;
 	/* The moves first: they stay readable, and the drops are marked until the barrier. */
-	if (drop(&b))
+	if (drop(cache, &b))
 		rc = 0;
 	else if (b.nr_drops && !b.nr_moves)
 		rc = -EAGAIN; /* all were pinned in the meantime */
 	if (b.nr_moves) {
-		rc = move(&b);
+		rc = move(cache, &b);
 		if (rc) {
 			b.only_drops = true;
-			choose(&b, bytes);
-			if (drop(&b))
+			choose(cache, &b, bytes);
+			if (drop(cache, &b))
 				rc = 0;
 		}
 	}

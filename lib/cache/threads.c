@@ -202,21 +202,23 @@ static void tell(struct weir_cache *cache, uint64_t tag) WR_REQUIRES(cache->lock
 		return;
 	e->nr_uses++;
 	wr_policy_hit(cache->tiers[tier].policies[e->class_id], &copy->node);
-	cache->nr_told++;
 }
 
-/* A new epoch when an eighth of what is there was used again: from then on hits are told anew. */
+/*
+ * A new epoch, from which on hits are told anew, when an eighth of what is there has come since the
+ * last: where nothing comes, nothing leaves, and no policy needs to know who is used.
+ */
 static void turn_epoch(struct weir_cache *cache) WR_REQUIRES(cache->lock)
 {
 	uint8_t epoch = wr_load_relaxed(&cache->epoch), next = epoch;
 
 	if (cache->nr_entries <= RECORD_ALL_ENTRIES)
 		next = 0;
-	else if (!epoch || cache->nr_told * 8 > cache->nr_entries)
+	else if (!epoch || (cache->nr_adds - cache->epoch_adds) * 8 > cache->nr_entries)
 		next = epoch == UINT8_MAX ? 1 : (uint8_t)(epoch + 1);
 	if (next == epoch)
 		return;
-	cache->nr_told = 0;
+	cache->epoch_adds = cache->nr_adds;
 	wr_store_relaxed(&cache->epoch, next);
 }
 

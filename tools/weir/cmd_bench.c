@@ -22,6 +22,7 @@ static const struct {
 	 "one run of each arm, pass by pass, as a table and a picture"},
 	{"pool", wr_bench_pool, false, "the memory pool against packaged allocators"},
 	{"lock", wr_bench_lock, false, "the locks against pthread and ThreadSanitizer"},
+	{"cache", wr_bench_cache, false, "hits of the cache, against RocksDB's caches"},
 	{"metrics", wr_bench_metrics, false, "what counting costs, against prometheus-cpp"},
 	{"instrument", wr_bench_instrument, false, "what counting and probing cost the pool"},
 	{"gemv", wr_bench_gemv, false, "the compute kernels against a plain read of memory"},
