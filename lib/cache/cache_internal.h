@@ -206,6 +206,7 @@ struct weir_cache {
 	uint32_t nr_entries_max;	     /* [const] */
 	uint32_t nr_entries;		     /* [CACHE] slots in use */
 	uint32_t nr_inside;		     /* [CACHE] threads in calls that may wait */
+	uint32_t nr_moving;		     /* [CACHE] copies that are being written to L3 */
 	uint32_t nr_filling;		     /* [CACHE] copies that are FILLING */
 	uint64_t nr_adds;		     /* [CACHE] entries ever made */
 	uint64_t epoch_adds;		     /* [CACHE] nr_adds when the epoch began */

@@ -376,6 +376,7 @@ static int write_down(struct weir_cache *cache, const struct victim *v, uint32_t
 	struct wr_sync sync;
 	uint32_t nr_good = 0;
 
+	cache->nr_moving += nr;
 	wr_mutex_unlock(&cache->lock);
 	wr_lock_assert_none_held("a store's put");
 	wr_sync_init(&sync, nr);
@@ -385,6 +386,7 @@ static int write_down(struct weir_cache *cache, const struct victim *v, uint32_t
 	}
 	(void)wr_sync_wait(&sync);
 	wr_mutex_lock(&cache->lock);
+	cache->nr_moving -= nr;
 	for (uint32_t i = 0; i < nr; i++) {
 		struct wr_entry *e = &cache->entries[v[i].index];
 		struct wr_class_numbers *n = &cache->tiers[WR_L2].numbers[e->class_id];
@@ -507,6 +509,16 @@ static bool is_coming(const struct wr_tier *t, uint64_t bytes)
 	       bytes <= t->limit - (t->used - t->leaving);
 }
 
+/* Pins, or something under way, of which room may come. Our own fetch counts as one. */
+static bool may_change(struct weir_cache *cache, unsigned int tier) WR_REQUIRES(cache->lock)
+{
+	uint64_t tag;
+
+	wr_lock_assert_held(&cache->lock);
+	return cache->dead || cache->nr_moving || cache->nr_inside > 1 || cache->nr_filling > 1 ||
+	       cache->tiers[tier].leaving || wr_cache_pinned_tags(cache, &tag, 1);
+}
+
 /*
  * Until it fits: evict, then wait. A waiter is announced first and looks once more, so that either
  * it sees that a pin was put, or who puts it sees the waiter.
@@ -530,7 +542,7 @@ static int until_it_fits(struct weir_cache *cache, unsigned int tier, uint64_t b
 		if (rc != -EAGAIN || !demand)
 			break;
 		if (deadline_ns) {
-			rc = wait_for_room(cache, deadline_ns);
+			rc = may_change(cache, tier) ? wait_for_room(cache, deadline_ns) : -ENOSPC;
 			if (rc)
 				break;
 			continue;
