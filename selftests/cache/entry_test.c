@@ -49,7 +49,7 @@ TEST_F(entry, the_second_get_reads_nothing)
 	EXPECT_EQ(a.data, b.data);
 	EXPECT_EQ(a.bytes, 4096u);
 	EXPECT_TRUE(rig_check(a.data, 1, 4096, NULL));
-	EXPECT_EQ(self->rig->nr_fills[1], 1u);
+	EXPECT_EQ(atomic_load(&self->rig->nr_fills[1]), 1u);
 	EXPECT_EQ(weir_cache_put(self->rig->cache, &a), 0);
 	EXPECT_EQ(weir_cache_put(self->rig->cache, &b), 0);
 	s = rig_stats(self->rig, WEIR_TIER_L2);
@@ -91,12 +91,12 @@ TEST_F(entry, the_least_recently_used_leaves)
 	for (uint32_t n = 0; n < 8; n++) {
 		ASSERT_EQ(rig_get(self->rig, n, 4096, &p), 0);
 		weir_cache_put(self->rig->cache, &p);
-		EXPECT_EQ(self->rig->nr_fills[n], 1u);
+		EXPECT_EQ(atomic_load(&self->rig->nr_fills[n]), 1u);
 	}
 	ASSERT_EQ(rig_get(self->rig, 8, 4096, &p), 0);
 	weir_cache_put(self->rig->cache, &p);
-	EXPECT_EQ(self->rig->nr_fills[8], 2u);
-	EXPECT_LE(self->rig->l2.peak, 16u * 4096);
+	EXPECT_EQ(atomic_load(&self->rig->nr_fills[8]), 2u);
+	EXPECT_LE(atomic_load(&self->rig->l2.peak), 16u * 4096);
 	EXPECT_EQ(rig_stats(self->rig, WEIR_TIER_L2).nr_evictions, 5u);
 }
 
@@ -112,7 +112,7 @@ TEST_F(entry, what_is_pinned_stays)
 	}
 	EXPECT_TRUE(rig_check(kept.data, 0, 4096, NULL));
 	weir_cache_put(self->rig->cache, &kept);
-	EXPECT_EQ(self->rig->nr_fills[0], 1u);
+	EXPECT_EQ(atomic_load(&self->rig->nr_fills[0]), 1u);
 }
 
 TEST_F(entry, more_pins_than_there_are_hazards_are_held)
@@ -215,13 +215,13 @@ TEST_F(entry, a_smaller_budget_is_reached_before_the_call_returns)
 		weir_cache_put(self->rig->cache, &p);
 	}
 	EXPECT_EQ(weir_cache_set_budget(self->rig->cache, WEIR_TIER_L2, 4 * 4096), 0);
-	EXPECT_LE(self->rig->l2.used, 4u * 4096);
+	EXPECT_LE(atomic_load(&self->rig->l2.used), 4u * 4096);
 	EXPECT_LE(rig_stats(self->rig, WEIR_TIER_L2).used_bytes, 4u * 4096);
 	ASSERT_EQ(rig_get(self->rig, 3, 4096, &kept), 0);
 	EXPECT_EQ(weir_cache_set_budget(self->rig->cache, WEIR_TIER_L2, 100), -EBUSY);
 	weir_cache_put(self->rig->cache, &kept);
 	EXPECT_EQ(weir_cache_set_budget(self->rig->cache, WEIR_TIER_L2, 100), 0);
-	EXPECT_EQ(self->rig->l2.used, 0u);
+	EXPECT_EQ(atomic_load(&self->rig->l2.used), 0u);
 	EXPECT_EQ(weir_cache_set_budget(self->rig->cache, WEIR_TIER_L1, 100), -ENODEV);
 }
 
@@ -309,7 +309,7 @@ TEST_F(slow, one_fetch_serves_all_who_ask)
 		EXPECT_EQ(g[i].rc, 0);
 		EXPECT_TRUE(g[i].right);
 	}
-	EXPECT_EQ(self->rig->nr_fills[7], 1u);
+	EXPECT_EQ(atomic_load(&self->rig->nr_fills[7]), 1u);
 	s = rig_stats(self->rig, WEIR_TIER_L2);
 	EXPECT_EQ(s.nr_misses, 1u);
 	EXPECT_EQ(s.nr_waits, 7u);
@@ -328,7 +328,7 @@ TEST_F(slow, an_error_reaches_every_waiter)
 		pthread_join(g[i].thread, NULL);
 		EXPECT_EQ(g[i].rc, -ENODATA);
 	}
-	EXPECT_EQ(self->rig->nr_fills[7], 1u);
+	EXPECT_EQ(atomic_load(&self->rig->nr_fills[7]), 1u);
 	EXPECT_EQ(rig_stats(self->rig, WEIR_TIER_L2).used_bytes, 0u);
 }
 
@@ -345,7 +345,7 @@ TEST_F(slow, cancel_wakes_who_waits)
 		pthread_join(g[i].thread, NULL);
 		EXPECT_EQ(g[i].rc, -ECANCELED);
 	}
-	EXPECT_EQ(self->rig->nr_cancels[7], 1u);
+	EXPECT_EQ(atomic_load(&self->rig->nr_cancels[7]), 1u);
 }
 
 TEST_F(slow, close_wakes_who_waits)
@@ -386,7 +386,7 @@ TEST_F(slow, a_prefetch_that_came_in_time_was_useful)
 	EXPECT_EQ(s.nr_useful, 1u);
 	EXPECT_EQ(s.nr_late, 0u);
 	EXPECT_EQ(s.nr_hits, 2u);
-	EXPECT_EQ(self->rig->nr_promotes[3], 0u);
+	EXPECT_EQ(atomic_load(&self->rig->nr_promotes[3]), 0u);
 }
 
 TEST_F(slow, who_waits_for_a_prefetch_promotes_it)
@@ -408,7 +408,7 @@ TEST_F(slow, who_waits_for_a_prefetch_promotes_it)
 	EXPECT_EQ(s.nr_late, 1u);
 	EXPECT_EQ(s.nr_useful, 0u);
 	EXPECT_EQ(s.nr_waits, 2u);
-	EXPECT_EQ(self->rig->nr_promotes[3], 1u);
+	EXPECT_EQ(atomic_load(&self->rig->nr_promotes[3]), 1u);
 }
 
 TEST_F(slow, a_prefetch_can_be_cancelled_and_is_wasted)
@@ -417,7 +417,7 @@ TEST_F(slow, a_prefetch_can_be_cancelled_and_is_wasted)
 
 	EXPECT_EQ(weir_cache_prefetch(self->rig->cache, &item), 1);
 	weir_cache_prefetch_cancel(self->rig->cache, item.key);
-	EXPECT_EQ(self->rig->nr_cancels[3], 1u);
+	EXPECT_EQ(atomic_load(&self->rig->nr_cancels[3]), 1u);
 	EXPECT_EQ(rig_stats(self->rig, WEIR_TIER_L2).nr_wasted, 1u);
 	EXPECT_EQ(rig_stats(self->rig, WEIR_TIER_L2).used_bytes, 0u);
 	weir_cache_prefetch_cancel(self->rig->cache, item.key);
@@ -434,10 +434,10 @@ TEST_F(slow, a_get_that_must_not_wait_begins_the_fetch)
 	EXPECT_TRUE(rig_finish(self->rig, 3, 0));
 	EXPECT_EQ(weir_cache_get(self->rig->cache, &item, WEIR_CACHE_NO_WAIT, &p), 0);
 	weir_cache_put(self->rig->cache, &p);
-	EXPECT_EQ(self->rig->nr_fills[3], 1u);
+	EXPECT_EQ(atomic_load(&self->rig->nr_fills[3]), 1u);
 	item.key = rig_key(4);
 	EXPECT_EQ(weir_cache_get(self->rig->cache, &item, WEIR_CACHE_NO_FILL, &p), -ENOENT);
-	EXPECT_EQ(self->rig->nr_fills[4], 0u);
+	EXPECT_EQ(atomic_load(&self->rig->nr_fills[4]), 0u);
 }
 
 TEST(a_failed_allocation_is_told_and_leaves_nothing)
@@ -467,7 +467,7 @@ TEST(a_failed_allocation_is_told_and_leaves_nothing)
 		}
 		EXPECT_EQ(rc, wr_test_alloc_failed() ? -ENOMEM : 0);
 		EXPECT_EQ(wr_test_alloc_live(), before);
-		EXPECT_EQ(rig->l2.used, 0u);
+		EXPECT_EQ(atomic_load(&rig->l2.used), 0u);
 	}
 	free(rig);
 }

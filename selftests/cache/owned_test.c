@@ -58,8 +58,8 @@ FIXTURE_SETUP(owned)
 FIXTURE_TEARDOWN(owned)
 {
 	EXPECT_TRUE(rig_close(self->rig));
-	EXPECT_LE(self->rig->l1.peak, L1_ROOM * BYTES);
-	EXPECT_LE(self->rig->l2.peak, L2_ROOM * BYTES);
+	EXPECT_LE(atomic_load(&self->rig->l1.peak), L1_ROOM * BYTES);
+	EXPECT_LE(atomic_load(&self->rig->l2.peak), L2_ROOM * BYTES);
 	fake_store_fini(&self->rig->l3);
 	free(self->rig);
 }

@@ -262,15 +262,15 @@ TEST_F(storm, every_get_is_right)
 	}
 	for (uint32_t i = 0; i < NR_THREADS; i++)
 		pthread_join(w[i].thread, NULL);
-	EXPECT_EQ(s->nr_bad, 0u);
-	EXPECT_EQ(s->nr_stale, 0u);
-	EXPECT_EQ(s->nr_lost, 0u);
-	EXPECT_EQ(s->nr_over, 0u);
+	EXPECT_EQ(atomic_load(&s->nr_bad), 0u);
+	EXPECT_EQ(atomic_load(&s->nr_stale), 0u);
+	EXPECT_EQ(atomic_load(&s->nr_lost), 0u);
+	EXPECT_EQ(atomic_load(&s->nr_over), 0u);
 	if (!variant->fail_permille)
-		EXPECT_EQ(s->nr_refused, 0u);
-	EXPECT_GT(s->nr_gets, 1000u);
-	EXPECT_LE(s->rig.l2.peak, L2_ROOM * BYTES);
-	EXPECT_LE(s->rig.l1.peak, 8 * BYTES);
+		EXPECT_EQ(atomic_load(&s->nr_refused), 0u);
+	EXPECT_GT(atomic_load(&s->nr_gets), 1000u);
+	EXPECT_LE(atomic_load(&s->rig.l2.peak), L2_ROOM * BYTES);
+	EXPECT_LE(atomic_load(&s->rig.l1.peak), 8 * BYTES);
 	st = rig_stats(&s->rig, WEIR_TIER_L2);
 	EXPECT_LE(st.peak_bytes, L2_ROOM * BYTES);
 	EXPECT_GT(st.nr_demotions, 0u);
@@ -279,7 +279,7 @@ TEST_F(storm, every_get_is_right)
 	ASSERT_EQ(weir_cache_set_budget(s->rig.cache, WEIR_TIER_L2, L2_ROOM * BYTES), 0);
 	for (uint32_t n = 0; n < NR_KEYS; n++)
 		get_owned(&w[0], n, WEIR_TIER_L2);
-	EXPECT_EQ(s->nr_lost + s->nr_stale + s->nr_bad, 0u);
+	EXPECT_EQ(s->nr_lost + s->nr_stale + atomic_load(&s->nr_bad), 0u);
 	TH_LOG("%llu gets, %llu refused for faults", (unsigned long long)s->nr_gets,
 	       (unsigned long long)s->nr_refused);
 }
@@ -333,8 +333,8 @@ TEST(no_get_of_what_was_put_is_missed)
 	}
 	for (uint32_t i = 0; i < ORIGIN_THREADS; i++)
 		pthread_join(w[i].thread, NULL);
-	EXPECT_EQ(s->nr_lost, 0u);
-	EXPECT_EQ(s->nr_bad, 0u);
+	EXPECT_EQ(atomic_load(&s->nr_lost), 0u);
+	EXPECT_EQ(atomic_load(&s->nr_bad), 0u);
 	st = rig_stats(&s->rig, WEIR_TIER_L2);
 	EXPECT_GT(st.nr_evictions, ORIGIN_GETS / 10);
 	TH_LOG("%u gets, %llu missed; %llu evictions, %llu demotions", ORIGIN_GETS,
