@@ -75,6 +75,8 @@ enum weir_cache_class {
 /* Of a name all is kept that fits into so many bytes with its NUL; of a longer one the end. */
 #define WEIR_CACHE_NAME_BYTES 48
 
+struct weir_cache_source;
+
 /**
  * struct weir_cache_item - A thing, as a request names it.
  * @key:           Its name.
@@ -84,7 +86,10 @@ enum weir_cache_class {
  * @class_id:      enum weir_cache_class. Of a key that is there, its own class counts.
  * @tier:          Where it is wanted: WEIR_TIER_L1 or WEIR_TIER_L2; 0 is L2.
  * @cookie:        Handed to the fill. It must know the thing by @key and this.
- * @name:          For people and dumps; copied when the entry is made. May be NULL.
+ * @name:          For people, dumps and weir_cache_rule(); copied when the entry is made. May be
+ *                 NULL.
+ * @source:        Where it comes from, instead of from its class's source; must stay until no
+ *                 fetch from it is under way. NULL: the class's.
  */
 struct weir_cache_item {
 	struct weir_key key;
@@ -94,6 +99,7 @@ struct weir_cache_item {
 	uint32_t tier;
 	void *cookie;
 	const char *name;
+	const struct weir_cache_source *source;
 };
 
 /**
@@ -206,7 +212,7 @@ struct weir_pin {
 
 /* For weir_cache_get(): do not fetch from a class's source; -ENOENT if it is in no tier. */
 #define WEIR_CACHE_NO_FILL (1u << 0)
-/* Do not wait: begin what is needed as a demand, and say -EINPROGRESS. */
+/* Do not wait: begin what is needed as a demand, and say -EINPROGRESS; -EAGAIN: there is no room. */
 #define WEIR_CACHE_NO_WAIT (1u << 1)
 
 /**
@@ -264,7 +270,7 @@ WEIR_API void weir_cache_cancel(struct weir_cache *cache);
  * Cost:    Of a hit: two cache lines of the index, one of this thread; no locked instruction.
  * Return:  0; -EINVAL (a number is out of range, or the size differs from that of the entry);
  *          -ENOENT (it is nowhere, and the class has no source or it was not to be asked);
- *          -EINPROGRESS (with WEIR_CACHE_NO_WAIT); -ENOSPC (all that could leave is pinned or
+ *          -EINPROGRESS, -EAGAIN (with WEIR_CACHE_NO_WAIT); -ENOSPC (all that could leave is pinned or
  *          cannot go down, or it is larger than the budget); -ENODEV (there is no such tier);
  *          -ENOMEM; -ECANCELED; -EBADMSG and -EIO (L3); or what the source ended with.
  * Since:   0.1
@@ -383,6 +389,244 @@ WEIR_API WEIR_MUST_CHECK int weir_cache_flush(struct weir_cache *cache);
  */
 WEIR_API WEIR_MUST_CHECK int weir_cache_set_budget(struct weir_cache *cache, uint32_t tier,
 						   uint64_t bytes);
+
+/**
+ * weir_cache_pressure() - Memory is short: let L2 use less for the time being.
+ * @cache:         The cache.
+ * @keep_permille: Of its budget it may use so much from now on; 1000: all of it again.
+ *
+ * Shrinks as weir_cache_set_budget() does, and lets the tier give memory back to the system.
+ * For a host's own watermarks; weir_cache_watch() does it by itself.
+ *
+ * Context: Any thread. Takes CACHE. May block: owned entries go down.
+ * Return:  As weir_cache_set_budget(): 0, -EINVAL, -EBUSY, or what L3 said.
+ * Since:   0.1
+ */
+WEIR_API int weir_cache_pressure(struct weir_cache *cache, uint32_t keep_permille);
+
+/**
+ * weir_cache_shed() - Others need room in L2's memory now.
+ * @cache: The cache.
+ * @bytes: How much should leave.
+ *
+ * What pinned entries and L3 allow; the budget stays as it is. To be called when an allocation
+ * of the cache's pool by somebody else fails, or nearly does.
+ *
+ * Context: Any thread. Takes CACHE. May block: owned entries go down.
+ * Return:  Bytes that left, 0 or more.
+ * Since:   0.1
+ */
+WEIR_API int64_t weir_cache_shed(struct weir_cache *cache, uint64_t bytes);
+
+/**
+ * struct weir_cache_watch_opts - When memory counts as short. Zero means the default.
+ * @size:           sizeof(struct weir_cache_watch_opts)
+ * @path:           A file of pressure stall information. NULL: memory.pressure of this process's
+ *                  memory cgroup, else /proc/pressure/memory.
+ * @stall_us:       Tasks waited so long for memory,
+ * @window_us:      within such a time: 500 ms to 10 s. Defaults 50 ms and 500 ms. Where the kernel
+ *                  allows that to privileged processes only, the same share of 2 s.
+ * @keep_permille:  What is left of the limit at each report. Default 750.
+ * @floor_permille: It is not brought below this part of the budget. Default 125.
+ * @grow_ms:        After so long without a report an eighth of the budget is given back, and so
+ *                  on. Default 2000.
+ */
+struct weir_cache_watch_opts {
+	size_t size;
+	const char *path;
+	uint32_t stall_us;
+	uint32_t window_us;
+	uint32_t keep_permille;
+	uint32_t floor_permille;
+	uint64_t grow_ms;
+};
+
+/**
+ * weir_cache_watch() - Shrink L2 whenever the system is short of memory, and grow it back.
+ * @cache: The cache. Watched until it is closed.
+ * @opts:  Options, or NULL.
+ * @err:   On failure: why it is not available. May be NULL.
+ *
+ * Context: Any thread, once. Starts a thread, which sleeps until the kernel wakes it.
+ * Return:  0, -EINVAL, -E2BIG, -EALREADY (it is being watched), -EOPNOTSUPP (this kernel does
+ *          not say), -EBUSY, -EACCES, -EPERM, -ENOENT (no such file), -ENOMEM, -EAGAIN (no thread).
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_cache_watch(struct weir_cache *cache,
+					      const struct weir_cache_watch_opts *opts,
+					      struct weir_error *err);
+
+/* ---- what a host may say of the future; never changes what is got, only when it is there ---- */
+
+/**
+ * weir_cache_need() - These are needed soon, for certain.
+ * @cache: The cache.
+ * @items: Array of @nr items.
+ * @nr:    How many.
+ *
+ * Begins fetching them in this order, as if somebody waited, and does not wait. Stops where there
+ * is no room.
+ *
+ * Context: Any thread. As weir_cache_prefetch().
+ * Return:  How many of the first are there or on their way; -EINVAL, -ECANCELED.
+ * Since:   0.1
+ */
+WEIR_API int64_t weir_cache_need(struct weir_cache *cache, const struct weir_cache_item *items,
+				 size_t nr);
+
+/**
+ * weir_cache_likely() - These are needed soon, probably.
+ * @cache:    The cache.
+ * @items:    Array of @nr items, likeliest first.
+ * @nr:       How many.
+ * @permille: How probable each is, 1 to 1000.
+ *
+ * From 500 on they are prefetched in this order, as far as there is room. Of those that are there
+ * the policy `forecast` is told.
+ *
+ * Context: Any thread. As weir_cache_prefetch().
+ * Return:  How many fetches began; -EINVAL, -ECANCELED.
+ * Since:   0.1
+ */
+WEIR_API int64_t weir_cache_likely(struct weir_cache *cache, const struct weir_cache_item *items,
+				   size_t nr, uint32_t permille);
+
+/**
+ * weir_cache_keep() - Do not evict a thing, or do again.
+ * @cache: The cache.
+ * @key:   What; it must be in memory or on its way.
+ * @keep:  true: one more who wants it kept; false: one fewer.
+ *
+ * Unlike a pin it names no bytes: the entry may be replaced and removed.
+ *
+ * Context: Any thread. Takes CACHE. Does not block.
+ * Return:  0, -ENOENT, -EINVAL (nobody wanted it kept).
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_cache_keep(struct weir_cache *cache, struct weir_key key,
+					     bool keep);
+
+/**
+ * weir_cache_plan() - The order in which things will be used.
+ * @cache:     The cache.
+ * @keys:      Array of @nr keys, each once; copied. NULL with @nr 0: there is no plan any more.
+ * @nr:        How many, at most 2^24.
+ * @is_cyclic: After the last comes the first again.
+ *
+ * The policy `forecast` evicts by it what is used last. A plan replaces the one before. What
+ * is not in it is judged by its past.
+ *
+ * Context: Any thread. Takes CACHE. Does not block.
+ * Return:  0, -EINVAL, -EEXIST (a key stands twice in it), -ENOMEM.
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_cache_plan(struct weir_cache *cache, const struct weir_key *keys,
+					     size_t nr, bool is_cyclic);
+
+/* How entries are kept whose name matches. */
+enum weir_cache_rule_kind {
+	WEIR_RULE_NORMAL = 0, /* as the policy of their class says */
+	WEIR_RULE_PIN = 1,    /* never evicted; removed when told */
+	WEIR_RULE_STREAM = 2, /* they pass through: they leave before all others */
+};
+
+/* With its NUL. */
+#define WEIR_CACHE_GLOB_BYTES 96
+
+/**
+ * weir_cache_rule() - Keep things by their names.
+ * @cache: The cache.
+ * @glob:  Pattern with * ? and [...]: "model.layers.*.mlp.*". The first rule that matches counts.
+ * @kind:  enum weir_cache_rule_kind.
+ *
+ * Holds for entries that are made from now on and for those that are there. A name that was
+ * too long to keep is compared as it was kept.
+ *
+ * Context: Any thread. Takes CACHE, for as long as looking at all names takes.
+ * Return:  0, -EINVAL, -ENAMETOOLONG, -ENOSPC (there are 64 rules).
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_cache_rule(struct weir_cache *cache, const char *glob,
+					     uint32_t kind);
+
+/**
+ * struct weir_cache_table - Rows of one size, such as an embedding's.
+ * @key:       Of the table; a row's key is made of it and the row's number.
+ * @row_bytes: Of a row; each is an entry of its own.
+ * @nr_rows:   How many there are.
+ * @source:    Where rows come from; the fill's cookie is the row's number. NULL: from the class's.
+ * @class_id:  enum weir_cache_class.
+ * @depth:     Rows fetched at a time, 1 to 256. 0: 64.
+ */
+struct weir_cache_table {
+	struct weir_key key;
+	size_t row_bytes;
+	uint64_t nr_rows;
+	const struct weir_cache_source *source;
+	uint32_t class_id;
+	uint32_t depth;
+};
+
+/**
+ * weir_cache_rows() - Gather rows of a table.
+ * @cache: The cache.
+ * @table: The table.
+ * @rows:  Array of @nr row numbers, in any order, also repeated.
+ * @nr:    How many.
+ * @to:    Where row @rows[i] goes: @to + i * row_bytes.
+ *
+ * Rows that are not there are fetched @depth at a time, each once.
+ *
+ * Context: Any thread. As weir_cache_get(). May block.
+ * Return:  0, -EINVAL (a row that does not exist, before anything is done), and the codes of
+ *          weir_cache_get(): then @to is undefined.
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_cache_rows(struct weir_cache *cache,
+					     const struct weir_cache_table *table,
+					     const uint64_t *rows, size_t nr, void *to);
+
+/**
+ * struct weir_cache_entry - An entry, as a dump shows it.
+ * @key:       Its key.
+ * @name:      Its name, "" if it has none. Valid during the call.
+ * @bytes:     Its size; 0 while that is not known.
+ * @nr_uses:   Gets that the policies heard of.
+ * @class_id:  enum weir_cache_class.
+ * @l1:        State in L1: "none", "filling", "ready", "moving", "leaving".
+ * @l2:        And in L2.
+ * @is_owned:  1: it was inserted; 0: it can be fetched again.
+ * @is_stored: 1: L3 has it.
+ * @is_kept:   1: a hint or a rule keeps it.
+ * @is_pinned: 1: somebody had it pinned.
+ */
+struct weir_cache_entry {
+	struct weir_key key;
+	const char *name;
+	size_t bytes;
+	uint64_t nr_uses;
+	const char *l1;
+	const char *l2;
+	uint32_t class_id;
+	uint32_t is_owned;
+	uint32_t is_stored;
+	uint32_t is_kept;
+	uint32_t is_pinned;
+};
+
+/**
+ * weir_cache_dump() - Look at all entries.
+ * @cache: The cache.
+ * @fn:    Called for each, without a lock; what it is shown is a copy of one instant. Stops at
+ *         the first result that is not 0.
+ * @arg:   Handed to @fn.
+ *
+ * Context: Any thread. Takes CACHE, entry by entry.
+ * Return:  0, or what @fn returned.
+ * Since:   0.1
+ */
+WEIR_API int weir_cache_dump(struct weir_cache *cache,
+			     int (*fn)(void *arg, const struct weir_cache_entry *entry), void *arg);
 
 /**
  * struct weir_cache_stats - Numbers of one class in one tier, or sums.

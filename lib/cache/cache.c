@@ -143,6 +143,7 @@ static void free_cache(struct weir_cache *cache)
 		wr_cond_fini(&cache->changed[i]);
 	wr_cond_fini(&cache->room);
 	wr_mutex_fini(&cache->lock);
+	wr_free(cache->plan);
 	wr_free(cache->entries);
 	wr_free(cache->table_memory);
 	wr_free(cache);
@@ -200,7 +201,7 @@ static const struct weir_cache_source *cancellable(struct weir_cache *cache, uin
 	if (wr_copy_state(word, WR_L2) != WR_COPY_FILLING || !e->has_started)
 		return NULL;
 	*ret_token = wr_tag(index, WR_L2, word);
-	return &cache->classes[e->class_id].source;
+	return e->source;
 }
 
 void weir_cache_cancel(struct weir_cache *cache)
@@ -256,6 +257,7 @@ void weir_cache_close(struct weir_cache *cache)
 
 	if (!cache)
 		return;
+	wr_watch_stop(cache);
 	weir_cache_cancel(cache);
 	wr_mutex_lock(&cache->lock);
 	while (cache->nr_inside || cache->nr_filling)
@@ -285,6 +287,21 @@ static void resize_policies(struct weir_cache *cache, unsigned int tier) WR_REQU
 					 wr_max(wr_cache_share(cache, tier, c), WEIR_TIER_ALIGN));
 }
 
+int wr_cache_set_limit(struct weir_cache *cache, unsigned int tier, uint64_t limit)
+{
+	int rc;
+
+	wr_lock_assert_held(&cache->lock);
+	cache->tiers[tier].limit = limit;
+	resize_policies(cache, tier);
+	cache->nr_inside++;
+	rc = wr_cache_shrink(cache, tier);
+	if (--cache->nr_inside == 0 && cache->is_cancelled)
+		wr_cond_broadcast(&cache->room);
+	wr_cache_room_changed(cache);
+	return rc;
+}
+
 int weir_cache_set_budget(struct weir_cache *cache, uint32_t tier, uint64_t bytes)
 {
 	struct wr_tier *t;
@@ -296,16 +313,59 @@ int weir_cache_set_budget(struct weir_cache *cache, uint32_t tier, uint64_t byte
 	if (!t->ops.size)
 		return -ENODEV;
 	wr_mutex_lock(&cache->lock);
-	cache->nr_inside++;
 	t->budget = bytes;
-	t->limit = bytes;
-	resize_policies(cache, tier - 1);
-	rc = wr_cache_shrink(cache, tier - 1);
-	if (--cache->nr_inside == 0 && cache->is_cancelled)
-		wr_cond_broadcast(&cache->room);
-	wr_cache_room_changed(cache);
+	rc = wr_cache_set_limit(cache, tier - 1, bytes);
 	wr_mutex_unlock(&cache->lock);
 	return rc;
+}
+
+static void trim(struct weir_cache *cache, uint64_t used)
+{
+	struct wr_tier *t = &cache->tiers[WR_L2];
+
+	wr_lock_assert_none_held("a tier's trim");
+	if (t->ops.trim)
+		t->ops.trim(t->arg, used);
+}
+
+int weir_cache_pressure(struct weir_cache *cache, uint32_t keep_permille)
+{
+	struct wr_tier *t = &cache->tiers[WR_L2];
+	uint64_t used;
+	int rc;
+
+	if (keep_permille > 1000)
+		return -EINVAL;
+	wr_mutex_lock(&cache->lock);
+	rc = wr_cache_set_limit(cache, WR_L2, t->budget / 1000 * keep_permille);
+	if (keep_permille == 1000)
+		t->limit = t->budget;
+	used = t->used;
+	wr_mutex_unlock(&cache->lock);
+	if (keep_permille < 1000)
+		trim(cache, used);
+	return rc;
+}
+
+int64_t weir_cache_shed(struct weir_cache *cache, uint64_t bytes)
+{
+	struct wr_tier *t = &cache->tiers[WR_L2];
+	uint64_t before, limit, used;
+
+	wr_mutex_lock(&cache->lock);
+	before = t->used;
+	limit = t->limit;
+	(void)wr_cache_set_limit(cache, WR_L2, before > bytes ? before - bytes : 0);
+	used = t->used;
+	/* Somebody may have moved it meanwhile; then that holds. */
+	if (t->limit == (before > bytes ? before - bytes : 0)) {
+		t->limit = limit;
+		resize_policies(cache, WR_L2);
+		wr_cache_room_changed(cache);
+	}
+	wr_mutex_unlock(&cache->lock);
+	trim(cache, used);
+	return before > used ? (int64_t)(before - used) : 0;
 }
 
 /* ---- statistics ---- */

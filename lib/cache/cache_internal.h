@@ -92,6 +92,13 @@ struct wr_waiter {
 	bool is_done;
 };
 
+/* How a copy is brought. */
+enum wr_urgency {
+	WR_AHEAD,   /* a read of the speculative class; room only by dropping */
+	WR_EAGER,   /* a read on demand; room only by dropping */
+	WR_WAITING, /* somebody waits, also for room */
+};
+
 /* One copy of an entry. */
 struct wr_copy {
 	struct weir_tier_mem mem;
@@ -101,11 +108,14 @@ struct wr_copy {
 	struct weir_cache *cache; /* the same while it is copied from the other copy, held for it */
 	uint64_t token;
 	bool is_listed;
+	bool is_passing;	/* instead: in the tier's line of what leaves first */
+	uint32_t before, after; /* in that line: index + 1; 0: none */
 };
 
 struct wr_entry {
 	struct wr_copy copies[WR_NR_MEM];
 	struct wr_waiter *waiters;
+	const struct weir_cache_source *source; /* while it is being fetched */
 	uint64_t bytes;
 	uint64_t nr_uses;
 	uint32_t nr_holds; /* of threads that are about to pin, or copy from it */
@@ -116,7 +126,7 @@ struct wr_entry {
 	bool is_busy;	/* somebody replaces or removes it, or it is only a place in the index */
 	bool is_speculative; /* the running fetch was not asked for by anybody who waits */
 	bool has_started;    /* the source's fill has returned: it may be promoted and cancelled */
-	bool is_transient;   /* passes through: not in a policy, leaves first */
+	uint8_t rule;	     /* enum weir_cache_rule_kind */
 	bool is_cancelled;
 	char name[WEIR_CACHE_NAME_BYTES];
 };
@@ -173,6 +183,17 @@ struct wr_class {
 	uint32_t share_permille;	 /* [const] */
 };
 
+/* Who wants room, on his own stack, and those who do, in the order of coming. */
+struct wr_in_line {
+	struct wr_in_line *next;
+	uint64_t deadline_ns; /* 0: he has not had to wait for others */
+	bool is_queued;
+};
+
+struct wr_line {
+	struct wr_in_line *first;
+};
+
 struct wr_tier {
 	struct weir_tier_ops ops; /* [const] size 0: there is no such tier */
 	void *arg;		  /* [const] */
@@ -181,9 +202,31 @@ struct wr_tier {
 	uint64_t used;		  /* [CACHE] charged */
 	uint64_t peak;		  /* [CACHE] */
 	uint64_t leaving;	  /* [CACHE] of used: memory on its way back to the tier */
+	struct wr_line line;	  /* [CACHE] */
+	uint32_t first_passing, last_passing;	     /* [CACHE] index + 1; 0: none */
 	struct wr_policy *policies[WEIR_NR_CLASSES]; /* [CACHE] made at first use */
 	struct wr_class_numbers numbers[WEIR_NR_CLASSES];
 };
+
+struct wr_rule {
+	char glob[WEIR_CACHE_GLOB_BYTES];
+	uint8_t kind;
+};
+
+#define WR_NR_RULES 64u
+
+/* The order of a pass, by key. */
+struct wr_plan {
+	uint32_t nr, mask;
+	bool is_cyclic;
+	uint32_t at; /* position after the last reference */
+	struct wr_plan_slot {
+		struct weir_key key;
+		uint32_t position; /* + 1; 0: empty */
+	} slots[];
+};
+
+struct wr_watch; /* watch.c */
 
 #define WR_NR_CONDS 16u
 
@@ -208,6 +251,7 @@ struct weir_cache {
 	uint32_t nr_inside;		     /* [CACHE] threads in calls that may wait */
 	uint32_t nr_moving;		     /* [CACHE] copies that are being written to L3 */
 	uint32_t nr_filling;		     /* [CACHE] copies that are FILLING */
+	struct wr_line place_line;	     /* [CACHE] for places in the table */
 	uint64_t nr_adds;		     /* [CACHE] entries ever made */
 	uint64_t epoch_adds;		     /* [CACHE] nr_adds when the epoch began */
 	bool is_cancelled;		     /* [CACHE] never false again */
@@ -219,7 +263,11 @@ struct weir_cache {
 	void *store_arg;	     /* [const] */
 	uint64_t room_wait_ns;	     /* [const] */
 	struct wr_class classes[WEIR_NR_CLASSES];
-	struct weir_cache *next_open; /* list of open caches, see threads.c */
+	struct wr_rule rules[WR_NR_RULES]; /* [CACHE] */
+	uint32_t nr_rules;		   /* [CACHE] */
+	struct wr_plan *plan;		   /* [CACHE] NULL: none */
+	struct wr_watch *watch;		   /* [CACHE] NULL: nobody looks at the system's memory */
+	struct weir_cache *next_open;	   /* list of open caches, see threads.c */
 };
 
 static inline enum wr_copy_state wr_copy_state(uint64_t word, unsigned int tier)
@@ -310,6 +358,12 @@ void wr_cache_give(struct weir_cache *cache, unsigned int tier, uint32_t class_i
 /* Take a copy out of the index. It is READY; pins make it dead. The entry is renewed. */
 void wr_cache_detach(struct weir_cache *cache, uint32_t index, unsigned int tier, bool evicted)
 	WR_REQUIRES(cache->lock);
+/* A copy that only passes through: it leaves before all others. */
+void wr_cache_enter_line(struct weir_cache *cache, uint32_t index, unsigned int tier)
+	WR_REQUIRES(cache->lock);
+/* Out of its policy or that line. */
+void wr_cache_unlist(struct weir_cache *cache, uint32_t index, unsigned int tier, bool evicted)
+	WR_REQUIRES(cache->lock);
 /* Down to the limit. 0, -EBUSY, or what a lower tier said. */
 int wr_cache_shrink(struct weir_cache *cache, unsigned int tier) WR_REQUIRES(cache->lock);
 /* Free what is dead and no longer pinned. True if there was any. Unlocks meanwhile. */
@@ -318,6 +372,31 @@ uint64_t wr_cache_share(struct weir_cache *cache, unsigned int tier, uint32_t cl
 	WR_REQUIRES(cache->lock);
 /* Somebody waits for room: tell him to look again. */
 void wr_cache_room_changed(struct weir_cache *cache) WR_REQUIRES(cache->lock);
+
+/* The limit of L2, between what pressure leaves and the budget; then down to it. As shrink. */
+int wr_cache_set_limit(struct weir_cache *cache, unsigned int tier, uint64_t limit)
+	WR_REQUIRES(cache->lock);
+
+/* ---- hints.c ---- */
+
+void wr_cache_apply_rules(struct weir_cache *cache, uint32_t index) WR_REQUIRES(cache->lock);
+/* When a key is used next, on its policy's clock, as far as the plan says. */
+uint64_t wr_cache_next_use(struct weir_cache *cache, const struct wr_policy *policy,
+			   struct weir_key key) WR_REQUIRES(cache->lock);
+/* A reference, which moves the plan's position; @node: its copy, listed; NULL: none. */
+void wr_cache_plan_reference(struct weir_cache *cache, struct wr_policy *policy,
+			     struct weir_key key, struct wr_policy_node *node)
+	WR_REQUIRES(cache->lock);
+
+/* ---- owned.c ---- */
+
+/* weir_cache_prefetch(), or the same on demand. */
+int wr_cache_begin(struct weir_cache *cache, const struct weir_cache_item *item, bool demand);
+
+/* ---- watch.c ---- */
+
+/* Ends the thread, if there is one. No lock held. */
+void wr_watch_stop(struct weir_cache *cache);
 
 /* ---- fetch.c: how copies come ---- */
 
@@ -328,10 +407,13 @@ void wr_cache_room_changed(struct weir_cache *cache) WR_REQUIRES(cache->lock);
  * of the attempt, and @w is not used.
  */
 int wr_cache_bring(struct weir_cache *cache, uint32_t index, unsigned int tier,
-		   const struct weir_cache_item *item, bool demand, struct wr_waiter *w)
+		   const struct weir_cache_item *item, enum wr_urgency urgency, struct wr_waiter *w)
 	WR_REQUIRES(cache->lock);
 /* Wait as well for the copy that is FILLING. */
 void wr_cache_join(struct weir_cache *cache, uint32_t index, struct wr_waiter *w)
+	WR_REQUIRES(cache->lock);
+/* Wait no more; not told yet. */
+void wr_cache_leave(struct weir_cache *cache, uint32_t index, const struct wr_waiter *w)
 	WR_REQUIRES(cache->lock);
 /* 0: the copy is there, and a hold on the entry is the caller's. */
 int wr_cache_wait(struct weir_cache *cache, uint32_t index, struct wr_waiter *w)
@@ -348,7 +430,19 @@ void wr_cache_list(struct weir_cache *cache, uint32_t index, unsigned int tier)
 /* A name as the host gave it. */
 void wr_cache_set_name(struct wr_entry *e, const char *name);
 
+/* Where an item comes from when it is in no tier; NULL: from nowhere. */
+const struct weir_cache_source *wr_cache_source(struct weir_cache *cache,
+						const struct weir_cache_item *item);
+
 /* ---- get.c ---- */
+
+/* Somebody wants what may be being prefetched: say so to who brings it. Unlocks. */
+void wr_cache_promote(struct weir_cache *cache, uint32_t index) WR_REQUIRES(cache->lock);
+/* 0, -EINVAL, -ENODEV. */
+int wr_cache_check_item(const struct weir_cache *cache, const struct weir_cache_item *item);
+/* wr_cache_add() and what an entry has from its item. */
+uint32_t wr_cache_add_item(struct weir_cache *cache, const struct weir_cache_item *item)
+	WR_REQUIRES(cache->lock);
 
 /* What is not there at the first look. As weir_cache_get(). */
 int wr_cache_get_slow(struct weir_cache *cache, const struct weir_cache_item *item,

@@ -31,16 +31,21 @@ void wr_cache_list(struct weir_cache *cache, uint32_t index, unsigned int tier)
 {
 	struct wr_entry *e = &cache->entries[index];
 	struct wr_slot *slot = &cache->slots[index];
+	struct wr_policy *policy = cache->tiers[tier].policies[e->class_id];
 	struct wr_copy *copy = &e->copies[tier];
 
 	wr_lock_assert_held(&cache->lock);
+	wr_store_relaxed(&slot->mark, wr_load_relaxed(&cache->epoch));
+	if (e->rule == WEIR_RULE_STREAM) {
+		wr_cache_enter_line(cache, index, tier);
+		return;
+	}
 	copy->node.key.hi = wr_load_relaxed(&slot->hi);
 	copy->node.key.lo = wr_load_relaxed(&slot->lo);
 	copy->node.bytes = copy->charged;
-	copy->node.next_use = WR_POLICY_UNKNOWN;
-	wr_policy_insert(cache->tiers[tier].policies[e->class_id], &copy->node);
+	copy->node.next_use = wr_cache_next_use(cache, policy, copy->node.key);
+	wr_policy_insert(policy, &copy->node);
 	copy->is_listed = true;
-	wr_store_relaxed(&slot->mark, wr_load_relaxed(&cache->epoch));
 }
 
 void wr_cache_set_name(struct wr_entry *e, const char *name)
@@ -55,6 +60,15 @@ void wr_cache_set_name(struct wr_entry *e, const char *name)
 	}
 	memcpy(e->name, name, len);
 	e->name[len] = '\0';
+}
+
+const struct weir_cache_source *wr_cache_source(struct weir_cache *cache,
+						const struct weir_cache_item *item)
+{
+	const struct weir_cache_source *source =
+		item->source ? item->source : &cache->classes[item->class_id].source;
+
+	return source->fill || source->read ? source : NULL;
 }
 
 /* ---- waiting ---- */
@@ -81,11 +95,12 @@ void wr_cache_join(struct weir_cache *cache, uint32_t index, struct wr_waiter *w
 	e->waiters = w;
 }
 
-static void leave(struct wr_entry *e, const struct wr_waiter *w)
+void wr_cache_leave(struct weir_cache *cache, uint32_t index, const struct wr_waiter *w)
 {
 	struct wr_waiter **link;
 
-	for (link = &e->waiters; *link != w; link = &(*link)->next)
+	wr_lock_assert_held(&cache->lock);
+	for (link = &cache->entries[index].waiters; *link != w; link = &(*link)->next)
 		;
 	*link = w->next;
 }
@@ -95,7 +110,7 @@ int wr_cache_wait(struct weir_cache *cache, uint32_t index, struct wr_waiter *w)
 	wr_lock_assert_held(&cache->lock);
 	while (!w->is_done) {
 		if (cache->is_cancelled) {
-			leave(&cache->entries[index], w);
+			wr_cache_leave(cache, index, w);
 			return -ECANCELED;
 		}
 		wr_cond_wait(wr_entry_cond(cache, index), &cache->lock);
@@ -273,7 +288,7 @@ static int begin_fill(struct weir_cache *cache, uint32_t index, uint64_t token, 
 {
 	struct wr_slot *slot = &cache->slots[index];
 	struct wr_entry *e = &cache->entries[index];
-	const struct weir_cache_source *source = &cache->classes[e->class_id].source;
+	const struct weir_cache_source *source = e->source;
 	struct weir_cache_fill fill = {
 		.token = token,
 		.key = {wr_load_relaxed(&slot->hi), wr_load_relaxed(&slot->lo)},
@@ -305,7 +320,6 @@ static int find_way(struct weir_cache *cache, uint32_t index, unsigned int tier,
 {
 	struct wr_entry *e = &cache->entries[index];
 	struct wr_slot *slot = &cache->slots[index];
-	const struct weir_cache_source *source;
 	struct weir_store_item found;
 	int rc = -ENOENT;
 
@@ -327,8 +341,8 @@ static int find_way(struct weir_cache *cache, uint32_t index, unsigned int tier,
 		e->bytes = found.bytes;
 		return 0;
 	}
-	source = &cache->classes[e->class_id].source;
-	if (rc != -ENOENT || (!source->fill && !source->read))
+	e->source = item ? wr_cache_source(cache, item) : NULL;
+	if (rc != -ENOENT || !e->source)
 		return rc;
 	if (!item->bytes)
 		return -EINVAL;
@@ -339,13 +353,14 @@ static int find_way(struct weir_cache *cache, uint32_t index, unsigned int tier,
 
 /* Memory for it, and then begin. */
 static int start(struct weir_cache *cache, uint32_t index, unsigned int tier,
-		 const struct weir_cache_item *item, bool demand) WR_REQUIRES(cache->lock)
+		 const struct weir_cache_item *item, enum wr_urgency urgency)
+	WR_REQUIRES(cache->lock)
 {
 	struct wr_entry *e = &cache->entries[index];
 	struct wr_copy *copy = &e->copies[tier];
 	struct weir_tier_mem mem;
 	uint64_t bytes;
-	enum way way;
+	enum way way = WAY_FILL;
 	int rc = find_way(cache, index, tier, item, &way);
 
 	if (rc)
@@ -356,7 +371,7 @@ static int start(struct weir_cache *cache, uint32_t index, unsigned int tier,
 	bytes = wr_align_up(bytes, WEIR_TIER_ALIGN);
 	if (way == WAY_COPY)
 		e->nr_holds++;
-	rc = wr_cache_take(cache, tier, e->class_id, bytes, demand, &mem);
+	rc = wr_cache_take(cache, tier, e->class_id, bytes, urgency == WR_WAITING, &mem);
 	if (rc) {
 		if (way == WAY_COPY)
 			wr_cache_unhold(cache, index);
@@ -376,37 +391,38 @@ static int start(struct weir_cache *cache, uint32_t index, unsigned int tier,
 	else if (way == WAY_STORE)
 		rc = begin_read(cache, index);
 	else
-		rc = begin_fill(cache, index, copy->token, item->cookie, demand);
+		rc = begin_fill(cache, index, copy->token, item->cookie, urgency != WR_AHEAD);
 	wr_mutex_lock(&cache->lock);
 	return rc;
 }
 
 int wr_cache_bring(struct weir_cache *cache, uint32_t index, unsigned int tier,
-		   const struct weir_cache_item *item, bool demand, struct wr_waiter *w)
+		   const struct weir_cache_item *item, enum wr_urgency urgency, struct wr_waiter *w)
 {
 	struct wr_entry *e = &cache->entries[index];
 	struct wr_class_numbers *n = &cache->tiers[tier].numbers[e->class_id];
 	int rc;
 
 	wr_lock_assert_held(&cache->lock);
-	e->is_speculative = !demand;
+	e->is_speculative = urgency == WR_AHEAD;
 	e->has_started = false;
 	e->is_cancelled = false;
 	e->is_busy = false;
+	e->source = NULL;
 	e->copies[tier].charged = 0;
 	e->copies[tier].cache = NULL;
 	n->nr_entries++;
-	n->nr_prefetches += !demand;
+	n->nr_prefetches += urgency == WR_AHEAD;
 	cache->nr_filling++;
 	wr_cache_set_state(cache, index, tier, WR_COPY_FILLING);
 	if (w)
 		wr_cache_join(cache, index, w);
-	rc = wr_cache_policy(cache, tier, e->class_id) ? start(cache, index, tier, item, demand)
+	rc = wr_cache_policy(cache, tier, e->class_id) ? start(cache, index, tier, item, urgency)
 						       : -ENOMEM;
 	if (!rc)
 		return 0;
 	if (w)
-		leave(e, w);
+		wr_cache_leave(cache, index, w);
 	end_fetch(cache, index, tier, rc, 0);
 	return rc;
 }

@@ -65,12 +65,12 @@ static inline bool get_fast(struct weir_cache *cache, struct weir_key key, unsig
 	return false;
 }
 
-/* 0, or -EINVAL. */
-static int check_item(const struct weir_cache *cache, const struct weir_cache_item *item)
+int wr_cache_check_item(const struct weir_cache *cache, const struct weir_cache_item *item)
 {
 	if (item->class_id >= WEIR_NR_CLASSES || item->tier > WEIR_TIER_L2)
 		return -EINVAL;
-	if (item->landing_bytes && item->landing_bytes < item->bytes)
+	if ((item->landing_bytes && item->landing_bytes < item->bytes) ||
+	    (item->source && item->source->fill && item->source->read))
 		return -EINVAL;
 	if (item->bytes > SIZE_MAX / 2 || item->landing_bytes > SIZE_MAX / 2)
 		return -EINVAL;
@@ -92,7 +92,7 @@ int weir_cache_get(struct weir_cache *cache, const struct weir_cache_item *item,
 		(void)weir_cache_put(cache, &pin);
 		return -EINVAL;
 	}
-	rc = check_item(cache, item);
+	rc = wr_cache_check_item(cache, item);
 	if (!rc && flags & ~(WEIR_CACHE_NO_FILL | WEIR_CACHE_NO_WAIT))
 		rc = -EINVAL;
 	return rc ? rc : wr_cache_get_slow(cache, item, flags, ret);
@@ -148,6 +148,7 @@ static int pin_locked(struct weir_cache *cache, struct slow *s, uint32_t index)
 	struct wr_slot *slot = &cache->slots[index];
 	struct wr_entry *e = &cache->entries[index];
 	struct wr_class_numbers *n = &cache->tiers[s->tier].numbers[e->class_id];
+	struct wr_policy *policy = cache->tiers[s->tier].policies[e->class_id];
 	uint64_t word = wr_load_relaxed(&slot->word);
 	_Atomic uint64_t *h;
 
@@ -171,27 +172,31 @@ static int pin_locked(struct weir_cache *cache, struct slow *s, uint32_t index)
 		return 0;
 	n->slow_hits++;
 	n->slow_hit_bytes += e->bytes;
-	if (e->copies[s->tier].is_listed)
-		wr_policy_hit(cache->tiers[s->tier].policies[e->class_id],
-			      &e->copies[s->tier].node);
 	e->nr_uses++;
+	if (!e->copies[s->tier].is_listed)
+		return 0;
+	wr_policy_hit(policy, &e->copies[s->tier].node);
+	if (cache->plan)
+		wr_cache_plan_reference(cache, policy, s->item->key, &e->copies[s->tier].node);
 	return 0;
 }
 
-/* Somebody waits now for a prefetch: say so to who brings it. Unlocks. */
-static void promote(struct weir_cache *cache, uint32_t index) WR_REQUIRES(cache->lock)
+void wr_cache_promote(struct weir_cache *cache, uint32_t index)
 {
 	struct wr_entry *e = &cache->entries[index];
-	const struct weir_cache_source *source = &cache->classes[e->class_id].source;
-	uint64_t token = wr_tag(index, WR_L2, wr_load_relaxed(&cache->slots[index].word));
+	uint64_t word = wr_load_relaxed(&cache->slots[index].word);
+	const struct weir_cache_source *source = e->source;
 
+	wr_lock_assert_held(&cache->lock);
+	if (wr_copy_state(word, WR_L2) != WR_COPY_FILLING || !e->is_speculative)
+		return;
 	e->is_speculative = false;
 	cache->tiers[WR_L2].numbers[e->class_id].nr_late++;
 	if (!e->has_started || !source->promote)
 		return;
 	wr_mutex_unlock(&cache->lock);
 	wr_lock_assert_none_held("a source's promote");
-	source->promote(source->arg, token);
+	source->promote(source->arg, wr_tag(index, WR_L2, word));
 	wr_mutex_lock(&cache->lock);
 }
 
@@ -207,8 +212,11 @@ static void count(struct weir_cache *cache, struct slow *s, uint32_t class_id, b
 	n->nr_misses += miss;
 	n->nr_waits += !miss;
 	policy = cache->tiers[s->tier].policies[class_id];
-	if (miss && policy)
-		wr_policy_miss(policy, s->item->key, s->item->bytes);
+	if (!miss || !policy)
+		return;
+	wr_policy_miss(policy, s->item->key, s->item->bytes);
+	if (cache->plan)
+		wr_cache_plan_reference(cache, policy, s->item->key, NULL);
 }
 
 /*
@@ -224,22 +232,15 @@ static int wait_for_fetch(struct weir_cache *cache, struct slow *s, uint32_t ind
 
 	count(cache, s, e->class_id, false);
 	wr_cache_join(cache, index, &w);
-	if (e->is_speculative)
-		promote(cache, index);
+	wr_cache_promote(cache, index);
 	if (s->flags & WEIR_CACHE_NO_WAIT && !w.is_done) {
-		struct wr_waiter **link;
-
-		for (link = &e->waiters; *link != &w; link = &(*link)->next)
-			;
-		*link = w.next;
+		wr_cache_leave(cache, index, &w);
 		return -EINPROGRESS;
 	}
 	rc = wr_cache_wait(cache, index, &w);
 	*held = !rc;
 	/* Who brought it may not have been allowed to ask the source; we are. */
-	if (rc == -ENOENT && !(s->flags & WEIR_CACHE_NO_FILL) &&
-	    (cache->classes[s->item->class_id].source.fill ||
-	     cache->classes[s->item->class_id].source.read) &&
+	if (rc == -ENOENT && !(s->flags & WEIR_CACHE_NO_FILL) && wr_cache_source(cache, s->item) &&
 	    wr_cache_find(cache, s->item->key) == WR_NO_SLOT)
 		rc = 0;
 	return rc;
@@ -258,15 +259,11 @@ static int fetch(struct weir_cache *cache, struct slow *s, uint32_t index, bool 
 		tier = WR_L2;
 	count(cache, s, cache->entries[index].class_id, true);
 	rc = wr_cache_bring(cache, index, tier, s->flags & WEIR_CACHE_NO_FILL ? NULL : s->item,
-			    true, &w);
+			    s->flags & WEIR_CACHE_NO_WAIT ? WR_EAGER : WR_WAITING, &w);
 	if (rc)
 		return rc;
 	if (s->flags & WEIR_CACHE_NO_WAIT && !w.is_done) {
-		struct wr_waiter **link;
-
-		for (link = &cache->entries[index].waiters; *link != &w; link = &(*link)->next)
-			;
-		*link = w.next;
+		wr_cache_leave(cache, index, &w);
 		return -EINPROGRESS;
 	}
 	rc = wr_cache_wait(cache, index, &w);
@@ -274,12 +271,25 @@ static int fetch(struct weir_cache *cache, struct slow *s, uint32_t index, bool 
 	return rc;
 }
 
+uint32_t wr_cache_add_item(struct weir_cache *cache, const struct weir_cache_item *item)
+{
+	uint32_t index = wr_cache_add(cache, item->key);
+
+	wr_lock_assert_held(&cache->lock);
+	if (index == WR_NO_SLOT)
+		return index;
+	cache->entries[index].class_id = (uint8_t)item->class_id;
+	wr_store_relaxed(&cache->slots[index].class_id, (uint8_t)item->class_id);
+	wr_cache_set_name(&cache->entries[index], item->name);
+	wr_cache_apply_rules(cache, index);
+	return index;
+}
+
 /* An entry for the key that is nowhere. 0: there is one, or somebody else made one. */
 static int make_entry(struct weir_cache *cache, struct slow *s, uint32_t *ret)
 	WR_REQUIRES(cache->lock)
 {
-	const struct weir_cache_source *source = &cache->classes[s->item->class_id].source;
-	bool can_fill = !(s->flags & WEIR_CACHE_NO_FILL) && (source->fill || source->read);
+	bool can_fill = !(s->flags & WEIR_CACHE_NO_FILL) && wr_cache_source(cache, s->item);
 	int rc = 0;
 
 	if (can_fill && !s->item->bytes)
@@ -287,17 +297,12 @@ static int make_entry(struct weir_cache *cache, struct slow *s, uint32_t *ret)
 	if (!can_fill && !cache->store.size)
 		return -ENOENT;
 	if (cache->nr_entries >= cache->nr_entries_max)
-		rc = wr_cache_make_place(cache, true);
+		rc = wr_cache_make_place(cache, !(s->flags & WEIR_CACHE_NO_WAIT));
 	if (rc)
 		return rc;
 	if (wr_cache_find(cache, s->item->key) != WR_NO_SLOT)
 		return 0;
-	*ret = wr_cache_add(cache, s->item->key);
-	if (*ret == WR_NO_SLOT)
-		return 0;
-	cache->entries[*ret].class_id = (uint8_t)s->item->class_id;
-	wr_store_relaxed(&cache->slots[*ret].class_id, (uint8_t)s->item->class_id);
-	wr_cache_set_name(&cache->entries[*ret], s->item->name);
+	*ret = wr_cache_add_item(cache, s->item);
 	return 0;
 }
 

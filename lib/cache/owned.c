@@ -115,8 +115,8 @@ static int seize(struct weir_cache *cache, struct weir_key key, uint32_t *ret)
 }
 
 /* As seize(), and makes an entry where there is none. */
-static int seize_or_add(struct weir_cache *cache, const struct weir_cache_item *item,
-			uint32_t class_id, uint32_t *ret) WR_REQUIRES(cache->lock)
+static int seize_or_add(struct weir_cache *cache, const struct weir_cache_item *item, uint32_t *ret)
+	WR_REQUIRES(cache->lock)
 {
 	int rc;
 
@@ -131,9 +131,7 @@ static int seize_or_add(struct weir_cache *cache, const struct weir_cache_item *
 				return rc;
 			continue; /* unlocked meanwhile */
 		}
-		*ret = wr_cache_add(cache, item->key);
-		cache->entries[*ret].class_id = (uint8_t)class_id;
-		wr_store_relaxed(&cache->slots[*ret].class_id, (uint8_t)class_id);
+		*ret = wr_cache_add_item(cache, item);
 		return 0;
 	}
 }
@@ -217,7 +215,7 @@ static int insert(struct weir_cache *cache, const struct weir_cache_item *item, 
 	bool was_stored;
 	int rc;
 
-	rc = seize_or_add(cache, item, item->class_id, &index);
+	rc = seize_or_add(cache, item, &index);
 	if (rc)
 		return rc;
 	class_id = cache->entries[index].class_id;
@@ -260,7 +258,7 @@ int weir_cache_insert(struct weir_cache *cache, const struct weir_cache_item *it
 
 static int remove_key(struct weir_cache *cache, struct weir_key key) WR_REQUIRES(cache->lock)
 {
-	struct weir_cache_item item = {.key = key};
+	struct weir_cache_item item = {.key = key, .class_id = WEIR_CLASS_OTHER};
 	bool was_here, was_stored;
 	uint32_t index;
 	int rc;
@@ -271,7 +269,7 @@ static int remove_key(struct weir_cache *cache, struct weir_key key) WR_REQUIRES
 			return rc ? rc : -ENOENT;
 	} else {
 		/* An entry keeps others from bringing it from L3 while it goes there. */
-		rc = seize_or_add(cache, &item, WEIR_CLASS_OTHER, &index);
+		rc = seize_or_add(cache, &item, &index);
 		if (rc)
 			return rc;
 	}
@@ -301,48 +299,51 @@ int weir_cache_remove(struct weir_cache *cache, struct weir_key key)
 
 /* ---- prefetch ---- */
 
-static int prefetch(struct weir_cache *cache, const struct weir_cache_item *item)
+static int prefetch(struct weir_cache *cache, const struct weir_cache_item *item, bool demand)
 	WR_REQUIRES(cache->lock)
 {
-	const struct weir_cache_source *source = &cache->classes[item->class_id].source;
+	const struct weir_cache_source *source = wr_cache_source(cache, item);
 	uint32_t index;
 	int rc = 0;
 
 	wr_lock_assert_held(&cache->lock);
 	if (cache->is_cancelled)
 		return -ECANCELED;
-	if (wr_cache_find(cache, item->key) != WR_NO_SLOT)
+	index = wr_cache_find(cache, item->key);
+	if (index != WR_NO_SLOT && demand)
+		wr_cache_promote(cache, index);
+	if (index != WR_NO_SLOT)
 		return 0;
-	if (source->fill || source->read ? !item->bytes : !cache->store.size)
-		return source->fill || source->read ? -EINVAL : -ENOENT;
+	if (source ? !item->bytes : !cache->store.size)
+		return source ? -EINVAL : -ENOENT;
 	if (cache->nr_entries >= cache->nr_entries_max)
 		rc = wr_cache_make_place(cache, false);
 	if (rc)
 		return rc;
 	if (wr_cache_find(cache, item->key) != WR_NO_SLOT)
 		return 0;
-	index = wr_cache_add(cache, item->key);
+	index = wr_cache_add_item(cache, item);
 	if (index == WR_NO_SLOT)
 		return -EAGAIN;
-	cache->entries[index].class_id = (uint8_t)item->class_id;
-	wr_store_relaxed(&cache->slots[index].class_id, (uint8_t)item->class_id);
-	wr_cache_set_name(&cache->entries[index], item->name);
-	rc = wr_cache_bring(cache, index, WR_L2, item, false, NULL);
+	rc = wr_cache_bring(cache, index, WR_L2, item, demand ? WR_EAGER : WR_AHEAD, NULL);
 	return rc ? rc : 1;
+}
+
+int wr_cache_begin(struct weir_cache *cache, const struct weir_cache_item *item, bool demand)
+{
+	int rc = wr_cache_check_item(cache, item);
+
+	if (rc)
+		return rc;
+	enter(cache);
+	rc = prefetch(cache, item, demand);
+	leave(cache);
+	return rc;
 }
 
 int weir_cache_prefetch(struct weir_cache *cache, const struct weir_cache_item *item)
 {
-	int rc;
-
-	if (item->class_id >= WEIR_NR_CLASSES || item->bytes > SIZE_MAX / 2 ||
-	    item->landing_bytes > SIZE_MAX / 2 ||
-	    (item->landing_bytes && item->landing_bytes < item->bytes))
-		return -EINVAL;
-	enter(cache);
-	rc = prefetch(cache, item);
-	leave(cache);
-	return rc;
+	return wr_cache_begin(cache, item, false);
 }
 
 void weir_cache_prefetch_cancel(struct weir_cache *cache, struct weir_key key)
@@ -362,7 +363,7 @@ void weir_cache_prefetch_cancel(struct weir_cache *cache, struct weir_key key)
 		    !e->waiters && !e->is_cancelled) {
 			e->is_cancelled = true;
 			if (e->has_started)
-				source = &cache->classes[e->class_id].source;
+				source = e->source;
 		}
 	}
 	wr_mutex_unlock(&cache->lock);

@@ -43,8 +43,7 @@ struct batch {
 void wr_cache_room_changed(struct weir_cache *cache)
 {
 	wr_lock_assert_held(&cache->lock);
-	if (wr_load_relaxed(&cache->nr_room_waiters))
-		wr_cond_broadcast(&cache->room);
+	wr_cond_broadcast(&cache->room);
 }
 
 uint64_t wr_cache_share(struct weir_cache *cache, unsigned int tier, uint32_t class_id)
@@ -97,7 +96,7 @@ static WR_NO_THREAD_SAFETY bool may_leave(struct batch *b, uint32_t index)
 	uint64_t tag = wr_tag(index, b->tier, word);
 
 	if (wr_copy_state(word, b->tier) != WR_COPY_READY || e->nr_holds || e->nr_keep ||
-	    e->is_busy)
+	    e->rule == WEIR_RULE_PIN || e->is_busy)
 		return false;
 	if (!can_drop(cache, index, b->tier) && (b->only_drops || !has_below(cache, b->tier)))
 		return false;
@@ -137,10 +136,16 @@ static uint32_t next_class(struct weir_cache *cache, unsigned int tier, unsigned
 static bool choose_one(struct weir_cache *cache, struct batch *b) WR_REQUIRES(cache->lock)
 {
 	struct wr_policy_node *node = NULL;
+	uint32_t index, class_id, passing;
 	unsigned int done = 0;
-	uint32_t index, class_id;
 	struct victim *v;
 
+	for (passing = cache->tiers[b->tier].first_passing; passing;
+	     passing = cache->entries[passing - 1].copies[b->tier].after)
+		if (may_leave(b, passing - 1))
+			break;
+	if (passing)
+		node = &cache->entries[passing - 1].copies[b->tier].node;
 	while (!node) {
 		class_id = next_class(cache, b->tier, done);
 		if (class_id == WEIR_NR_CLASSES)
@@ -176,8 +181,40 @@ static void choose(struct weir_cache *cache, struct batch *b, uint64_t bytes)
 
 /* ---- dropping ---- */
 
-static void unlist(struct weir_cache *cache, uint32_t index, unsigned int tier, bool evicted)
+/* The line of what only passes through, in the order of coming. */
+static void leave_line(struct weir_cache *cache, struct wr_copy *copy, unsigned int tier)
 	WR_REQUIRES(cache->lock)
+{
+	struct wr_tier *t = &cache->tiers[tier];
+
+	if (copy->before)
+		cache->entries[copy->before - 1].copies[tier].after = copy->after;
+	else
+		t->first_passing = copy->after;
+	if (copy->after)
+		cache->entries[copy->after - 1].copies[tier].before = copy->before;
+	else
+		t->last_passing = copy->before;
+	copy->is_passing = false;
+}
+
+void wr_cache_enter_line(struct weir_cache *cache, uint32_t index, unsigned int tier)
+{
+	struct wr_copy *copy = &cache->entries[index].copies[tier];
+	struct wr_tier *t = &cache->tiers[tier];
+
+	wr_lock_assert_held(&cache->lock);
+	copy->before = t->last_passing;
+	copy->after = 0;
+	copy->is_passing = true;
+	if (t->last_passing)
+		cache->entries[t->last_passing - 1].copies[tier].after = index + 1;
+	else
+		t->first_passing = index + 1;
+	t->last_passing = index + 1;
+}
+
+void wr_cache_unlist(struct weir_cache *cache, uint32_t index, unsigned int tier, bool evicted)
 {
 	struct wr_entry *e = &cache->entries[index];
 	struct wr_copy *copy = &e->copies[tier];
@@ -186,6 +223,8 @@ static void unlist(struct weir_cache *cache, uint32_t index, unsigned int tier, 
 	if (copy->is_listed)
 		wr_policy_remove(cache->tiers[tier].policies[e->class_id], &copy->node, evicted);
 	copy->is_listed = false;
+	if (copy->is_passing)
+		leave_line(cache, copy, tier);
 }
 
 /* What a copy was is out of the index; the memory is still charged. */
@@ -196,7 +235,7 @@ static void forget_copy(struct weir_cache *cache, uint32_t index, unsigned int t
 	struct wr_class_numbers *n = &cache->tiers[tier].numbers[e->class_id];
 	struct wr_slot *slot = &cache->slots[index];
 
-	unlist(cache, index, tier, evicted);
+	wr_cache_unlist(cache, index, tier, evicted);
 	if (tier == WR_L2 && (wr_load_relaxed(&slot->word) & WR_WORD_FRESH)) {
 		n->nr_wasted++;
 		wr_store_relaxed(&slot->word, wr_load_relaxed(&slot->word) & ~WR_WORD_FRESH);
@@ -418,7 +457,7 @@ static int copy_down(struct weir_cache *cache, const struct victim *v, uint32_t 
 
 		e->nr_holds++;
 		wr_cache_set_state(cache, index, WR_L1, WR_COPY_READY);
-		rc = wr_cache_bring(cache, index, WR_L2, NULL, true, &w);
+		rc = wr_cache_bring(cache, index, WR_L2, NULL, WR_WAITING, &w);
 		if (!rc)
 			rc = wr_cache_wait(cache, index, &w);
 		if (!rc)
@@ -474,14 +513,6 @@ static int evict(struct weir_cache *cache, unsigned int tier, uint64_t bytes, bo
 	return rc;
 }
 
-/* Wait until something changed that may give room. 0, -ENOSPC, -ECANCELED. */
-static int wait_for_room(struct weir_cache *cache, uint64_t deadline_ns) WR_REQUIRES(cache->lock)
-{
-	if (cache->is_cancelled)
-		return -ECANCELED;
-	return wr_cond_timedwait(&cache->room, &cache->lock, deadline_ns) ? -ENOSPC : 0;
-}
-
 typedef bool (*fits_fn)(struct weir_cache *cache, unsigned int tier, uint64_t bytes);
 
 static bool charge(struct weir_cache *cache, unsigned int tier, uint64_t bytes)
@@ -519,40 +550,91 @@ static bool may_change(struct weir_cache *cache, unsigned int tier) WR_REQUIRES(
 	       cache->tiers[tier].leaving || wr_cache_pinned_tags(cache, &tag, 1);
 }
 
+static bool is_first(const struct wr_line *line, const struct wr_in_line *me)
+{
+	return !line->first || line->first == me;
+}
+
+static void enter_queue(struct wr_line *line, struct wr_in_line *me)
+{
+	struct wr_in_line **link = &line->first;
+
+	if (me->is_queued)
+		return;
+	while (*link)
+		link = &(*link)->next;
+	*link = me;
+	me->next = NULL;
+	me->is_queued = true;
+}
+
+static void leave_queue(struct weir_cache *cache, struct wr_line *line, struct wr_in_line *me)
+	WR_REQUIRES(cache->lock)
+{
+	struct wr_in_line **link = &line->first;
+
+	if (me->deadline_ns)
+		wr_fetch_sub_relaxed(&cache->nr_room_waiters, 1);
+	if (!me->is_queued)
+		return;
+	while (*link != me)
+		link = &(*link)->next;
+	*link = me->next;
+	wr_cache_room_changed(cache); /* the next is first now */
+}
+
 /*
- * Until it fits: evict, then wait. A waiter is announced first and looks once more, so that either
- * it sees that a pin was put, or who puts it sees the waiter.
+ * The first in line found nothing that could leave: wait until something changes. Who waits is
+ * announced first and looks once more, so that either he sees that a pin was put, or who puts it
+ * sees that somebody waits.
+ */
+static int wait_first(struct weir_cache *cache, unsigned int tier, struct wr_in_line *me)
+	WR_REQUIRES(cache->lock)
+{
+	wr_lock_assert_held(&cache->lock);
+	if (!me->deadline_ns) {
+		me->deadline_ns = wr_now_ns() + cache->room_wait_ns;
+		wr_fetch_add_relaxed(&cache->nr_room_waiters, 1);
+		wr_gate_barrier();
+		return 0;
+	}
+	if (!may_change(cache, tier))
+		return -ENOSPC;
+	return wr_cond_timedwait(&cache->room, &cache->lock, me->deadline_ns) ? -ENOSPC : 0;
+}
+
+/*
+ * Until it fits: evict, then wait. Who came first is served first; the time that is waited for
+ * pins begins when one is the first.
  */
 static int until_it_fits(struct weir_cache *cache, unsigned int tier, uint64_t bytes, bool demand,
 			 fits_fn fits) WR_REQUIRES(cache->lock)
 {
-	uint64_t deadline_ns = 0;
-	int rc;
+	struct wr_line *line = fits == has_place ? &cache->place_line : &cache->tiers[tier].line;
+	struct wr_in_line me = {0};
+	int rc = 0;
 
 	wr_lock_assert_held(&cache->lock);
-	for (;;) {
+	while (!rc) {
 		rc = cache->is_cancelled ? -ECANCELED : 0;
-		if (rc || fits(cache, tier, bytes))
+		if (rc || (is_first(line, &me) && fits(cache, tier, bytes)))
 			break;
+		if (!demand && !is_first(line, &me)) {
+			rc = -EAGAIN;
+			break;
+		}
+		enter_queue(line, &me);
+		if (!is_first(line, &me)) {
+			wr_cond_wait(&cache->room, &cache->lock);
+			continue;
+		}
 		rc = -EAGAIN;
 		if (fits == has_place || !is_coming(&cache->tiers[tier], bytes))
 			rc = evict(cache, tier, bytes, demand);
-		if (!rc)
-			continue;
-		if (rc != -EAGAIN || !demand)
-			break;
-		if (deadline_ns) {
-			rc = may_change(cache, tier) ? wait_for_room(cache, deadline_ns) : -ENOSPC;
-			if (rc)
-				break;
-			continue;
-		}
-		deadline_ns = wr_now_ns() + cache->room_wait_ns;
-		wr_fetch_add_relaxed(&cache->nr_room_waiters, 1);
-		wr_gate_barrier();
+		if (rc == -EAGAIN && demand)
+			rc = wait_first(cache, tier, &me);
 	}
-	if (deadline_ns)
-		wr_fetch_sub_relaxed(&cache->nr_room_waiters, 1);
+	leave_queue(cache, line, &me);
 	return rc;
 }
 

@@ -202,6 +202,9 @@ static void tell(struct weir_cache *cache, uint64_t tag) WR_REQUIRES(cache->lock
 		return;
 	e->nr_uses++;
 	wr_policy_hit(cache->tiers[tier].policies[e->class_id], &copy->node);
+	if (cache->plan)
+		wr_cache_plan_reference(cache, cache->tiers[tier].policies[e->class_id],
+					copy->node.key, &copy->node);
 }
 
 /*

@@ -36,6 +36,7 @@ struct stress {
 	uint64_t until_ns;
 	pthread_barrier_t all_put;
 	_Atomic uint64_t nr_gets, nr_hits, nr_bad, nr_stale, nr_lost, nr_refused, nr_over;
+	_Atomic int last_rc;
 };
 
 struct worker {
@@ -304,9 +305,13 @@ static void *put_and_get(void *arg)
 		uint32_t n = next(w) % (ORIGIN_THREADS * ORIGIN_PUTS);
 		struct weir_cache_item item = rig_item(n, 0, WEIR_CLASS_KV);
 		struct weir_pin p;
+		int rc;
 
 		item.tier = next(w) % 4 ? WEIR_TIER_L2 : WEIR_TIER_L1;
-		if (weir_cache_get(s->rig.cache, &item, 0, &p)) {
+		rc = weir_cache_get(s->rig.cache, &item, 0, &p);
+
+		if (rc) {
+			atomic_store(&s->last_rc, rc);
 			atomic_fetch_add(&s->nr_lost, 1);
 			continue;
 		}
@@ -334,6 +339,7 @@ TEST(no_get_of_what_was_put_is_missed)
 	for (uint32_t i = 0; i < ORIGIN_THREADS; i++)
 		pthread_join(w[i].thread, NULL);
 	EXPECT_EQ(atomic_load(&s->nr_lost), 0u);
+	EXPECT_EQ(atomic_load(&s->last_rc), 0);
 	EXPECT_EQ(atomic_load(&s->nr_bad), 0u);
 	st = rig_stats(&s->rig, WEIR_TIER_L2);
 	EXPECT_GT(st.nr_evictions, ORIGIN_GETS / 10);
