@@ -19,7 +19,7 @@ deps_cache := base lock pool policy
 owner_tier_ops := cache
 deps_load := base lock weights pool io
 deps_stream := base lock metrics knob weights pool io load
-deps_ctx := base metrics knob topo pool io load stream
+deps_ctx := base metrics knob topo pool io cache load stream
 # Public headers of a module that has several.
 owner_metrics_sample := metrics
 owner_metrics_segment := metrics

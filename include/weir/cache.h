@@ -332,7 +332,7 @@ WEIR_API WEIR_MUST_CHECK int weir_cache_insert(struct weir_cache *cache,
  * Return:  0; -ENOENT (it was nowhere); -ECANCELED; what L3 said: it is still there then.
  * Since:   0.1
  */
-WEIR_API int weir_cache_remove(struct weir_cache *cache, struct weir_key key);
+WEIR_API WEIR_MUST_CHECK int weir_cache_remove(struct weir_cache *cache, struct weir_key key);
 
 /**
  * weir_cache_prefetch() - Begin fetching what will probably be wanted.
@@ -402,7 +402,7 @@ WEIR_API WEIR_MUST_CHECK int weir_cache_set_budget(struct weir_cache *cache, uin
  * Return:  As weir_cache_set_budget(): 0, -EINVAL, -EBUSY, or what L3 said.
  * Since:   0.1
  */
-WEIR_API int weir_cache_pressure(struct weir_cache *cache, uint32_t keep_permille);
+WEIR_API WEIR_MUST_CHECK int weir_cache_pressure(struct weir_cache *cache, uint32_t keep_permille);
 
 /**
  * weir_cache_shed() - Others need room in L2's memory now.
@@ -687,8 +687,8 @@ struct weir_cache_stats {
  * Return:  0, -EINVAL.
  * Since:   0.1
  */
-WEIR_API int weir_cache_stats(struct weir_cache *cache, uint32_t tier, uint32_t class_id,
-			      struct weir_cache_stats *ret);
+WEIR_API WEIR_MUST_CHECK int weir_cache_stats(struct weir_cache *cache, uint32_t tier,
+					      uint32_t class_id, struct weir_cache_stats *ret);
 
 #ifdef __cplusplus
 }

@@ -56,6 +56,8 @@ struct weir;
  *                  tests; NULL for the machine.
  * @progress:       As in struct weir_pool_opts: while the memory is touched.
  * @progress_arg:   Handed to @progress.
+ * @cache:          Open a cache with these options; where they name no L2, it is the context's
+ *                  pool. Only during the call. NULL: no cache.
  */
 struct weir_opts {
 	size_t size;
@@ -68,6 +70,7 @@ struct weir_opts {
 	const char *topo_synthetic;
 	void (*progress)(void *arg, size_t done_bytes, size_t total_bytes);
 	void *progress_arg;
+	const struct weir_cache_opts *cache;
 };
 
 /**
@@ -79,7 +82,8 @@ struct weir_opts {
  * Context: Any thread. May block: touching the memory takes its time, see
  *          weir_pool_open(). Starts the engine's thread(s) and the metrics' collector.
  * Owner:   The caller, until weir_close().
- * Return:  0, and the codes of weir_pool_open(), weir_io_open() and weir_topo_open().
+ * Return:  0, and the codes of weir_pool_open(), weir_io_open(), weir_topo_open() and
+ *          weir_cache_open().
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_open(const struct weir_opts *opts, struct weir **ret,
@@ -103,6 +107,18 @@ WEIR_API void weir_close(struct weir *weir);
  * Since:   0.1
  */
 WEIR_API struct weir_pool *weir_get_pool(const struct weir *weir);
+
+/**
+ * weir_get_cache() - The context's cache.
+ * @weir: The context.
+ *
+ * What it counts is in the context's metrics, as weir_cache_l2_hits and so on.
+ *
+ * Context: Any thread. Takes no lock.
+ * Return:  The cache, owned by the context; NULL when it was opened without.
+ * Since:   0.1
+ */
+WEIR_API struct weir_cache *weir_get_cache(const struct weir *weir);
 
 /**
  * weir_get_io() - The context's read engine.

@@ -95,8 +95,12 @@ static int open_trigger(const struct weir_cache_watch_opts *o, const char *path,
 
 static void set(struct wr_watch *w, uint32_t permille)
 {
-	/* What cannot leave now may at the next report. */
-	(void)weir_cache_pressure(w->cache, permille);
+	int rc = weir_cache_pressure(w->cache, permille);
+
+	/* What is pinned may leave at the next report. */
+	if (rc && rc != -EBUSY)
+		wr_log(WEIR_LOG_WARN, "cache", "memory is short, and what should leave cannot: %s",
+		       weir_strerror(rc));
 	w->permille = permille;
 }
 

@@ -5,6 +5,14 @@
 
 #include <weir/weir.h>
 
+/* One number of the cache, for a registry that reads it. */
+struct wr_ctx_series {
+	struct weir_cache *cache;
+	uint32_t tier;
+	uint32_t class_id; /* WEIR_NR_CLASSES: the sum of all */
+	size_t at;	   /* in struct weir_cache_stats */
+};
+
 /* All [const] between open and close. */
 struct weir {
 	size_t budget_bytes; /* as asked for; the pool's capacity may be a page less */
@@ -13,9 +21,11 @@ struct weir {
 	struct weir_pool *pool;
 	struct weir_metrics *metrics;
 	struct weir_knobs *knobs;
+	struct weir_cache *cache; /* NULL: none */
+	struct wr_ctx_series *series;
 };
 
-/* Show what engine and pool count themselves in the context's registry. */
+/* Show what engine, pool and cache count themselves in the context's registry. */
 int wr_ctx_register_metrics(struct weir *weir);
 
 #endif /* WR_CTX_CONTEXT_H */

@@ -63,6 +63,22 @@ static int introduce_pool_to_io(struct weir *weir, struct weir_error *err)
 	return 0;
 }
 
+static int open_cache(struct weir *weir, const struct weir_opts *opts, struct weir_error *err)
+{
+	struct weir_cache_opts cache_opts;
+	int rc;
+
+	if (!opts->cache)
+		return 0;
+	rc = wr_opts_copy(&cache_opts, sizeof(cache_opts), opts->cache);
+	if (rc)
+		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "options of the cache: %s",
+				    weir_strerror(rc));
+	if (!cache_opts.l2)
+		cache_opts.pool = weir->pool;
+	return weir_cache_open(&cache_opts, &weir->cache, err);
+}
+
 /* A host that cannot be watched from outside runs all the same. */
 static int open_metrics(struct weir *weir, const struct weir_opts *opts)
 {
@@ -124,6 +140,8 @@ int weir_open(const struct weir_opts *opts_arg, struct weir **ret, struct weir_e
 	if (!rc)
 		rc = introduce_pool_to_io(weir, err);
 	if (!rc)
+		rc = open_cache(weir, &opts, err);
+	if (!rc)
 		rc = open_numbers(weir, &opts, err);
 	if (rc) {
 		weir_close(weir);
@@ -140,6 +158,8 @@ void weir_close(struct weir *weir)
 		return;
 	weir_metrics_close(weir->metrics);
 	weir_knobs_close(weir->knobs);
+	weir_cache_close(weir->cache);
+	wr_free(weir->series);
 	weir_io_close(weir->io);
 	weir_pool_close(weir->pool);
 	weir_topo_close(weir->topo);
@@ -149,6 +169,11 @@ void weir_close(struct weir *weir)
 struct weir_pool *weir_get_pool(const struct weir *weir)
 {
 	return weir->pool;
+}
+
+struct weir_cache *weir_get_cache(const struct weir *weir)
+{
+	return weir->cache;
 }
 
 struct weir_io *weir_get_io(const struct weir *weir)

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Engine and pool keep numbers of their own and know no registry; here they get names. They
+ * Engine, pool and cache keep numbers of their own and know no registry; here they get names. They
  * are read when somebody looks, and cost nothing until then.
  */
 #include "ctx/context.h"
 
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/alloc.h"
 #include "base/util.h"
 #include "metrics/set.h"
 
@@ -31,6 +35,31 @@
 	X("weir_pool_peak_used_bytes", "bytes", GAUGE, peak_used_bytes, "Most bytes in spans")    \
 	X("weir_pool_failed", "", COUNTER, nr_failed, "Allocations refused for want of room")
 
+/* By tier, for all classes together: name behind weir_cache_<tier>_, and as above. */
+#define CACHE_METRICS(X)                                                                        \
+	X("budget_bytes", "bytes", GAUGE, budget_bytes, "Bytes that may be used")               \
+	X("peak_bytes", "bytes", GAUGE, peak_bytes, "Most bytes charged")                       \
+	X("entries", "", GAUGE, nr_entries, "Copies there, or on their way")                    \
+	X("waits", "", COUNTER, nr_waits, "Gets that waited for the fetch of another")          \
+	X("hit_bytes", "bytes", COUNTER, hit_bytes, "Bytes of hits")                            \
+	X("fill_bytes", "bytes", COUNTER, fill_bytes, "Bytes that came in")                     \
+	X("fills", "", COUNTER, nr_fills, "Copies that came in")                                \
+	X("failed", "", COUNTER, nr_failed, "Fetches that ended with an error")                 \
+	X("inserts", "", COUNTER, nr_inserts, "Entries inserted by the host")                   \
+	X("evictions", "", COUNTER, nr_evictions, "Copies that left for room")                  \
+	X("demotions", "", COUNTER, nr_demotions, "Copies that went down a tier")               \
+	X("stuck", "", COUNTER, nr_stuck, "Copies that should have gone down and could not")    \
+	X("prefetches", "", COUNTER, nr_prefetches, "Prefetches begun")                         \
+	X("prefetches_useful", "", COUNTER, nr_useful, "Prefetches that came before their get") \
+	X("prefetches_late", "", COUNTER, nr_late, "Prefetches that somebody had to wait for")  \
+	X("prefetches_wasted", "", COUNTER, nr_wasted, "Prefetches that nobody got")
+
+/* By tier and class, and for all classes: behind weir_cache_<tier>_[<class>_]. */
+#define CACHE_CLASS_METRICS(X)                                         \
+	X("used_bytes", "bytes", GAUGE, used_bytes, "Bytes charged")   \
+	X("hits", "", COUNTER, nr_hits, "Gets that found their bytes") \
+	X("misses", "", COUNTER, nr_misses, "Gets that began a fetch")
+
 #define X(name, unit, kind, field, help)          \
 	static int64_t read_io_##field(void *arg) \
 	{                                         \
@@ -55,6 +84,76 @@ IO_METRICS(X)
 POOL_METRICS(X)
 #undef X
 
+/* ---- the cache: the same numbers of each tier, so the names are put together ---- */
+
+struct cache_metric {
+	struct weir_metric_desc desc;
+	size_t at;
+	bool by_class;
+};
+
+static const struct cache_metric cache_metrics[] = {
+#define X(name, unit, kind, field, help) \
+	{{WEIR_METRIC_##kind, name, unit, help}, offsetof(struct weir_cache_stats, field), false},
+	CACHE_METRICS(X)
+#undef X
+#define X(name, unit, kind, field, help) \
+	{{WEIR_METRIC_##kind, name, unit, help}, offsetof(struct weir_cache_stats, field), true},
+		CACHE_CLASS_METRICS(X)
+#undef X
+};
+
+#define MAX_CACHE_SERIES (2 * wr_array_size(cache_metrics) * (1 + WEIR_NR_CLASSES))
+
+static int64_t read_cache(void *arg)
+{
+	const struct wr_ctx_series *series = arg;
+	struct weir_cache_stats stats;
+
+	if (weir_cache_stats(series->cache, series->tier, series->class_id, &stats))
+		return 0;
+	return (int64_t) * (const uint64_t *)(const void *)((const char *)&stats + series->at);
+}
+
+static int register_cache_one(struct weir *weir, const struct cache_metric *metric, uint32_t tier,
+			      uint32_t class_id, struct wr_ctx_series *series)
+{
+	static const char *const classes[] = {"weights_",  "experts_", "kv_",
+					      "features_", "other_",   ""};
+	struct weir_metric_desc desc = metric->desc;
+	char name[64];
+	uint32_t id;
+
+	snprintf(name, sizeof(name), "weir_cache_l%u_%s%s", tier, classes[class_id],
+		 metric->desc.name);
+	desc.name = name;
+	*series = (struct wr_ctx_series){weir->cache, tier, class_id, metric->at};
+	return weir_metrics_register_read(weir->metrics, &desc, read_cache, series, &id);
+}
+
+static int register_cache(struct weir *weir)
+{
+	struct wr_ctx_series *series = wr_calloc(MAX_CACHE_SERIES, sizeof(*series));
+	struct weir_cache_stats stats;
+	int rc = 0;
+
+	if (!series)
+		return -ENOMEM;
+	weir->series = series;
+	for (uint32_t tier = WEIR_TIER_L1; tier <= WEIR_TIER_L2; tier++) {
+		if (weir_cache_stats(weir->cache, tier, WEIR_NR_CLASSES, &stats) ||
+		    !stats.budget_bytes)
+			continue;
+		for (size_t i = 0; !rc && i < wr_array_size(cache_metrics); i++) {
+			uint32_t c = cache_metrics[i].by_class ? 0 : WEIR_NR_CLASSES;
+
+			for (; !rc && c <= WEIR_NR_CLASSES; c++)
+				rc = register_cache_one(weir, &cache_metrics[i], tier, c, series++);
+		}
+	}
+	return rc;
+}
+
 int wr_ctx_register_metrics(struct weir *weir)
 {
 	static const struct {
@@ -75,5 +174,7 @@ int wr_ctx_register_metrics(struct weir *weir)
 	for (size_t i = 0; !rc && i < wr_array_size(all); i++)
 		rc = weir_metrics_register_read(weir->metrics, &all[i].desc, all[i].read, weir,
 						&id);
+	if (!rc && weir->cache)
+		rc = register_cache(weir);
 	return rc;
 }

@@ -171,6 +171,50 @@ static void note_progress(void *arg, size_t done_bytes, size_t total_bytes)
 	seen[1] = total_bytes;
 }
 
+static int64_t number(struct weir *weir, const char *name)
+{
+	int64_t value = -1;
+	uint32_t id;
+
+	if (weir_metrics_find(weir_get_metrics(weir), name, &id) ||
+	    weir_metrics_read_sum(weir_get_metrics(weir), id, &value))
+		return -1;
+	return value;
+}
+
+TEST(what_its_cache_does_is_counted_in_the_contexts_registry)
+{
+	struct weir_cache_opts cache_opts = {.size = sizeof(cache_opts), .nr_entries = 64};
+	struct weir_cache_item item = {.key = {1, 2}, .bytes = 100, .class_id = WEIR_CLASS_KV};
+	struct weir_opts opts = options();
+	struct weir *weir = NULL;
+	struct weir_pin pin;
+	char bytes[100] = {7};
+
+	opts.flags = WEIR_OPEN_PRIVATE;
+	ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+	EXPECT_EQ(weir_get_cache(weir), NULL);
+	EXPECT_EQ(number(weir, "weir_cache_l2_hits"), -1);
+	weir_close(weir);
+	cache_opts.nr_entries = 1;
+	opts.cache = &cache_opts;
+	EXPECT_EQ(weir_open(&opts, &weir, NULL), -EINVAL);
+	cache_opts.nr_entries = 64;
+	ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+	ASSERT_EQ(weir_cache_insert(weir_get_cache(weir), &item, bytes), 0);
+	ASSERT_EQ(weir_cache_get(weir_get_cache(weir), &item, 0, &pin), 0);
+	EXPECT_EQ(memcmp(pin.data, bytes, sizeof(bytes)), 0);
+	EXPECT_EQ(weir_cache_put(weir_get_cache(weir), &pin), 0);
+	EXPECT_EQ(number(weir, "weir_cache_l2_hits"), 1);
+	EXPECT_EQ(number(weir, "weir_cache_l2_kv_hits"), 1);
+	EXPECT_EQ(number(weir, "weir_cache_l2_weights_hits"), 0);
+	EXPECT_EQ(number(weir, "weir_cache_l2_inserts"), 1);
+	EXPECT_EQ(number(weir, "weir_cache_l2_used_bytes"), 4096);
+	EXPECT_EQ(number(weir, "weir_cache_l2_budget_bytes"), (int64_t)POOL_BYTES);
+	EXPECT_EQ(number(weir, "weir_cache_l1_hits"), -1);
+	weir_close(weir);
+}
+
 TEST(its_progress_reaches_the_whole_budget)
 {
 	struct weir_opts opts = options();

@@ -182,8 +182,8 @@ static void *work(void *arg)
 		else if (what < 92)
 			change_own(w);
 		else if (what < 94)
-			(void)weir_cache_remove(s->rig.cache,
-						rig_key(NR_KEYS + next(w) % NR_CLEAN));
+			(void)!weir_cache_remove(s->rig.cache,
+						 rig_key(NR_KEYS + next(w) % NR_CLEAN));
 		else if (what < 97) {
 			item = rig_item(NR_KEYS + next(w) % NR_CLEAN, BYTES, WEIR_CLASS_WEIGHTS);
 			(void)!weir_cache_prefetch(s->rig.cache, &item);

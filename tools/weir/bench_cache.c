@@ -333,10 +333,10 @@ static int print_json(const struct bench *b)
 							      "weir_to_it",
 							      wr_bench_json(&b->ratio[side][nr]),
 							      "bar", bars[side][nr]));
-	return wr_ui_json_print(json_pack("{s:s, s:b, s:o, s:o, s:I}", "bench", "cache", "peer",
-					  b->peer.p[SIDE_HCC] != NULL, "rows", rows, "scale",
-					  wr_bench_json(&b->scale), "missed",
-					  (json_int_t)b->nr_missed));
+	return wr_ui_json_print(
+		json_pack("{s:o, s:s, s:b, s:o, s:o, s:I}", "conditions", wr_bench_conditions(NULL),
+			  "bench", "cache", "peer", b->peer.p[SIDE_HCC] != NULL, "rows", rows,
+			  "scale", wr_bench_json(&b->scale), "missed", (json_int_t)b->nr_missed));
 }
 
 static int print_text(const struct bench *b)
@@ -350,6 +350,7 @@ static int print_text(const struct bench *b)
 	char text[WR_BENCH_TEXT];
 	int code;
 
+	wr_bench_print_conditions(NULL);
 	if (!b->peer.p[SIDE_HCC])
 		wr_ui_say("Without RocksDB (make deps PEERS=1): no ratios.");
 	for (int side = 0; side < NR_SIDES; side++)
