@@ -20,7 +20,8 @@
  *   ... reads the bytes ...         no: the memory is free             [P4]
  *   hazard = 0, release   [P2]
  *
- * P2 is acquired by the taker's look (P4): all reading was before the memory goes. A slot's data
+ * Where there is no membarrier(), the first store is an exchange, and all of these are sequentially
+ * consistent. P2 is acquired by the taker's look (P4): all reading was before the memory goes. A slot's data
  * and size are written before its word says READY (release, P5) and read after the second look
  * (acquire).
  *

@@ -112,8 +112,8 @@ int weir_cache_put(struct weir_cache *cache, struct weir_pin *pin)
 	if (__builtin_expect(cache->is_heavy, 0))
 		(void)wr_fetch_add_seq_cst(h, 0);
 	__asm__ volatile("" ::: "memory");
-	/* Announced before the barrier that follows its announcement: see until_it_fits(). */
-	if (__builtin_expect(wr_load_relaxed(&cache->nr_room_waiters) != 0, 0)) {
+	/* A waiter is announced, then has a barrier run, then looks for pins: see wait_first(). */
+	if (__builtin_expect(wr_load_seq_cst(&cache->nr_room_waiters) != 0, 0)) {
 		wr_mutex_lock(&cache->lock);
 		wr_cond_broadcast(&cache->room);
 		wr_mutex_unlock(&cache->lock);
@@ -350,7 +350,7 @@ static int step(struct weir_cache *cache, struct slow *s) WR_REQUIRES(cache->loc
 int wr_cache_get_slow(struct weir_cache *cache, const struct weir_cache_item *item,
 		      unsigned int flags, struct weir_pin *ret)
 {
-	struct weir_pin pin;
+	struct weir_pin pin = {0};
 	struct slow s = {.item = item,
 			 .flags = flags,
 			 .tier = item->tier == WEIR_TIER_L1 ? WR_L1 : WR_L2,

@@ -55,7 +55,7 @@ static inline bool wr_pin_try(struct weir_cache *cache, struct wr_thread *t, _At
 	if (__builtin_expect(cache->is_heavy, 0))
 		wr_exchange_seq_cst(h, hazard);
 	__asm__ volatile("" ::: "memory");
-	again = wr_load_acquire(&slot->word); /* acquires P5 */
+	again = wr_load_seq_cst(&slot->word); /* acquires P5 */
 	if (__builtin_expect(
 		    (again ^ word) >> WR_WORD_GEN_SHIFT || !(again & WR_WORD_READABLE(tier)), 0)) {
 		wr_store_release(h, 0);

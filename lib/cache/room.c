@@ -19,7 +19,7 @@
 
 /* Victims taken at a time: one barrier for all of them. */
 #define MAX_BATCH 32u
-/* Pins that are looked at before choosing; with more, some are chosen in vain. */
+/* Pins that are noted before choosing; with more, each candidate is looked for. */
 #define MAX_PINS 256u
 /* More than what is needed is dropped at a time, so that small things share a barrier. */
 #define BATCH_PART 512u
@@ -100,7 +100,9 @@ static WR_NO_THREAD_SAFETY bool may_leave(struct batch *b, uint32_t index)
 		return false;
 	if (!can_drop(cache, index, b->tier) && (b->only_drops || !has_below(cache, b->tier)))
 		return false;
-	for (size_t i = 0; i < b->nr_pins && i < MAX_PINS; i++)
+	if (b->nr_pins > MAX_PINS)
+		return !wr_cache_is_pinned(cache, tag);
+	for (size_t i = 0; i < b->nr_pins; i++)
 		if (b->pins[i] == tag)
 			return false;
 	return true;
@@ -594,7 +596,7 @@ static int wait_first(struct weir_cache *cache, unsigned int tier, struct wr_in_
 	wr_lock_assert_held(&cache->lock);
 	if (!me->deadline_ns) {
 		me->deadline_ns = wr_now_ns() + cache->room_wait_ns;
-		wr_fetch_add_relaxed(&cache->nr_room_waiters, 1);
+		wr_fetch_add_seq_cst(&cache->nr_room_waiters, 1);
 		wr_gate_barrier();
 		return 0;
 	}

@@ -90,8 +90,8 @@ void wr_cache_set_state(struct weir_cache *cache, uint32_t index, unsigned int t
 
 	wr_lock_assert_held(&cache->lock);
 	word &= ~((uint64_t)7 << WR_WORD_SHIFT(tier));
-	/* P5: what the copy is, was written before. */
-	wr_store_release(&slot->word, word | (uint64_t)state << WR_WORD_SHIFT(tier));
+	/* P5: what the copy is, was written before. P3: and before hazards are looked at. */
+	wr_store_seq_cst(&slot->word, word | (uint64_t)state << WR_WORD_SHIFT(tier));
 }
 
 void wr_cache_renew(struct weir_cache *cache, uint32_t index)

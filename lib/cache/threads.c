@@ -168,7 +168,7 @@ bool wr_cache_is_pinned(struct weir_cache *cache, uint64_t tag)
 		for (struct wr_hazards *h = &t->hazards; h; h = wr_load_seq_cst(&h->next))
 			for (uint32_t i = 0; i < WR_NR_HAZARDS; i++)
 				/* P4: acquires P2 */
-				if (wr_load_acquire(&h->word[i]) >> WR_HAZARD_SERIAL == tag)
+				if (wr_load_seq_cst(&h->word[i]) >> WR_HAZARD_SERIAL == tag)
 					return true;
 	return false;
 }
@@ -181,7 +181,7 @@ size_t wr_cache_pinned_tags(struct weir_cache *cache, uint64_t *tags, size_t max
 	     t = wr_load_relaxed(&t->next))
 		for (struct wr_hazards *h = &t->hazards; h; h = wr_load_seq_cst(&h->next))
 			for (uint32_t i = 0; i < WR_NR_HAZARDS; i++) {
-				uint64_t word = wr_load_relaxed(&h->word[i]);
+				uint64_t word = wr_load_seq_cst(&h->word[i]);
 
 				if (word && nr < max)
 					tags[nr] = word >> WR_HAZARD_SERIAL;

@@ -128,6 +128,28 @@ TEST_F(entry, more_pins_than_there_are_hazards_are_held)
 	EXPECT_EQ(rig_stats(self->rig, WEIR_TIER_L2).nr_hits, 297u);
 }
 
+TEST_F(entry, room_is_found_among_more_pins_than_are_noted)
+{
+	struct rig *rig = calloc(1, sizeof(*rig));
+	struct weir_pin *pins = calloc(600, sizeof(*pins)), p;
+
+	rig->mode = variant->mode;
+	ASSERT_EQ(rig_open(rig, NULL, 602 * 4096), 0);
+	for (uint32_t i = 0; i < 600; i++)
+		ASSERT_EQ(rig_get(rig, i, 4096, &pins[i]), 0);
+	for (uint32_t i = 1000; i < 1100; i++) {
+		ASSERT_EQ(rig_get(rig, i, 4096, &p), 0);
+		weir_cache_put(rig->cache, &p);
+	}
+	for (uint32_t i = 0; i < 600; i++) {
+		EXPECT_TRUE(rig_check(pins[i].data, i, 4096, NULL));
+		weir_cache_put(rig->cache, &pins[i]);
+	}
+	EXPECT_TRUE(rig_close(rig));
+	free(pins);
+	free(rig);
+}
+
 TEST_F(entry, a_wrong_size_is_told)
 {
 	struct weir_pin p;
