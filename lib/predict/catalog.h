@@ -27,7 +27,7 @@ struct wr_item {
 	uint8_t generation;
 	bool in_use;
 	uint8_t held; /* WR_HELD_*: its number stays its own */
-	bool used; /* since the hand came by */
+	bool used;    /* since the hand came by */
 };
 
 struct wr_catalog {

@@ -28,9 +28,11 @@
 #include "base/alloc.h"
 #include "predict/sources.h"
 
-#define MAX_SET	   32u /* a layer with more chosen is no choice */
-#define NR_CLASSES 64u
-#define LOWEST	   (-160)
+#define MAX_SET	     32u /* a layer with more chosen is no choice */
+#define NR_CLASSES   64u
+#define BINS_A_CLASS 2u
+#define NR_BINS	     (NR_CLASSES * BINS_A_CLASS) /* of the scores, to sort by */
+#define LOWEST	     (-160)
 #define WEIGHT_NEAR \
 	128u /* of a row one layer before, with another two before; in 1/256 at 6 rows */
 #define WEIGHT_FAR 77u
@@ -66,9 +68,17 @@ struct wr_experts {
 	struct table back[2];
 	struct choice past[3]; /* the newest, still open, first */
 	struct wr_tally classes[NR_REACHES][NR_CLASSES];
-	struct wr_judged judged[2]; /* by context, by the hot list */
-	int32_t scores[WR_PREDICT_MAX];
+	uint32_t probs[NR_REACHES][NR_CLASSES]; /* from the tallies; the surest last */
+	struct wr_judged judged[2];		/* by context, by the hot list */
+	int16_t scores[WR_PREDICT_MAX];
+	struct wr_guesses ahead[2]; /* one layer, two */
 };
+
+/* Vectors as both compilers have them: what one instruction of any x86-64 or arm64 takes. */
+typedef uint8_t bytes8 __attribute__((vector_size(8)));
+typedef uint16_t words8 __attribute__((vector_size(16)));
+
+#define LANES 8u
 
 static uint32_t width_of(uint32_t nr_experts)
 {
@@ -107,6 +117,39 @@ static int open_tables(struct wr_experts *x)
 	return 0;
 }
 
+static uint32_t bin_of(int32_t score)
+{
+	return (uint32_t)wr_min(wr_max(score - LOWEST, 0) / 2, (int32_t)NR_BINS - 1);
+}
+
+static uint32_t class_of(int32_t score)
+{
+	return bin_of(score) / BINS_A_CLASS;
+}
+
+/* The odds a score stands for, if its rows were independent: a start, soon outvoted. */
+static uint32_t prior_of(uint32_t class)
+{
+	int32_t bits = ((int32_t) class * 4 + LOWEST) / 8;
+	uint64_t odds = bits < 0 ? 65536u >> wr_min(-bits, 16) : (uint64_t)65536 << bits;
+
+	return (uint32_t)(odds * 65536 / (odds + 65536));
+}
+
+/*
+ * How probable each class is. A better score is not less probable; where it was seen to be, that
+ * was chance.
+ */
+static void update_probs(struct wr_experts *x, uint32_t reach)
+{
+	uint32_t below = WR_PREDICT_SURE;
+
+	for (uint32_t c = NR_CLASSES; c-- > 0;) {
+		below = wr_min(below, wr_tally_prob(&x->classes[reach][c], prior_of(c)));
+		x->probs[reach][c] = below;
+	}
+}
+
 int wr_experts_open(uint32_t nr_layers, uint32_t nr_experts, uint32_t nr_ahead, uint32_t halve_at,
 		    struct wr_experts **ret)
 {
@@ -127,6 +170,8 @@ int wr_experts_open(uint32_t nr_layers, uint32_t nr_experts, uint32_t nr_ahead, 
 		wr_experts_close(x);
 		return rc;
 	}
+	for (uint32_t i = 0; i < NR_REACHES; i++)
+		update_probs(x, i);
 	memset(x->hot_logs, (int)wr_log8(2), (size_t)nr_layers * x->width);
 	*ret = x;
 	return 0;
@@ -164,27 +209,50 @@ static uint32_t layer_before(const struct wr_experts *x, uint32_t layer, uint32_
 	return (layer + x->nr_layers * 2 - nr) % x->nr_layers;
 }
 
-/* Add @weight/256 of what the rows of @c say about the experts of @target. */
-static void add_rows(const struct wr_experts *x, const struct table *t, const struct choice *c,
-		     uint32_t target, uint32_t weight, int32_t *scores)
+/* Add the lifts of the rows of @c to @sums; returns how much less likely the visits make all. */
+static uint32_t sum_rows(const struct wr_experts *x, const struct table *t, const struct choice *c,
+			 uint32_t target, words8 *sums)
 {
-	uint16_t sum[WR_PREDICT_MAX];
-	int32_t w = (int32_t)(weight * 6 / c->nr), less = 0;
+	uint32_t nr_vectors = x->width / LANES, less = 0;
 
-	memset(sum, 0, x->width * sizeof(*sum));
 	for (uint32_t i = 0; i < c->nr; i++) {
 		size_t row = (size_t)target * x->nr_experts + c->experts[i];
 		const uint8_t *lifts = &t->lifts[row * x->width];
 
 		if (!t->visits[row])
 			continue;
-		less += (int32_t)wr_log8(t->visits[row] + 2u) - 8;
-		for (uint32_t e = 0; e < x->width; e++)
-			sum[e] = (uint16_t)(sum[e] + lifts[e]);
+		less += wr_log8(t->visits[row] + 2u) - 8;
+		for (uint32_t v = 0; v < nr_vectors; v++) {
+			bytes8 b;
+
+			memcpy(&b, &lifts[v * LANES], sizeof(b));
+			sums[v] += __builtin_convertvector(b, words8);
+		}
 	}
-	less = less * w / 256;
-	for (uint32_t e = 0; e < x->width; e++)
-		scores[e] += w * sum[e] / 256 - less;
+	return less;
+}
+
+/*
+ * Add @weight/64 of the mean of what the rows of @c say about the experts of @target. A sum is
+ * at most 255 nr, a weight at most 228/nr: the product fits 16 bits.
+ */
+static void add_rows(const struct wr_experts *x, const struct table *t, const struct choice *c,
+		     uint32_t target, uint32_t weight, int16_t *scores)
+{
+	words8 sums[WR_PREDICT_MAX / LANES];
+	uint32_t w = weight / c->nr;
+	uint16_t less;
+
+	memset(sums, 0, x->width * sizeof(uint16_t));
+	less = (uint16_t)(sum_rows(x, t, c, target, sums) * w / 64);
+	for (uint32_t v = 0; v < x->width / LANES; v++) {
+		words8 score;
+
+		memcpy(&score, &scores[v * LANES], sizeof(score));
+		score += (sums[v] * (uint16_t)w) >> 6;
+		score -= less;
+		memcpy(&scores[v * LANES], &score, sizeof(score));
+	}
 }
 
 /*
@@ -192,42 +260,28 @@ static void add_rows(const struct wr_experts *x, const struct table *t, const st
  * layers before; either may be NULL. Returns which measurement belongs to the scores.
  */
 static uint32_t score(const struct wr_experts *x, uint32_t target, const struct choice *one,
-		      const struct choice *two, int32_t *scores)
+		      const struct choice *two, int16_t *scores)
 {
 	const uint8_t *logs = &x->hot_logs[(size_t)target * x->width];
-	int32_t visits = (int32_t)wr_log8(x->visits[target] * 32u + 32);
+	int16_t visits = (int16_t)wr_log8(x->visits[target] * 32u + 32);
 
 	for (uint32_t e = 0; e < x->width; e++)
-		scores[e] = logs[e] - visits;
-	if (one && is_choice(one, layer_before(x, target, 1)))
-		add_rows(x, &x->back[0], one, target, two ? WEIGHT_NEAR : WEIGHT_ONE, scores);
-	else
+		scores[e] = (int16_t)(logs[e] - visits);
+	if (one && !is_choice(one, layer_before(x, target, 1)))
 		one = NULL;
-	if (two && is_choice(two, layer_before(x, target, 2)))
-		add_rows(x, &x->back[1], two, target, one ? WEIGHT_FAR : WEIGHT_ONE, scores);
-	else
+	if (two && !is_choice(two, layer_before(x, target, 2)))
 		two = NULL;
+	if (one)
+		add_rows(x, &x->back[0], one, target, two ? WEIGHT_NEAR : WEIGHT_ONE, scores);
+	if (two)
+		add_rows(x, &x->back[1], two, target, one ? WEIGHT_FAR : WEIGHT_ONE, scores);
 	return one ? NEAR : two ? FAR : HOT;
-}
-
-static uint32_t class_of(int32_t score)
-{
-	return (uint32_t)wr_min(wr_max(score - LOWEST, 0) >> 2, (int32_t)NR_CLASSES - 1);
-}
-
-/* The odds a score stands for, if its rows were independent: a start, soon outvoted. */
-static uint32_t prior_of(uint32_t class)
-{
-	int32_t bits = ((int32_t) class * 4 + LOWEST) / 8;
-	uint64_t odds = bits < 0 ? 65536u >> wr_min(-bits, 16) : (uint64_t)65536 << bits;
-
-	return (uint32_t)(odds * 65536 / (odds + 65536));
 }
 
 static void judge_scores(struct wr_experts *x, const struct choice *closed, uint32_t reach)
 {
 	uint8_t tries[NR_CLASSES] = {0}, hits[NR_CLASSES] = {0};
-	int32_t best = INT32_MIN;
+	int16_t best = INT16_MIN;
 	uint32_t best_expert = 0;
 	bool right = false;
 
@@ -245,6 +299,7 @@ static void judge_scores(struct wr_experts *x, const struct choice *closed, uint
 	for (uint32_t c = 0; c < NR_CLASSES; c++)
 		if (tries[c])
 			wr_tally_add(&x->classes[reach][c], hits[c], tries[c]);
+	update_probs(x, reach);
 	if (reach != FAR)
 		wr_judge(&x->judged[reach == HOT], right);
 }
@@ -385,51 +440,79 @@ void wr_experts_observe(struct wr_experts *x, uint32_t layer, uint32_t expert)
 	learn_hot(x, layer, expert);
 }
 
+/* Those of a layer that are probable enough, the best score first. */
 static void guess_layer(struct wr_experts *x, uint32_t reach, uint32_t target, uint32_t distance,
-			uint32_t min_prob, uint32_t max, struct wr_guesses *ret)
+			uint32_t min_prob, struct wr_guesses *ret)
 {
-	uint32_t probs[NR_CLASSES], lowest = NR_CLASSES;
+	const uint32_t *items = &x->items[(size_t)target * x->nr_experts];
+	uint8_t found[WR_PREDICT_MAX], bins[WR_PREDICT_MAX];
+	uint16_t nr[NR_BINS] = {0};
+	uint32_t nr_found = 0, at = 0, lowest = 0;
 
-	for (uint32_t c = NR_CLASSES; c-- > 0; lowest = c) {
-		probs[c] = wr_tally_prob(&x->classes[reach][c], prior_of(c));
-		/* A better score is not less probable; where it was seen to be, that was chance. */
-		if (c + 1 < NR_CLASSES)
-			probs[c] = wr_min(probs[c], probs[c + 1]);
-		if (probs[c] < min_prob)
-			break;
-	}
+	while (lowest < NR_CLASSES && x->probs[reach][lowest] < min_prob)
+		lowest++;
 	for (uint32_t e = 0; e < x->nr_experts; e++) {
-		uint32_t class = class_of(x->scores[e]);
-		uint32_t item = x->items[(size_t)target * x->nr_experts + e];
+		uint32_t bin = bin_of(x->scores[e]);
 
-		if (class < lowest || !item)
-			continue;
-		wr_guess_insert(ret, max,
-				(struct wr_guess){.item = item - 1,
-						  .prob = probs[class],
-						  .distance = distance});
+		/* Without a branch, which would be guessed wrong as often as not. */
+		found[nr_found] = (uint8_t)e;
+		bins[nr_found] = (uint8_t)bin;
+		nr_found += (bin >= lowest * BINS_A_CLASS) & (items[e] != 0);
 	}
+	for (uint32_t i = 0; i < nr_found; i++)
+		nr[bins[i]]++;
+	/* Counts become the places where each bin begins. */
+	for (uint32_t b = NR_BINS; b-- > lowest * BINS_A_CLASS;) {
+		at += nr[b];
+		nr[b] = (uint16_t)(at - nr[b]);
+	}
+	for (uint32_t i = 0; i < nr_found; i++)
+		ret->v[nr[bins[i]]++] =
+			(struct wr_guess){.item = items[found[i]] - 1,
+					  .prob = x->probs[reach][bins[i] / BINS_A_CLASS],
+					  .distance = distance};
+	ret->nr = nr_found;
+}
+
+/* Both are sorted, @b is farther. */
+static void merge(const struct wr_guesses *a, const struct wr_guesses *b, uint32_t max,
+		  struct wr_guesses *ret)
+{
+	uint32_t i = 0, j = 0, nr = 0;
+
+	while (nr < max && (i < a->nr || j < b->nr)) {
+		if (j == b->nr || (i < a->nr && a->v[i].prob >= b->v[j].prob))
+			ret->v[nr++] = a->v[i++];
+		else
+			ret->v[nr++] = b->v[j++];
+	}
+	ret->nr = nr;
 }
 
 void wr_experts_guess(struct wr_experts *x, uint32_t min_prob, uint32_t max, struct wr_guesses *ret,
 		      struct wr_guesses *hot)
 {
+	static const struct wr_guesses none;
 	const struct choice *now = &x->past[0];
-	uint32_t left;
+	uint32_t left, reach[2] = {HOT, HOT};
 
 	ret->nr = 0;
 	hot->nr = 0;
 	if (now->layer == WR_PREDICT_NONE)
 		return;
 	left = x->typical > now->nr ? x->typical - now->nr : 0;
-	for (uint32_t ahead = 1; ahead <= x->nr_ahead; ahead++) {
-		uint32_t target = (now->layer + ahead) % x->nr_layers;
-		uint32_t reach = ahead == 1 ? score(x, target, now, &x->past[1], x->scores)
-					    : score(x, target, NULL, now, x->scores);
+	for (uint32_t ahead = 0; ahead < x->nr_ahead; ahead++) {
+		uint32_t target = (now->layer + ahead + 1) % x->nr_layers;
 
-		guess_layer(x, reach, target, left + 1 + (ahead - 1) * x->typical, min_prob, max,
-			    reach == HOT ? hot : ret);
+		reach[ahead] = ahead ? score(x, target, NULL, now, x->scores)
+				     : score(x, target, now, &x->past[1], x->scores);
+		guess_layer(x, reach[ahead], target, left + 1 + ahead * x->typical, min_prob,
+			    &x->ahead[ahead]);
 	}
+	merge(reach[0] != HOT ? &x->ahead[0] : &none,
+	      x->nr_ahead > 1 && reach[1] != HOT ? &x->ahead[1] : &none, max, ret);
+	merge(reach[0] == HOT ? &x->ahead[0] : &none,
+	      x->nr_ahead > 1 && reach[1] == HOT ? &x->ahead[1] : &none, max, hot);
 }
 
 const struct wr_judged *wr_experts_judged(const struct wr_experts *x, bool hot)

@@ -18,6 +18,7 @@ struct wr_predict {
 	struct wr_experts *experts; /* NULL: no mixture */
 	uint32_t *marks;	    /* item -> forecast it was last told in */
 	uint32_t mark;
+	uint32_t confidence[WR_PREDICT_NR_SOURCES]; /* in this forecast */
 	uint64_t nr_told[WR_PREDICT_NR_SOURCES];
 	struct wr_guesses guesses[WR_PREDICT_NR_SOURCES];
 };
@@ -261,7 +262,7 @@ static uint32_t tell(struct wr_predict *p, uint32_t source, const struct wr_gues
 	*ret = (struct wr_forecast){.key = it->key,
 				    .bytes = it->bytes,
 				    .prob = g->prob,
-				    .confidence = confidence_of(p, source),
+				    .confidence = p->confidence[source],
 				    .distance = g->distance,
 				    .source = source};
 	return 1;
@@ -273,6 +274,8 @@ uint32_t wr_predict_forecast(struct wr_predict *p, struct wr_forecast *ret, uint
 	uint32_t nr = 0;
 
 	max = wr_min(max, WR_PREDICT_MAX);
+	for (uint32_t s = 0; s < WR_PREDICT_NR_SOURCES; s++)
+		p->confidence[s] = confidence_of(p, s);
 	ask_all(p, max);
 	if (!++p->mark) {
 		memset(p->marks, 0, p->opts.nr_items * sizeof(*p->marks));

@@ -53,6 +53,7 @@ static void unlink_beat(struct wr_rhythm *r, uint32_t item)
 	if (b->next)
 		r->beats[b->next - 1].prev = b->prev;
 	b->bucket = b->next = b->prev = 0;
+	r->nr_due--;
 }
 
 static void link_beat(struct wr_rhythm *r, uint32_t item, uint64_t due)
@@ -66,6 +67,7 @@ static void link_beat(struct wr_rhythm *r, uint32_t item, uint64_t due)
 	if (b->next)
 		r->beats[b->next - 1].prev = item + 1;
 	r->heads[bucket] = item + 1;
+	r->nr_due++;
 }
 
 void wr_rhythm_forget(struct wr_rhythm *r, uint32_t item)
@@ -152,7 +154,7 @@ void wr_rhythm_guess(const struct wr_rhythm *r, uint32_t min_prob, uint32_t max,
 	uint32_t seen = 0;
 
 	ret->nr = 0;
-	for (uint32_t i = 0; i < WR_RHYTHM_BUCKETS / 16 && seen < 2 * max; i++) {
+	for (uint32_t i = 0; r->nr_due && i < WR_RHYTHM_BUCKETS / 16 && seen < 2 * max; i++) {
 		uint32_t next = r->heads[bucket_of(r->now + 1 + i * WR_RHYTHM_STEP)];
 
 		for (; next && seen < 2 * max; next = r->beats[next - 1].next, seen++) {

@@ -108,6 +108,7 @@ struct wr_beat {
 struct wr_rhythm {
 	struct wr_beat *beats;
 	uint32_t heads[WR_RHYTHM_BUCKETS]; /* item + 1, due in this bucket */
+	uint32_t nr_due;		   /* in all buckets */
 	uint64_t now;
 	struct wr_tally right[WR_RHYTHM_CLASSES];
 	struct wr_judged judged;
