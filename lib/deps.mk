@@ -16,6 +16,7 @@ owner_pool_share := pool
 deps_io := base lock
 deps_policy := base
 deps_predict := base
+deps_prefetch := base predict
 deps_cache := base lock pool policy
 owner_tier_ops := cache
 deps_load := base lock weights pool io
