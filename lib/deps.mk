@@ -27,4 +27,4 @@ owner_metrics_sample := metrics
 owner_metrics_segment := metrics
 owner_metrics_system := metrics
 # weir bench lock measures the locks themselves and weir replay the policies; every other tool uses public headers and base.
-deps_tools := lock policy
+deps_tools := lock policy predict prefetch

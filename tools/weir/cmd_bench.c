@@ -25,6 +25,8 @@ static const struct {
 	{"cache", wr_bench_cache, false, "hits of the cache, against RocksDB's caches"},
 	{"metrics", wr_bench_metrics, false, "what counting costs, against prometheus-cpp"},
 	{"instrument", wr_bench_instrument, false, "what counting and probing cost the pool"},
+	{"predict", wr_bench_predict, false,
+	 "what reading ahead is worth, simulated; PATH, if any: a trace"},
 	{"gemv", wr_bench_gemv, false, "the compute kernels against a plain read of memory"},
 };
 
@@ -90,7 +92,7 @@ int cmd_bench(int argc, char **argv)
 			continue;
 		if (benches[i].needs_path && !args.path)
 			return wr_ui_usage_error(&usage, "%s needs a PATH", argv[1]);
-		if (!benches[i].needs_path && args.path)
+		if (!benches[i].needs_path && args.path && benches[i].run != wr_bench_predict)
 			return wr_ui_usage_error(&usage, "one argument too many: %s", args.path);
 		return benches[i].run(&args);
 	}

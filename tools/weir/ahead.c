@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ahead.c - The simulated host.
+ *
+ * One server stands for the device. It works on a chunk at a time and takes reads on demand
+ * first, so one that comes while a chunk is read ahead waits for the rest of that. A read ahead
+ * that somebody waits for goes on as one on demand; one that is cancelled ends after its chunk.
+ */
+#include "ahead.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "policy/policy.h"
+#include "ui.h"
+
+enum where { OUT, QUEUED, RESIDENT };
+
+struct object {
+	struct wr_policy_node node;
+	uint64_t pinned; /* visit that needs it */
+	uint64_t left;	 /* bytes to be read */
+	uint32_t next;	 /* in a queue */
+	uint8_t where;
+	bool ahead;  /* being read ahead, or was and is not used yet */
+	bool demand; /* somebody waits for it */
+	bool begun;  /* latency is paid */
+	bool unwanted;
+	bool cancelled;
+};
+
+#define NONE UINT32_MAX
+
+struct queue {
+	uint32_t first, last;
+};
+
+struct sim {
+	const struct wr_ahead_work *w;
+	const struct wr_ahead_opts *o;
+	struct object *objects;
+	struct wr_policy *policy;
+	struct wr_predict *predict;
+	struct wr_prefetch *prefetch;
+	struct queue demand, ahead;
+	uint64_t now, device_now;
+	uint64_t visit;
+	uint32_t nr_waiting; /* objects this visit waits for */
+	uint32_t *unwanted;  /* a ring of objects that may leave first */
+	uint32_t nr_unwanted, unwanted_at;
+	uint64_t *waits;
+	struct wr_forecast forecasts[WR_PREDICT_MAX];
+	struct wr_ahead_result r;
+};
+
+#define UNWANTED 256u
+
+/* ---- queues and device ------------------------------------------------------------------------ */
+
+static void push(struct sim *s, struct queue *q, uint32_t i)
+{
+	s->objects[i].next = NONE;
+	if (q->first == NONE)
+		q->first = i;
+	else
+		s->objects[q->last].next = i;
+	q->last = i;
+}
+
+static void unlink_object(struct sim *s, struct queue *q, uint32_t i)
+{
+	uint32_t before = NONE;
+
+	for (uint32_t j = q->first; j != i; j = s->objects[j].next)
+		before = j;
+	if (before == NONE)
+		q->first = s->objects[i].next;
+	else
+		s->objects[before].next = s->objects[i].next;
+	if (q->last == i)
+		q->last = before;
+}
+
+static bool may_leave(void *ctx, const struct wr_policy_node *node)
+{
+	const struct sim *s = ctx;
+
+	return wr_container_of((struct wr_policy_node *)(uintptr_t)node, struct object, node)
+		       ->pinned != s->visit;
+}
+
+static struct object *next_victim(struct sim *s)
+{
+	struct wr_policy_node *node;
+
+	while (s->nr_unwanted) {
+		struct object *o = &s->objects[s->unwanted[s->unwanted_at]];
+
+		s->unwanted_at = (s->unwanted_at + 1) % UNWANTED;
+		s->nr_unwanted--;
+		if (o->unwanted && o->where == RESIDENT && o->pinned != s->visit)
+			return o;
+	}
+	node = wr_policy_victim(s->policy, may_leave, s);
+	return node ? wr_container_of(node, struct object, node) : NULL;
+}
+
+static void keep(struct sim *s, uint32_t i)
+{
+	struct object *o = &s->objects[i];
+
+	while (wr_policy_bytes(s->policy) + o->node.bytes > s->o->capacity) {
+		struct object *victim = next_victim(s);
+
+		if (!victim) /* all is pinned: it passes through */
+			return;
+		wr_policy_remove(s->policy, &victim->node, true);
+		victim->where = OUT;
+		victim->unwanted = false;
+		if (s->prefetch)
+			wr_prefetch_evicted(s->prefetch, victim->node.key, victim->node.bytes,
+					    o->ahead && !o->demand);
+		victim->ahead = false;
+	}
+	o->node.next_use = WR_POLICY_UNKNOWN;
+	wr_policy_insert(s->policy, &o->node);
+	o->where = RESIDENT;
+}
+
+static void end_read(struct sim *s, uint32_t i, int result)
+{
+	struct object *o = &s->objects[i];
+	bool ours = o->ahead;
+
+	o->where = OUT;
+	if (!result && (!o->demand ||
+			wr_policy_admit(s->policy, o->node.key, o->node.bytes, WR_POLICY_UNKNOWN)))
+		keep(s, i);
+	if (o->demand) {
+		s->nr_waiting -= o->pinned == s->visit;
+		o->ahead = false;
+	}
+	o->demand = false;
+	o->cancelled = false;
+	if (ours && s->prefetch) {
+		wr_prefetch_filled(s->prefetch, s->device_now, o->node.key, result);
+		if (o->where == OUT)
+			wr_prefetch_evicted(s->prefetch, o->node.key, o->node.bytes, false);
+		wr_prefetch_run(s->prefetch, s->device_now);
+	}
+}
+
+/* One chunk. False: there is nothing to do. */
+static bool serve(struct sim *s)
+{
+	struct queue *q = s->demand.first != NONE ? &s->demand : &s->ahead;
+	uint32_t i = q->first;
+	struct object *o = i == NONE ? NULL : &s->objects[i];
+	uint64_t chunk;
+
+	if (!o)
+		return false;
+	if (o->cancelled && !o->demand) {
+		unlink_object(s, q, i);
+		end_read(s, i, -ECANCELED);
+		return true;
+	}
+	chunk = wr_min(o->left, s->o->chunk_bytes);
+	s->device_now += (o->begun ? 0 : s->o->latency_ns) + chunk * 1000000000 / s->o->device_bps;
+	o->begun = true;
+	o->left -= chunk;
+	s->r.read_bytes += chunk;
+	if (!o->left) {
+		unlink_object(s, q, i);
+		end_read(s, i, 0);
+	}
+	return true;
+}
+
+/* The device works until its clock reaches @until; idle time passes. */
+static void serve_until(struct sim *s, uint64_t until)
+{
+	while (s->device_now < until && serve(s))
+		;
+	s->device_now = wr_max(s->device_now, until);
+}
+
+static void begin_read(struct sim *s, uint32_t i, bool demand)
+{
+	struct object *o = &s->objects[i];
+
+	o->where = QUEUED;
+	o->left = o->node.bytes;
+	o->begun = false;
+	o->demand = demand;
+	o->ahead = !demand;
+	o->cancelled = false;
+	push(s, demand ? &s->demand : &s->ahead, i);
+}
+
+/* ---- what the manager is given ---------------------------------------------------------------- */
+
+static uint32_t index_of(const struct sim *s, struct weir_key key)
+{
+	/* Experts are in order; of others the first word of the key is kept for this. */
+	return (uint32_t)(s->w->nr_layers && !(key.hi >> 63) ? key.hi * s->w->nr_experts + key.lo
+							     : key.lo);
+}
+
+static int op_start(void *ctx, struct weir_key key, uint64_t bytes, uint64_t deadline_ns)
+{
+	struct sim *s = ctx;
+
+	(void)bytes;
+	(void)deadline_ns;
+	begin_read(s, index_of(s, key), false);
+	return 0;
+}
+
+static void op_cancel(void *ctx, struct weir_key key)
+{
+	struct sim *s = ctx;
+
+	s->objects[index_of(s, key)].cancelled = true;
+}
+
+static bool op_resident(void *ctx, struct weir_key key)
+{
+	const struct sim *s = ctx;
+
+	return s->objects[index_of(s, key)].where != OUT;
+}
+
+static void op_expect(void *ctx, struct weir_key key, uint32_t prob, uint32_t distance)
+{
+	struct sim *s = ctx;
+	struct object *o = &s->objects[index_of(s, key)];
+
+	if (o->where == RESIDENT)
+		wr_policy_forecast(s->policy, &o->node,
+				   wr_policy_clock(s->policy) +
+					   (uint64_t)distance * WR_PREDICT_SURE / prob);
+}
+
+static void op_unwanted(void *ctx, struct weir_key key)
+{
+	struct sim *s = ctx;
+	uint32_t i = index_of(s, key);
+
+	if (s->objects[i].where != RESIDENT || s->nr_unwanted == UNWANTED)
+		return;
+	s->objects[i].unwanted = true;
+	s->unwanted[(s->unwanted_at + s->nr_unwanted++) % UNWANTED] = i;
+}
+
+static const struct wr_prefetch_ops ops = {.start = op_start,
+					   .cancel = op_cancel,
+					   .resident = op_resident,
+					   .expect = op_expect,
+					   .unwanted = op_unwanted};
+
+/* ---- a visit ---------------------------------------------------------------------------------- */
+
+static struct wr_predict_ref ref_of(const struct sim *s, uint32_t i)
+{
+	const struct wr_ahead_object *o = &s->w->objects[i];
+
+	return (struct wr_predict_ref){.key = s->objects[i].node.key,
+				       .bytes = o->bytes,
+				       .layer = o->layer,
+				       .expert = o->expert};
+}
+
+static enum wr_prefetch_outcome demand_one(struct sim *s, uint32_t i)
+{
+	struct object *o = &s->objects[i];
+
+	o->pinned = s->visit;
+	o->unwanted = false;
+	if (o->where == RESIDENT) {
+		s->r.hits++;
+		wr_policy_hit(s->policy, &o->node);
+		o->ahead = false;
+		return WR_PREFETCH_HIT;
+	}
+	if (o->where == QUEUED && o->demand) /* twice in a visit */
+		return WR_PREFETCH_HIT;
+	wr_policy_miss(s->policy, o->node.key, o->node.bytes);
+	s->nr_waiting++;
+	if (o->where == QUEUED) {
+		s->r.late++;
+		unlink_object(s, &s->ahead, i);
+		o->demand = true;
+		push(s, &s->demand, i);
+		return WR_PREFETCH_LATE;
+	}
+	s->r.misses++;
+	begin_read(s, i, true);
+	return WR_PREFETCH_MISS;
+}
+
+static void note_switch(struct sim *s, uint32_t nr_refs)
+{
+	struct wr_prefetch_info info;
+
+	wr_prefetch_info(s->prefetch, &info);
+	if (info.on)
+		s->r.stopped_after = nr_refs;
+}
+
+static void run_visit(struct sim *s, uint32_t v)
+{
+	uint32_t from = s->w->visits[v], to = s->w->visits[v + 1];
+	uint64_t begun;
+
+	s->visit = v + 1;
+	s->nr_waiting = 0;
+	for (uint32_t k = from; k < to; k++) {
+		uint32_t i = s->w->refs[k];
+		enum wr_prefetch_outcome outcome = demand_one(s, i);
+		struct wr_predict_ref ref = ref_of(s, i);
+
+		if (!s->prefetch)
+			continue;
+		wr_predict_observe(s->predict, &ref);
+		wr_prefetch_reference(s->prefetch, s->now, ref.key, ref.bytes, outcome);
+	}
+	if (s->prefetch && wr_prefetch_wants(s->prefetch)) {
+		uint32_t nr = wr_predict_forecast(s->predict, s->forecasts,
+						  s->o->nr_asked ? s->o->nr_asked : 24);
+
+		wr_prefetch_forecast(s->prefetch, s->now, s->forecasts, nr);
+	}
+	begun = s->now;
+	if (s->nr_waiting) {
+		while (s->nr_waiting)
+			serve(s);
+		s->now = s->device_now;
+	}
+	s->waits[v] = s->now - begun;
+	s->now += s->o->compute_ns;
+	serve_until(s, s->now);
+	if (s->prefetch)
+		note_switch(s, to);
+}
+
+/* ---- runs ------------------------------------------------------------------------------------- */
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static int open_prefetch(struct sim *s)
+{
+	const struct wr_predict_opts predict = {.nr_items = wr_max(s->w->nr_objects, 64u),
+						.nr_layers = s->w->nr_layers,
+						.nr_experts = s->w->nr_experts,
+						.max_bytes = (uint64_t)1 << 32};
+	const struct wr_prefetch_opts prefetch = {.ops = &ops,
+						  .ctx = s,
+						  .latency_ns = s->o->latency_ns,
+						  .bytes_per_second = s->o->device_bps,
+						  .chunk_bytes = s->o->chunk_bytes,
+						  .inflight_bytes = (uint64_t)48 << 20};
+	int rc = wr_predict_open(&predict, &s->predict);
+
+	for (uint32_t i = 0; !rc && i < s->w->nr_objects; i++) {
+		struct wr_predict_ref ref = ref_of(s, i);
+
+		if (ref.layer != WR_PREDICT_NONE)
+			rc = wr_predict_declare(s->predict, &ref);
+	}
+	return rc ? rc : wr_prefetch_open(&prefetch, &s->prefetch);
+}
+
+static int open_sim(struct sim *s)
+{
+	const struct wr_policy_opts policy = {
+		.capacity_bytes = s->o->capacity,
+		.nr_entries = s->w->nr_used,
+		.seed = 1,
+	};
+	int rc = wr_policy_open(s->o->policy, &policy, &s->policy);
+
+	if (rc)
+		return rc;
+	s->objects = calloc(s->w->nr_objects, sizeof(*s->objects));
+	s->waits = calloc(s->w->nr_visits, sizeof(*s->waits));
+	s->unwanted = calloc(UNWANTED, sizeof(*s->unwanted));
+	if (!s->objects || !s->waits || !s->unwanted)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < s->w->nr_objects; i++) {
+		const struct wr_ahead_object *o = &s->w->objects[i];
+		struct weir_key key = {.hi = (uint64_t)1 << 63, .lo = i};
+
+		/* Other keys are numbers here: a place in the table. */
+		s->objects[i].node.key = o->layer == WR_PREDICT_NONE ? key : o->key;
+		s->objects[i].node.bytes = o->bytes;
+	}
+	s->demand.first = s->ahead.first = NONE;
+	return s->o->prefetch ? open_prefetch(s) : 0;
+}
+
+static void close_sim(struct sim *s)
+{
+	wr_prefetch_close(s->prefetch);
+	wr_predict_close(s->predict);
+	wr_policy_close(s->policy);
+	free(s->objects);
+	free(s->waits);
+	free(s->unwanted);
+}
+
+static void finish(struct sim *s)
+{
+	s->r.total_ns = s->now;
+	qsort(s->waits, s->w->nr_visits, sizeof(*s->waits), compare);
+	s->r.wait_p99_ns = s->waits[(uint64_t)s->w->nr_visits * 99 / 100];
+	if (!s->prefetch)
+		return;
+	wr_prefetch_info(s->prefetch, &s->r.info);
+	wr_prefetch_stat(s->prefetch, WR_PREDICT_NR_SOURCES, &s->r.stat);
+	for (uint32_t i = 0; i < WR_PREDICT_NR_SOURCES; i++)
+		wr_prefetch_stat(s->prefetch, i, &s->r.sources[i]);
+}
+
+int wr_ahead_run(const struct wr_ahead_work *w, const struct wr_ahead_opts *opts,
+		 struct wr_ahead_result *ret)
+{
+	struct sim *s = calloc(1, sizeof(*s));
+	int rc;
+
+	if (!s)
+		return -ENOMEM;
+	s->w = w;
+	s->o = opts;
+	rc = open_sim(s);
+	for (uint32_t v = 0; !rc && v < w->nr_visits; v++) {
+		run_visit(s, v);
+		if (v % 4096 == 0 && wr_ui_interrupted())
+			rc = -EINTR;
+	}
+	if (!rc) {
+		finish(s);
+		*ret = s->r;
+	}
+	close_sim(s);
+	free(s);
+	return rc;
+}
+
+/* ---- the predictor alone ---------------------------------------------------------------------- */
+
+static void count_recall(const struct wr_ahead_work *w, uint32_t v, const struct wr_forecast *f,
+			 uint32_t nr, uint64_t found[3])
+{
+	const uint32_t *refs = &w->refs[w->visits[v]];
+	uint32_t k = w->visits[v + 1] - w->visits[v], rank = 0;
+
+	for (uint32_t i = 0; i < nr && rank < 4 * k; i++) {
+		bool used = false;
+
+		if (f[i].key.hi != w->objects[refs[0]].layer)
+			continue;
+		for (uint32_t j = 0; j < k; j++)
+			used |= w->objects[refs[j]].expert == f[i].key.lo;
+		found[0] += used && rank < k;
+		found[1] += used && rank < 2 * k;
+		found[2] += used;
+		rank++;
+	}
+}
+
+static void observe_visit(struct wr_predict *p, const struct wr_ahead_work *w, uint32_t v)
+{
+	for (uint32_t k = w->visits[v]; k < w->visits[v + 1]; k++) {
+		const struct wr_ahead_object *o = &w->objects[w->refs[k]];
+		const struct wr_predict_ref ref = {
+			.key = o->key, .bytes = o->bytes, .layer = o->layer, .expert = o->expert};
+
+		wr_predict_observe(p, &ref);
+	}
+}
+
+static int declare_all(struct wr_predict *p, const struct wr_ahead_work *w)
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < w->nr_objects && !rc; i++) {
+		const struct wr_ahead_object *o = &w->objects[i];
+		const struct wr_predict_ref ref = {
+			.key = o->key, .bytes = o->bytes, .layer = o->layer, .expert = o->expert};
+
+		rc = wr_predict_declare(p, &ref);
+	}
+	return rc;
+}
+
+int wr_ahead_measure_recall(const struct wr_ahead_work *w, struct wr_ahead_recall *ret)
+{
+	const struct wr_predict_opts opts = {.nr_items = w->nr_objects,
+					     .nr_layers = w->nr_layers,
+					     .nr_experts = w->nr_experts,
+					     .max_bytes = (uint64_t)1 << 32};
+	struct wr_forecast f[WR_PREDICT_MAX];
+	uint64_t found[3] = {0}, ns = 0, nr_used = 0;
+	struct wr_predict *p;
+	int rc = wr_predict_open(&opts, &p);
+
+	if (rc)
+		return rc;
+	rc = declare_all(p, w);
+	for (uint32_t v = 0; !rc && v < w->nr_visits; v++) {
+		uint32_t nr = wr_predict_forecast(p, f, WR_PREDICT_MAX);
+		uint64_t begun;
+
+		if (v >= w->nr_visits / 4) {
+			count_recall(w, v, f, nr, found);
+			nr_used += w->visits[v + 1] - w->visits[v];
+		}
+		begun = wr_now_ns();
+		observe_visit(p, w, v);
+		(void)wr_predict_forecast(p, f, 24);
+		ns += wr_now_ns() - begun;
+	}
+	wr_predict_close(p);
+	for (uint32_t i = 0; i < 3 && !rc; i++)
+		ret->recall[i] = (double)found[i] / (double)nr_used;
+	ret->ns_visit = (double)ns / w->nr_visits;
+	ret->nr_visits = w->nr_visits;
+	return rc;
+}
