@@ -86,13 +86,14 @@ struct wr_track *wr_tracks_overdue(const struct wr_tracks *t, uint64_t now);
 
 #define WR_VALUE_CLASSES 16u /* of the probability told */
 #define WR_VALUE_REACHES 4u  /* of the distance */
-#define WR_VALUE_GHOSTS	 64u
+#define WR_VALUE_GHOSTS	 32u /* evictions that what left for us is remembered for */
 #define WR_VALUE_BURST	 32u /* references of mean size that may be spent at once */
 
 struct wr_value {
 	struct wr_tally right[WR_PREDICT_NR_SOURCES][WR_VALUE_CLASSES];
-	struct wr_tally in_time[WR_VALUE_REACHES];
-	struct wr_tally missed; /* of what left for us, missed soon after */
+	struct wr_tally
+		in_time[WR_VALUE_REACHES]; /* of what was used: the part that was there, in 1/16 */
+	struct wr_tally missed;		   /* of what left for us, missed soon after */
 	uint64_t latency_ns;
 	uint64_t byte_ns_x4096;
 	uint64_t chunk_bytes;
@@ -107,10 +108,10 @@ struct wr_value {
 	uint64_t most_burst;
 	uint64_t mean_bytes; /* of a reference */
 	uint32_t spare_permille;
-	/* what left for a read of ours, the newest at ghost_at - 1 */
+	/* the last evictions: what left for a read of ours */
 	struct weir_key ghosts[WR_VALUE_GHOSTS];
+	bool is_ghost[WR_VALUE_GHOSTS];
 	uint32_t ghost_at;
-	uint32_t nr_ghosts;
 };
 
 void wr_value_init(struct wr_value *v, const struct wr_prefetch_opts *o);
@@ -130,7 +131,10 @@ void wr_value_started(struct wr_value *v);
 void wr_value_earn(struct wr_value *v, uint64_t bytes);
 void wr_value_refund(struct wr_value *v, uint64_t bytes);
 bool wr_value_spend(struct wr_value *v, uint64_t bytes);
-void wr_value_displaced(struct wr_value *v, struct weir_key key);
+/* A key left; @ours: for a read of ours. */
+void wr_value_evicted(struct wr_value *v, struct weir_key key, bool ours);
+/* What leaves for a read of @bytes, in time it will cost. */
+uint64_t wr_value_displaced_ns(const struct wr_value *v, uint64_t bytes);
 /* A miss of @key: whether it had left for us, which it then has no more. */
 bool wr_value_was_displaced(struct wr_value *v, struct weir_key key, uint64_t bytes);
 

@@ -73,21 +73,22 @@ static void judge(struct wr_prefetch *m, struct wr_track *t, bool right)
 	t->nr_said = 0;
 }
 
-static void count_useful(struct wr_prefetch *m, struct wr_track *t, bool late)
+/* @done: of its bytes, those that were there when it was used. */
+static void count_useful(struct wr_prefetch *m, struct wr_track *t, uint64_t done)
 {
 	struct wr_prefetch_stat *s = &m->stats[t->source];
-	int64_t saved = (int64_t)wr_value_read_ns(&m->value, t->bytes);
+	uint32_t part = (uint32_t)(16 * wr_min(done, t->bytes) / t->bytes);
 
-	if (late)
+	if (done < t->bytes)
 		s->nr_late++;
 	else
 		s->nr_useful++;
 	s->useful_bytes += t->bytes;
 	wr_tally_add(&m->precision[t->source], 1, 1);
-	wr_tally_add(&m->value.in_time[t->reach], !late, 1);
+	wr_tally_add(&m->value.in_time[t->reach], part, 16);
 	wr_value_refund(&m->value, t->bytes);
 	wr_value_earn(&m->value, t->bytes);
-	m->on.gained_ns += late ? saved / 2 : saved;
+	m->on.gained_ns += (int64_t)wr_value_read_ns(&m->value, t->bytes) * part / 16;
 }
 
 static void count_wasted(struct wr_prefetch *m, struct wr_track *t)
@@ -108,7 +109,7 @@ static void count_used_late(struct wr_prefetch *m, struct wr_track *t)
 	s->nr_wasted--;
 	s->wasted_bytes -= t->bytes;
 	m->on.gained_ns += (int64_t)wr_value_cost_ns(&m->value, t->bytes);
-	count_useful(m, t, false);
+	count_useful(m, t, t->bytes);
 }
 
 static void go_overdue(struct wr_prefetch *m, struct wr_track *t)
@@ -130,19 +131,20 @@ static void go_overdue(struct wr_prefetch *m, struct wr_track *t)
 	}
 }
 
-static void meet(struct wr_prefetch *m, struct wr_track *t, enum wr_prefetch_outcome outcome)
+static void meet(struct wr_prefetch *m, struct wr_track *t, enum wr_prefetch_outcome outcome,
+		 uint64_t done)
 {
 	judge(m, t, true);
 	switch (t->state) {
 	case WR_TRACK_READING:
 		if (outcome == WR_PREFETCH_LATE && !t->used) {
 			t->used = true;
-			count_useful(m, t, true);
+			count_useful(m, t, wr_min(done, t->bytes - 1));
 		}
 		return;
 	case WR_TRACK_READY:
 		if (outcome == WR_PREFETCH_HIT)
-			count_useful(m, t, false);
+			count_useful(m, t, t->bytes);
 		else
 			count_wasted(m, t);
 		break;
@@ -184,7 +186,7 @@ static void meet_miss(struct wr_prefetch *m, uint64_t now_ns, struct weir_key ke
 }
 
 void wr_prefetch_reference(struct wr_prefetch *m, uint64_t now_ns, struct weir_key key,
-			   uint64_t bytes, enum wr_prefetch_outcome outcome)
+			   uint64_t bytes, enum wr_prefetch_outcome outcome, uint64_t done_bytes)
 {
 	struct wr_track *t;
 
@@ -194,13 +196,25 @@ void wr_prefetch_reference(struct wr_prefetch *m, uint64_t now_ns, struct weir_k
 		drop_queue(m);
 	t = wr_tracks_find(&m->tracks, key);
 	if (t)
-		meet(m, t, outcome);
+		meet(m, t, outcome, done_bytes);
 	if (outcome == WR_PREFETCH_MISS)
 		meet_miss(m, now_ns, key, bytes);
 	if (m->nr_refs % WR_TRACK_STEP)
 		return;
 	while ((t = wr_tracks_overdue(&m->tracks, m->nr_refs)))
 		go_overdue(m, t);
+}
+
+/* It ended early: what was not read need not be paid for. */
+static void count_unread(struct wr_prefetch *m, const struct wr_track *t, uint64_t read_bytes)
+{
+	if (t->used)
+		return;
+	wr_value_refund(&m->value, t->bytes - read_bytes);
+	m->stats[t->source].started_bytes -= t->bytes - read_bytes;
+	m->stats[t->source].wasted_bytes += read_bytes;
+	if (read_bytes)
+		m->on.gained_ns -= (int64_t)wr_value_cost_ns(&m->value, read_bytes);
 }
 
 static void remove_reading(struct wr_prefetch *m, const struct wr_track *t)
@@ -213,7 +227,8 @@ static void remove_reading(struct wr_prefetch *m, const struct wr_track *t)
 	m->inflight_bytes -= t->bytes;
 }
 
-void wr_prefetch_filled(struct wr_prefetch *m, uint64_t now_ns, struct weir_key key, int result)
+void wr_prefetch_filled(struct wr_prefetch *m, uint64_t now_ns, struct weir_key key, int result,
+			uint64_t read_bytes)
 {
 	struct wr_track *t = wr_tracks_find(&m->tracks, key);
 	uint64_t took;
@@ -224,8 +239,8 @@ void wr_prefetch_filled(struct wr_prefetch *m, uint64_t now_ns, struct weir_key 
 	took = now_ns > t->started_ns ? now_ns - t->started_ns : 0;
 	if (!result)
 		wr_value_learn_read(&m->value, t->bytes, took);
-	else if (!t->used)
-		wr_value_refund(&m->value, t->bytes);
+	else
+		count_unread(m, t, wr_min(read_bytes, t->bytes));
 	m->stats[t->source].nr_cancelled += result == -ECANCELED;
 	m->stats[t->source].nr_failed += result && result != -ECANCELED;
 	if (result || t->used) {
@@ -237,11 +252,10 @@ void wr_prefetch_filled(struct wr_prefetch *m, uint64_t now_ns, struct weir_key 
 		go_overdue(m, t);
 }
 
-void wr_prefetch_evicted(struct wr_prefetch *m, struct weir_key key, uint64_t bytes, bool ours)
+void wr_prefetch_evicted(struct wr_prefetch *m, struct weir_key key, bool ours)
 {
 	struct wr_track *t = wr_tracks_find(&m->tracks, key);
 
-	(void)bytes;
 	if (t && (t->state == WR_TRACK_READY || t->state == WR_TRACK_STALE)) {
 		judge(m, t, false);
 		if (t->state == WR_TRACK_READY)
@@ -249,8 +263,7 @@ void wr_prefetch_evicted(struct wr_prefetch *m, struct weir_key key, uint64_t by
 		wr_tracks_remove(&m->tracks, t);
 		return;
 	}
-	if (ours)
-		wr_value_displaced(&m->value, key);
+	wr_value_evicted(&m->value, key, ours);
 }
 
 /* ---- forecasts ------------------------------------------------------------------------------ */
@@ -276,9 +289,7 @@ static uint64_t displaced_ns(const struct wr_prefetch *m, uint64_t bytes)
 {
 	if (m->opts.ops->displaced)
 		return m->opts.ops->displaced(m->opts.ctx, bytes);
-	return wr_value_read_ns(&m->value, bytes) *
-		       wr_tally_prob(&m->value.missed, WR_PREDICT_SURE / 16) >>
-	       16;
+	return wr_value_displaced_ns(&m->value, bytes);
 }
 
 static int64_t value_of(const struct wr_prefetch *m, const struct wr_track *t)

@@ -21,7 +21,7 @@
  *
  *	started - useful + missed <= spare * (demand - missed + useful) / 1000 + burst
  *
- * where useful was used, or never read because it was cancelled in time, demand is what was read
+ * where started is without what was cancelled unread, useful what was used, demand is what was read
  * on demand, and missed that of it which had left for a read of ours. So all reads together stay
  * within 1 + spare / 1000 of what they would be without us, and a burst. (What is missed is not in
  * our hands: it may pass the limit, and nothing is started until that is earned back.) What is
@@ -125,9 +125,12 @@ int wr_prefetch_open(const struct wr_prefetch_opts *opts, struct wr_prefetch **r
 /* Cancels nothing: the caller ends its reads itself. */
 void wr_prefetch_close(struct wr_prefetch *m);
 
-/* A reference, as the predictor saw it, and how it was met. */
+/*
+ * A reference, as the predictor saw it, and how it was met. @done_bytes: if it was being read
+ * ahead, how much of it was there; 0 when that is not known.
+ */
 void wr_prefetch_reference(struct wr_prefetch *m, uint64_t now_ns, struct weir_key key,
-			   uint64_t bytes, enum wr_prefetch_outcome outcome);
+			   uint64_t bytes, enum wr_prefetch_outcome outcome, uint64_t done_bytes);
 
 /* Whether a forecast is wanted now. Ask once wherever one could be had. */
 bool wr_prefetch_wants(struct wr_prefetch *m);
@@ -142,11 +145,15 @@ void wr_prefetch_forecast(struct wr_prefetch *m, uint64_t now_ns, const struct w
 /* Start what waits for room, as far as there is some. wr_prefetch_forecast() does it too. */
 void wr_prefetch_run(struct wr_prefetch *m, uint64_t now_ns);
 
-/* A read that was started has ended: 0, -ECANCELED (nothing was read), or why it failed. */
-void wr_prefetch_filled(struct wr_prefetch *m, uint64_t now_ns, struct weir_key key, int result);
+/*
+ * A read that was started has ended: 0, -ECANCELED, or why it failed. @read_bytes: if it was not
+ * 0, how much of it the device read all the same.
+ */
+void wr_prefetch_filled(struct wr_prefetch *m, uint64_t now_ns, struct weir_key key, int result,
+			uint64_t read_bytes);
 
-/* A key left the cache; @ours: to make room for what was read ahead. */
-void wr_prefetch_evicted(struct wr_prefetch *m, struct weir_key key, uint64_t bytes, bool ours);
+/* A key left the cache, any; @ours: to make room for what was read ahead. */
+void wr_prefetch_evicted(struct wr_prefetch *m, struct weir_key key, bool ours);
 
 /* @source: enum wr_predict_source, or WR_PREDICT_NR_SOURCES for all. */
 void wr_prefetch_stat(const struct wr_prefetch *m, uint32_t source, struct wr_prefetch_stat *ret);

@@ -59,9 +59,7 @@ int64_t wr_value_of(const struct wr_value *v, uint32_t prob, uint32_t reach, uin
 		    uint64_t displaced_ns)
 {
 	uint64_t read_ns = wr_value_read_ns(v, bytes), not_used = WR_PREDICT_SURE - prob;
-	uint64_t in_time = wr_tally_prob(&v->in_time[reach], WR_PREDICT_SURE);
-	/* Of one that is late about half is saved. */
-	uint64_t saved = read_ns * ((WR_PREDICT_SURE + in_time) / 2) >> 16;
+	uint64_t saved = read_ns * wr_tally_prob(&v->in_time[reach], WR_PREDICT_SURE) >> 16;
 	int64_t left = wr_max(v->tokens, (int64_t)0);
 	/* The bucket half empty: a useless read costs as much time again; empty: twice that. */
 	uint64_t scarce = v->burst ? 256 - (uint64_t)left * 256 / v->burst : 256;
@@ -139,28 +137,35 @@ bool wr_value_spend(struct wr_value *v, uint64_t bytes)
 	return true;
 }
 
-void wr_value_displaced(struct wr_value *v, struct weir_key key)
+void wr_value_evicted(struct wr_value *v, struct weir_key key, bool ours)
 {
-	/* The oldest was not missed. */
-	if (v->nr_ghosts == WR_VALUE_GHOSTS)
+	uint32_t at = v->ghost_at;
+
+	/*
+	 * The oldest was not missed for as many evictions as it could have stayed longer: what is
+	 * read ahead and useless makes everything else leave that much earlier.
+	 */
+	if (v->is_ghost[at])
 		wr_tally_add(&v->missed, 0, 1);
-	else
-		v->nr_ghosts++;
-	v->ghosts[v->ghost_at] = key;
-	v->ghost_at = (v->ghost_at + 1) % WR_VALUE_GHOSTS;
+	v->ghosts[at] = key;
+	v->is_ghost[at] = ours;
+	v->ghost_at = (at + 1) % WR_VALUE_GHOSTS;
+}
+
+uint64_t wr_value_displaced_ns(const struct wr_value *v, uint64_t bytes)
+{
+	uint64_t share = (v->missed.hits * (uint64_t)WR_PREDICT_SURE + WR_PREDICT_SURE) /
+			 (v->missed.tries + 16u);
+
+	return wr_value_read_ns(v, bytes) * share >> 16;
 }
 
 bool wr_value_was_displaced(struct wr_value *v, struct weir_key key, uint64_t bytes)
 {
-	for (uint32_t i = 1; i <= v->nr_ghosts; i++) {
-		uint32_t at = (v->ghost_at + WR_VALUE_GHOSTS - i) % WR_VALUE_GHOSTS;
-
-		if (!weir_key_equal(v->ghosts[at], key))
+	for (uint32_t at = 0; at < WR_VALUE_GHOSTS; at++) {
+		if (!v->is_ghost[at] || !weir_key_equal(v->ghosts[at], key))
 			continue;
-		/* The oldest takes its place. */
-		v->ghosts[at] =
-			v->ghosts[(v->ghost_at + WR_VALUE_GHOSTS - v->nr_ghosts) % WR_VALUE_GHOSTS];
-		v->nr_ghosts--;
+		v->is_ghost[at] = false;
 		wr_tally_add(&v->missed, 1, 1);
 		v->tokens -= (int64_t)(bytes + bytes * v->spare_permille / 1000);
 		return true;

@@ -120,8 +120,7 @@ static void keep(struct sim *s, uint32_t i)
 		victim->where = OUT;
 		victim->unwanted = false;
 		if (s->prefetch)
-			wr_prefetch_evicted(s->prefetch, victim->node.key, victim->node.bytes,
-					    o->ahead && !o->demand);
+			wr_prefetch_evicted(s->prefetch, victim->node.key, o->ahead && !o->demand);
 		victim->ahead = false;
 	}
 	o->node.next_use = WR_POLICY_UNKNOWN;
@@ -145,9 +144,10 @@ static void end_read(struct sim *s, uint32_t i, int result)
 	o->demand = false;
 	o->cancelled = false;
 	if (ours && s->prefetch) {
-		wr_prefetch_filled(s->prefetch, s->device_now, o->node.key, result);
+		wr_prefetch_filled(s->prefetch, s->device_now, o->node.key, result,
+				   o->node.bytes - o->left);
 		if (o->where == OUT)
-			wr_prefetch_evicted(s->prefetch, o->node.key, o->node.bytes, false);
+			wr_prefetch_evicted(s->prefetch, o->node.key, false);
 		wr_prefetch_run(s->prefetch, s->device_now);
 	}
 }
@@ -325,7 +325,8 @@ static void run_visit(struct sim *s, uint32_t v)
 		if (!s->prefetch)
 			continue;
 		wr_predict_observe(s->predict, &ref);
-		wr_prefetch_reference(s->prefetch, s->now, ref.key, ref.bytes, outcome);
+		wr_prefetch_reference(s->prefetch, s->now, ref.key, ref.bytes, outcome,
+				      ref.bytes - s->objects[i].left);
 	}
 	if (s->prefetch && wr_prefetch_wants(s->prefetch)) {
 		uint32_t nr = wr_predict_forecast(s->predict, s->forecasts,
