@@ -87,7 +87,7 @@ struct wr_track *wr_tracks_overdue(const struct wr_tracks *t, uint64_t now);
 #define WR_VALUE_CLASSES 16u /* of the probability told */
 #define WR_VALUE_REACHES 4u  /* of the distance */
 #define WR_VALUE_GHOSTS	 32u /* evictions that what left for us is remembered for */
-#define WR_VALUE_BURST	 32u /* references of mean size that may be spent at once */
+#define WR_VALUE_BURST	 64u /* references of mean size that may be spent at once */
 
 struct wr_value {
 	struct wr_tally right[WR_PREDICT_NR_SOURCES][WR_VALUE_CLASSES];
@@ -127,6 +127,8 @@ uint64_t wr_value_cost_ns(const struct wr_value *v, uint64_t bytes);
 void wr_value_learn_read(struct wr_value *v, uint64_t bytes, uint64_t ns);
 void wr_value_reference(struct wr_value *v, uint64_t now_ns, uint64_t bytes);
 void wr_value_hold_up(struct wr_value *v, uint64_t now_ns);
+/* Forget what is learnt from reads only: without reads it could not be learnt anew. */
+void wr_value_forgive(struct wr_value *v);
 void wr_value_started(struct wr_value *v);
 void wr_value_earn(struct wr_value *v, uint64_t bytes);
 void wr_value_refund(struct wr_value *v, uint64_t bytes);
@@ -142,7 +144,7 @@ bool wr_value_was_displaced(struct wr_value *v, struct weir_key key, uint64_t by
 
 #define WR_SWITCH_WINDOW 240u /* references */
 #define WR_SWITCH_BAD	 3u   /* windows in a row that end it */
-#define WR_SWITCH_PROBE	 8u   /* off: one forecast of so many is asked for */
+#define WR_SWITCH_PROBE	 4u   /* off: one forecast of so many is asked for */
 
 struct wr_switch {
 	bool on;

@@ -19,7 +19,7 @@ static int fill_opts(const struct wr_prefetch_opts *opts, struct wr_prefetch_opt
 	if (!o->ops || !o->ops->start || !o->ops->resident)
 		return -EINVAL;
 	o->nr_tracked = o->nr_tracked ? o->nr_tracked : 1024;
-	o->spare_permille = o->spare_permille ? o->spare_permille : 200;
+	o->spare_permille = o->spare_permille ? o->spare_permille : 240;
 	o->burst_bytes = o->burst_bytes ? o->burst_bytes : (uint64_t)256 << 20;
 	o->inflight_bytes = o->inflight_bytes ? o->inflight_bytes : (uint64_t)16 << 20;
 	o->latency_ns = o->latency_ns ? o->latency_ns : 100000;
@@ -192,8 +192,10 @@ void wr_prefetch_reference(struct wr_prefetch *m, uint64_t now_ns, struct weir_k
 
 	m->nr_refs++;
 	wr_value_reference(&m->value, now_ns, bytes);
-	if (wr_switch_reference(&m->on, m->nr_refs))
+	if (wr_switch_reference(&m->on, m->nr_refs)) {
 		drop_queue(m);
+		wr_value_forgive(&m->value);
+	}
 	t = wr_tracks_find(&m->tracks, key);
 	if (t)
 		meet(m, t, outcome, done_bytes);

@@ -30,9 +30,9 @@
  *
  * Switch: a window of references in which reads cost more than they gained, or in which nothing
  * was worth a read, is a bad one. After three in a row (720 references) the manager is off: it
- * starts nothing, and asks for one forecast in eight, which it holds against what comes. When
+ * starts nothing, and asks for one forecast in four, which it holds against what comes. When
  * they show again what would have been worth it, it goes on; each time it had to stop for a loss
- * it wants to see twice as much.
+ * it wants to see four times as much.
  */
 #ifndef WR_PREFETCH_PREFETCH_H
 #define WR_PREFETCH_PREFETCH_H
@@ -76,8 +76,8 @@ struct wr_prefetch_opts {
 	const struct wr_prefetch_ops *ops;
 	void *ctx;
 	uint32_t nr_tracked;	 /* forecasts and reads followed at a time; 0: 1024 */
-	uint32_t spare_permille; /* reads above those without prefetch; 0: 200 */
-	uint64_t burst_bytes; /* at most; 32 references of mean size if that is less. 0: 256 MiB */
+	uint32_t spare_permille; /* reads above those without prefetch; 0: 240 */
+	uint64_t burst_bytes; /* at most; 64 references of mean size if that is less. 0: 256 MiB */
 	uint64_t inflight_bytes; /* reads under way at a time; 0: 16 MiB. One read always may. */
 	/* The device, until reads have shown it. */
 	uint64_t latency_ns;	   /* 0: 100 us */

@@ -6,7 +6,7 @@
 
 #include "prefetch/manager.h"
 
-#define FIRST_WANTED 16u
+#define FIRST_WANTED 4u /* forecasts worth a read */
 #define MOST_WANTED  1024u
 
 void wr_switch_init(struct wr_switch *s)
@@ -44,7 +44,7 @@ bool wr_switch_reference(struct wr_switch *s, uint64_t number)
 	s->nr_stops++;
 	s->stopped_at = number;
 	if (s->lossy)
-		s->wanted = wr_min(2 * s->wanted, MOST_WANTED);
+		s->wanted = wr_min(4 * s->wanted, MOST_WANTED);
 	return true;
 }
 

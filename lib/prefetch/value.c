@@ -63,7 +63,7 @@ int64_t wr_value_of(const struct wr_value *v, uint32_t prob, uint32_t reach, uin
 	int64_t left = wr_max(v->tokens, (int64_t)0);
 	/* The bucket half empty: a useless read costs as much time again; empty: twice that. */
 	uint64_t scarce = v->burst ? 256 - (uint64_t)left * 256 / v->burst : 256;
-	uint64_t cost = wr_value_cost_ns(v, bytes) + (read_ns * scarce >> 7);
+	uint64_t cost = wr_value_cost_ns(v, bytes) + (read_ns * scarce >> 8);
 
 	return (int64_t)(saved * prob >> 16) - (int64_t)(cost * not_used >> 16) -
 	       (int64_t)displaced_ns;
@@ -109,6 +109,13 @@ void wr_value_hold_up(struct wr_value *v, uint64_t now_ns)
 		return;
 	v->held_up_at = now_ns;
 	v->held_up_ns += v->chunk_bytes * v->byte_ns_x4096 >> 13;
+}
+
+void wr_value_forgive(struct wr_value *v)
+{
+	memset(v->in_time, 0, sizeof(v->in_time));
+	memset(&v->missed, 0, sizeof(v->missed));
+	v->held_up_ns = v->held_up_by = 0;
 }
 
 void wr_value_started(struct wr_value *v)

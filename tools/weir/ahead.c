@@ -434,6 +434,7 @@ int wr_ahead_run(const struct wr_ahead_work *w, const struct wr_ahead_opts *opts
 		 struct wr_ahead_result *ret)
 {
 	struct sim *s = calloc(1, sizeof(*s));
+	struct wr_ahead_result quarter = {0};
 	int rc;
 
 	if (!s)
@@ -442,11 +443,18 @@ int wr_ahead_run(const struct wr_ahead_work *w, const struct wr_ahead_opts *opts
 	s->o = opts;
 	rc = open_sim(s);
 	for (uint32_t v = 0; !rc && v < w->nr_visits; v++) {
+		if (v == w->nr_visits / 4) {
+			quarter = s->r;
+			quarter.late_refs = w->nr_refs - w->visits[v];
+		}
 		run_visit(s, v);
 		if (v % 4096 == 0 && wr_ui_interrupted())
 			rc = -EINTR;
 	}
 	if (!rc) {
+		s->r.late_refs = quarter.late_refs;
+		s->r.late_hits = s->r.hits - quarter.hits;
+		s->r.late_read_bytes = s->r.read_bytes - quarter.read_bytes;
 		finish(s);
 		*ret = s->r;
 	}

@@ -76,7 +76,10 @@ struct wr_ahead_result {
 	uint64_t misses;
 	uint64_t read_bytes;
 	uint64_t total_ns;
-	uint64_t wait_p99_ns;	/* of a visit, for its reads */
+	uint64_t late_refs;	  /* after the first quarter of the visits: references, */
+	uint64_t late_hits;	  /* hits, */
+	uint64_t late_read_bytes; /* and bytes read */
+	uint64_t wait_p99_ns;	  /* of a visit, for its reads */
 	uint64_t stopped_after; /* references until it was off and never on again; nr_refs if not */
 	struct wr_prefetch_stat stat;
 	struct wr_prefetch_stat sources[WR_PREDICT_NR_SOURCES];

@@ -244,6 +244,12 @@ static double hits_of(const struct bench_case *c, const struct wr_ahead_result *
 	return 100.0 * (double)r->hits / c->nr_refs;
 }
 
+/* After the first quarter, when the predictor has seen something. */
+static double late_hits_of(const struct wr_ahead_result *r)
+{
+	return r->late_refs ? 100.0 * (double)r->late_hits / (double)r->late_refs : 0;
+}
+
 static double ratio(uint64_t a, uint64_t b)
 {
 	return b ? (double)a / (double)b : a ? 99.0 : 1.0;
@@ -259,10 +265,10 @@ static double precision_of(const struct wr_prefetch_stat *s)
 static int print_text(const struct predict_bench *b)
 {
 	static const struct wr_ui_column columns[] = {
-		{"work, cache", WR_UI_LEFT}, {"policy", WR_UI_LEFT}, {"device", WR_UI_LEFT},
-		{"hits %", WR_UI_RIGHT},     {"gain", WR_UI_RIGHT},  {"reads", WR_UI_RIGHT},
-		{"time", WR_UI_RIGHT},	     {"p99", WR_UI_RIGHT},   {"right %", WR_UI_RIGHT},
-		{"off at", WR_UI_RIGHT}};
+		{"work, cache", WR_UI_LEFT}, {"policy", WR_UI_LEFT},   {"device", WR_UI_LEFT},
+		{"hits %", WR_UI_RIGHT},     {"gain", WR_UI_RIGHT},    {"reads", WR_UI_RIGHT},
+		{"gain'", WR_UI_RIGHT},	     {"reads'", WR_UI_RIGHT},  {"time", WR_UI_RIGHT},
+		{"p99", WR_UI_RIGHT},	     {"right %", WR_UI_RIGHT}, {"off at", WR_UI_RIGHT}};
 	struct wr_ui_table *t = wr_ui_table_open(columns, wr_array_size(columns));
 	int rc;
 
@@ -275,6 +281,9 @@ static int print_text(const struct predict_bench *b)
 		wr_ui_table_cell(t, "%.1f", hits_of(c, &c->with));
 		wr_ui_table_cell(t, "%+.1f", hits_of(c, &c->with) - hits_of(c, &c->without));
 		wr_ui_table_cell(t, "%.3f", ratio(c->with.read_bytes, c->without.read_bytes));
+		wr_ui_table_cell(t, "%+.1f", late_hits_of(&c->with) - late_hits_of(&c->without));
+		wr_ui_table_cell(t, "%.3f",
+				 ratio(c->with.late_read_bytes, c->without.late_read_bytes));
 		wr_ui_table_cell(t, "%.3f", ratio(c->with.total_ns, c->without.total_ns));
 		wr_ui_table_cell(t, "%.2f", ratio(c->with.wait_p99_ns, c->without.wait_p99_ns));
 		wr_ui_table_cell(t, "%.0f", precision_of(&c->with.stat));
@@ -286,7 +295,8 @@ static int print_text(const struct predict_bench *b)
 	rc = wr_ui_table_print(t, stdout);
 	wr_ui_table_close(t);
 	wr_ui_say("\nhits: references that were resident; gain: points more than without "
-		  "prefetch; reads, time, p99 (of a visit's wait): with / without; off at: "
+		  "prefetch; reads, time, p99 (of a visit's wait): with / without; gain', reads': "
+		  "after the first quarter; off at: "
 		  "references until it was off for good.");
 	for (size_t i = 0; i < b->nr_recall; i++)
 		wr_ui_say("%s: recall of the best k, 2k, 4k for the next layer %.3f %.3f %.3f; "
@@ -300,17 +310,21 @@ static json_t *case_json(const struct bench_case *c)
 {
 	const struct wr_prefetch_stat *s = &c->with.stat;
 
-	return json_pack(
-		"{s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:I, s:I, s:b, s:I}",
-		"work", c->work, "policy", c->policy, "device", c->device->name, "hits_percent",
-		hits_of(c, &c->with), "hits_percent_without", hits_of(c, &c->without),
-		"reads_ratio", ratio(c->with.read_bytes, c->without.read_bytes), "time_ratio",
-		ratio(c->with.total_ns, c->without.total_ns), "wait_p99_ratio",
-		ratio(c->with.wait_p99_ns, c->without.wait_p99_ns), "started",
-		(json_int_t)s->nr_started, "useful", (json_int_t)s->nr_useful, "late",
-		(json_int_t)s->nr_late, "wasted", (json_int_t)s->nr_wasted, "cancelled",
-		(json_int_t)s->nr_cancelled, "on", c->with.info.on, "on_until_reference",
-		(json_int_t)c->with.stopped_after);
+	return json_pack("{s:s, s:s, s:s, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, "
+			 "s:I, s:I, s:b, s:I}",
+			 "work", c->work, "policy", c->policy, "device", c->device->name,
+			 "hits_percent", hits_of(c, &c->with), "hits_percent_without",
+			 hits_of(c, &c->without), "reads_ratio",
+			 ratio(c->with.read_bytes, c->without.read_bytes), "late_hits_percent",
+			 late_hits_of(&c->with), "late_hits_percent_without",
+			 late_hits_of(&c->without), "late_reads_ratio",
+			 ratio(c->with.late_read_bytes, c->without.late_read_bytes), "time_ratio",
+			 ratio(c->with.total_ns, c->without.total_ns), "wait_p99_ratio",
+			 ratio(c->with.wait_p99_ns, c->without.wait_p99_ns), "started",
+			 (json_int_t)s->nr_started, "useful", (json_int_t)s->nr_useful, "late",
+			 (json_int_t)s->nr_late, "wasted", (json_int_t)s->nr_wasted, "cancelled",
+			 (json_int_t)s->nr_cancelled, "on", c->with.info.on, "on_until_reference",
+			 (json_int_t)c->with.stopped_after);
 }
 
 static int print_json(const struct predict_bench *b)
