@@ -118,8 +118,8 @@ void wr_value_init(struct wr_value *v, const struct wr_prefetch_opts *o);
 uint64_t wr_value_read_ns(const struct wr_value *v, uint64_t bytes);
 uint32_t wr_value_class(uint32_t prob);
 uint32_t wr_value_reach(uint32_t distance);
-/* How often forecasts like this come true. */
-uint32_t wr_value_prob(const struct wr_value *v, uint32_t source, uint32_t prob);
+/* How often forecasts like this come true; until that is known, what they say, if @trusting. */
+uint32_t wr_value_prob(const struct wr_value *v, uint32_t source, uint32_t prob, bool trusting);
 int64_t wr_value_of(const struct wr_value *v, uint32_t prob, uint32_t reach, uint64_t bytes,
 		    uint64_t displaced_ns);
 /* Time one wasted read costs, without what it displaces. */

@@ -348,7 +348,7 @@ static bool consider(struct wr_prefetch *m, uint64_t now_ns, const struct wr_for
 	t->bytes = f->bytes;
 	t->source = (uint8_t)f->source;
 	t->reach = (uint8_t)wr_value_reach(f->distance);
-	t->prob = wr_value_prob(&m->value, f->source, f->prob);
+	t->prob = wr_value_prob(&m->value, f->source, f->prob, m->on.on);
 	note_said(t, f->source, wr_value_class(f->prob));
 	t->value_ns = value_of(m, t);
 	t->state = WR_TRACK_SHADOW;

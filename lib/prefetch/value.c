@@ -37,13 +37,15 @@ uint32_t wr_value_reach(uint32_t distance)
 	return distance <= 4 ? 0 : distance <= 16 ? 1 : distance <= 64 ? 2 : 3;
 }
 
-uint32_t wr_value_prob(const struct wr_value *v, uint32_t source, uint32_t prob)
+uint32_t wr_value_prob(const struct wr_value *v, uint32_t source, uint32_t prob, bool trusting)
 {
 	const struct wr_tally *t = &v->right[source][wr_value_class(prob)];
 
 	/* The host knows; and what it says is not outvoted by what others said. */
 	if (source == WR_PREDICT_NEED)
 		return WR_PREDICT_SURE;
+	if (!trusting && source > WR_PREDICT_LIKELY)
+		prob = 0;
 	return (uint32_t)(((uint64_t)t->hits * WR_PREDICT_SURE + 4 * (uint64_t)prob) /
 			  (t->tries + 4u));
 }

@@ -206,7 +206,7 @@ int wr_route_open_mem(const char *name, const void *data, size_t size, int phase
 
 /* ---- generator -------------------------------------------------------------------------------- */
 
-#define NR_FOLLOWERS 3u /* experts of the next layer that one expert tends to */
+#define NR_FOLLOWERS 1u /* experts of the next layer that one expert tends to */
 
 struct gen {
 	struct wr_route_opts o;
@@ -351,9 +351,9 @@ static int fill_opts(const struct wr_route_opts *opts, struct wr_route_opts *o)
 	o->nr_chosen = o->nr_chosen ? o->nr_chosen : 6;
 	o->nr_turns = o->nr_turns ? o->nr_turns : 4;
 	o->nr_steps = o->nr_steps ? o->nr_steps : 64;
-	o->zipf_permille = permille(o->zipf_permille, 700);
-	o->follow_permille = permille(o->follow_permille, 450);
-	o->stay_permille = permille(o->stay_permille, 200);
+	o->zipf_permille = permille(o->zipf_permille, 900);
+	o->follow_permille = permille(o->follow_permille, 600);
+	o->stay_permille = permille(o->stay_permille, 250);
 	o->expert_bytes = o->expert_bytes ? o->expert_bytes : (uint64_t)3 << 20;
 	if (o->nr_layers > WR_ROUTE_MAX_LAYERS || o->nr_experts > WR_ROUTE_MAX_EXPERTS ||
 	    o->nr_chosen > o->nr_experts || o->follow_permille + o->stay_permille > 1000)

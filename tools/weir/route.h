@@ -51,9 +51,9 @@ enum wr_route_phase {
  * @nr_chosen:    6 of a layer.
  * @nr_turns:     4; a turn has subjects of its own, so other experts are popular in it.
  * @nr_steps:     64 tokens of a turn.
- * @zipf_permille: Exponent of the popularity of a layer's experts; 700.
- * @follow_permille: How often an expert is chosen because of one that the layer before used; 450.
- * @stay_permille: How often because the token before used it; 200.
+ * @zipf_permille: Exponent of the popularity of a layer's experts; 900.
+ * @follow_permille: How often an expert is chosen because of one that the layer before used; 600.
+ * @stay_permille: How often because the token before used it; 250.
  * @expert_bytes: 3 MiB.
  * @seed:         Of all that is drawn.
  *
