@@ -178,7 +178,7 @@ struct wr_prefetch {
 	uint32_t at; /* in the queue: before this they were started or went */
 	uint32_t reading[WR_PREFETCH_READING]; /* places of those READING */
 	uint32_t nr_reading;
-	uint64_t inflight_bytes;
+	uint64_t ahead_bytes; /* of those READING or READY */
 	uint64_t nr_refs;
 	uint64_t nr_misses;
 	uint64_t nr_missed;

@@ -21,7 +21,7 @@ static int fill_opts(const struct wr_prefetch_opts *opts, struct wr_prefetch_opt
 	o->nr_tracked = o->nr_tracked ? o->nr_tracked : 1024;
 	o->spare_permille = o->spare_permille ? o->spare_permille : 240;
 	o->burst_bytes = o->burst_bytes ? o->burst_bytes : (uint64_t)256 << 20;
-	o->inflight_bytes = o->inflight_bytes ? o->inflight_bytes : (uint64_t)16 << 20;
+	o->ahead_bytes = o->ahead_bytes ? o->ahead_bytes : (uint64_t)16 << 20;
 	o->latency_ns = o->latency_ns ? o->latency_ns : 100000;
 	o->bytes_per_second = o->bytes_per_second ? o->bytes_per_second : 1000000000;
 	o->chunk_bytes = o->chunk_bytes ? o->chunk_bytes : (uint64_t)1 << 20;
@@ -112,6 +112,14 @@ static void count_used_late(struct wr_prefetch *m, struct wr_track *t)
 	count_useful(m, t, t->bytes);
 }
 
+/* It no longer is something that is ahead: used, gone, or given up. */
+static void forget(struct wr_prefetch *m, struct wr_track *t)
+{
+	if (t->state == WR_TRACK_READING || t->state == WR_TRACK_READY)
+		m->ahead_bytes -= t->bytes;
+	wr_tracks_remove(&m->tracks, t);
+}
+
 static void go_overdue(struct wr_prefetch *m, struct wr_track *t)
 {
 	judge(m, t, false);
@@ -123,11 +131,12 @@ static void go_overdue(struct wr_prefetch *m, struct wr_track *t)
 		count_wasted(m, t);
 		if (m->opts.ops->unwanted)
 			m->opts.ops->unwanted(m->opts.ctx, t->key);
+		m->ahead_bytes -= t->bytes;
 		wr_tracks_make_stale(&m->tracks, t);
 		break;
 	default:
 		m->stats[t->source].nr_dropped += t->state == WR_TRACK_QUEUED;
-		wr_tracks_remove(&m->tracks, t);
+		forget(m, t);
 	}
 }
 
@@ -156,7 +165,7 @@ static void meet(struct wr_prefetch *m, struct wr_track *t, enum wr_prefetch_out
 		m->stats[t->source].nr_dropped += t->state == WR_TRACK_QUEUED;
 		break;
 	}
-	wr_tracks_remove(&m->tracks, t);
+	forget(m, t);
 }
 
 /* ---- references and completions ------------------------------------------------------------- */
@@ -226,7 +235,6 @@ static void remove_reading(struct wr_prefetch *m, const struct wr_track *t)
 	while (&m->tracks.v[m->reading[i]] != t)
 		i++;
 	m->reading[i] = m->reading[--m->nr_reading];
-	m->inflight_bytes -= t->bytes;
 }
 
 void wr_prefetch_filled(struct wr_prefetch *m, uint64_t now_ns, struct weir_key key, int result,
@@ -246,7 +254,7 @@ void wr_prefetch_filled(struct wr_prefetch *m, uint64_t now_ns, struct weir_key 
 	m->stats[t->source].nr_cancelled += result == -ECANCELED;
 	m->stats[t->source].nr_failed += result && result != -ECANCELED;
 	if (result || t->used) {
-		wr_tracks_remove(&m->tracks, t);
+		forget(m, t);
 		return;
 	}
 	t->state = WR_TRACK_READY;
@@ -262,7 +270,7 @@ void wr_prefetch_evicted(struct wr_prefetch *m, struct weir_key key, bool ours)
 		judge(m, t, false);
 		if (t->state == WR_TRACK_READY)
 			count_wasted(m, t);
-		wr_tracks_remove(&m->tracks, t);
+		forget(m, t);
 		return;
 	}
 	wr_value_evicted(&m->value, key, ours);
@@ -320,7 +328,7 @@ static struct wr_track *track_of(struct wr_prefetch *m, const struct wr_forecast
 	if (m->opts.ops->resident(m->opts.ctx, f->key)) {
 		expect(m, f);
 		if (t)
-			wr_tracks_remove(&m->tracks, t);
+			forget(m, t);
 		return NULL;
 	}
 	if (t)
@@ -451,7 +459,7 @@ static int start(struct wr_prefetch *m, uint64_t now_ns, struct wr_track *t)
 	t->state = WR_TRACK_READING;
 	t->started_ns = now_ns;
 	m->reading[m->nr_reading++] = (uint32_t)(t - m->tracks.v);
-	m->inflight_bytes += t->bytes;
+	m->ahead_bytes += t->bytes;
 	m->stats[t->source].nr_started++;
 	m->stats[t->source].started_bytes += t->bytes;
 	wr_value_started(&m->value);
@@ -466,7 +474,7 @@ void wr_prefetch_run(struct wr_prefetch *m, uint64_t now_ns)
 		if (t->state != WR_TRACK_QUEUED || t->queue_at != m->at)
 			continue;
 		if (m->nr_reading == WR_PREFETCH_READING ||
-		    (m->nr_reading && m->inflight_bytes + t->bytes > m->opts.inflight_bytes))
+		    (m->ahead_bytes && m->ahead_bytes + t->bytes > m->opts.ahead_bytes))
 			return;
 		if (start(m, now_ns, t))
 			return;
@@ -514,6 +522,6 @@ void wr_prefetch_info(const struct wr_prefetch *m, struct wr_prefetch_info *ret)
 					 .nr_stops = m->on.nr_stops,
 					 .stopped_at = m->on.stopped_at,
 					 .tokens_bytes = m->value.tokens,
-					 .inflight_bytes = m->inflight_bytes,
+					 .ahead_bytes = m->ahead_bytes,
 					 .nr_tracked = m->tracks.nr};
 }

@@ -68,17 +68,22 @@ struct wr_prefetch_ops {
 	uint64_t (*displaced)(void *ctx, uint64_t bytes);
 	/* It is resident and will probably be used, @distance references from now. */
 	void (*expect)(void *ctx, struct weir_key key, uint32_t prob, uint32_t distance);
-	/* It was read ahead and not used when it should have been: it may leave first. */
+	/* It was read ahead and not used when it should have been: it may leave now. */
 	void (*unwanted)(void *ctx, struct weir_key key);
 };
 
+/*
+ * A cache does best to keep what was read ahead apart, and to tell its policy of it when it is
+ * first used, as of a miss. Then the policy decides as it would without prefetch, ahead_bytes is
+ * all the room that prefetch ever takes, and nothing is displaced but by that.
+ */
 struct wr_prefetch_opts {
 	const struct wr_prefetch_ops *ops;
 	void *ctx;
 	uint32_t nr_tracked;	 /* forecasts and reads followed at a time; 0: 1024 */
 	uint32_t spare_permille; /* reads above those without prefetch; 0: 240 */
 	uint64_t burst_bytes; /* at most; 64 references of mean size if that is less. 0: 256 MiB */
-	uint64_t inflight_bytes; /* reads under way at a time; 0: 16 MiB. One read always may. */
+	uint64_t ahead_bytes; /* under way, or read and not used yet; 0: 16 MiB. One always may. */
 	/* The device, until reads have shown it. */
 	uint64_t latency_ns;	   /* 0: 100 us */
 	uint64_t bytes_per_second; /* 0: 1 GB/s */
@@ -109,7 +114,7 @@ struct wr_prefetch_info {
 	uint64_t nr_stops;    /* times it switched itself off */
 	uint64_t stopped_at;  /* reference number of the last time */
 	int64_t tokens_bytes; /* left in the budget; below 0 after displaced keys were missed */
-	uint64_t inflight_bytes;
+	uint64_t ahead_bytes; /* under way, or read and not used yet */
 	uint32_t nr_tracked;
 };
 

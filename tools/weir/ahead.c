@@ -5,6 +5,10 @@
  * One server stands for the device. It works on a chunk at a time and takes reads on demand
  * first, so one that comes while a chunk is read ahead waits for the rest of that. A read ahead
  * that somebody waits for goes on as one on demand; one that is cancelled ends after its chunk.
+ *
+ * What was read ahead is staged: it takes room, but the policy hears of it when it is used, as of
+ * a miss. So the policy decides as it would without us, and what passes through a cache that
+ * keeps something else passes through still.
  */
 #include "ahead.h"
 
@@ -16,7 +20,8 @@
 #include "policy/policy.h"
 #include "ui.h"
 
-enum where { OUT, QUEUED, RESIDENT };
+/* STAGED: read ahead, not used yet, and unknown to the policy. */
+enum where { OUT, QUEUED, STAGED, RESIDENT };
 
 struct object {
 	struct wr_policy_node node;
@@ -24,10 +29,9 @@ struct object {
 	uint64_t left;	 /* bytes to be read */
 	uint32_t next;	 /* in a queue */
 	uint8_t where;
-	bool ahead;  /* being read ahead, or was and is not used yet */
+	bool ahead;  /* being read ahead */
 	bool demand; /* somebody waits for it */
 	bool begun;  /* latency is paid */
-	bool unwanted;
 	bool cancelled;
 };
 
@@ -51,14 +55,11 @@ struct sim {
 	uint32_t serving; /* object whose chunk is read, or NONE */
 	uint64_t visit;
 	uint32_t nr_waiting; /* objects this visit waits for */
-	uint32_t *unwanted;  /* a ring of objects that may leave first */
-	uint32_t nr_unwanted, unwanted_at;
+	uint64_t staged_bytes;
 	uint64_t *waits;
 	struct wr_forecast forecasts[WR_PREDICT_MAX];
 	struct wr_ahead_result r;
 };
-
-#define UNWANTED 256u
 
 /* ---- queues and device ------------------------------------------------------------------------ */
 
@@ -89,45 +90,34 @@ static void unlink_object(struct sim *s, struct queue *q, uint32_t i)
 static bool may_leave(void *ctx, const struct wr_policy_node *node)
 {
 	const struct sim *s = ctx;
-	const struct object *o =
-		wr_container_of((struct wr_policy_node *)(uintptr_t)node, struct object, node);
 
-	/* What was read ahead stays until it is used or found useless. */
-	return o->pinned != s->visit && !o->ahead;
+	return wr_container_of((struct wr_policy_node *)(uintptr_t)node, struct object, node)
+		       ->pinned != s->visit;
 }
 
-static struct object *next_victim(struct sim *s)
+/* False: all that is there is pinned. @ours: for what was read ahead. */
+static bool make_room(struct sim *s, uint64_t bytes, bool ours)
 {
-	struct wr_policy_node *node;
+	while (wr_policy_bytes(s->policy) + s->staged_bytes + bytes > s->o->capacity) {
+		struct wr_policy_node *node = wr_policy_victim(s->policy, may_leave, s);
 
-	while (s->nr_unwanted) {
-		struct object *o = &s->objects[s->unwanted[s->unwanted_at]];
-
-		s->unwanted_at = (s->unwanted_at + 1) % UNWANTED;
-		s->nr_unwanted--;
-		if (o->unwanted && o->where == RESIDENT && o->pinned != s->visit)
-			return o;
-	}
-	node = wr_policy_victim(s->policy, may_leave, s);
-	return node ? wr_container_of(node, struct object, node) : NULL;
-}
-
-static void keep(struct sim *s, uint32_t i)
-{
-	struct object *o = &s->objects[i];
-
-	while (wr_policy_bytes(s->policy) + o->node.bytes > s->o->capacity) {
-		struct object *victim = next_victim(s);
-
-		if (!victim) /* all is pinned: it passes through */
-			return;
-		wr_policy_remove(s->policy, &victim->node, true);
-		victim->where = OUT;
-		victim->unwanted = false;
+		if (!node)
+			return false;
+		wr_policy_remove(s->policy, node, true);
+		wr_container_of(node, struct object, node)->where = OUT;
 		if (s->prefetch)
-			wr_prefetch_evicted(s->prefetch, victim->node.key, o->ahead && !o->demand);
-		victim->ahead = false;
+			wr_prefetch_evicted(s->prefetch, node->key, ours);
 	}
+	return true;
+}
+
+/* On demand, or used for the first time: the policy hears of it now, and not before. */
+static void keep(struct sim *s, struct object *o)
+{
+	o->where = OUT;
+	if (!wr_policy_admit(s->policy, o->node.key, o->node.bytes, WR_POLICY_UNKNOWN) ||
+	    !make_room(s, o->node.bytes, false))
+		return;
 	o->node.next_use = WR_POLICY_UNKNOWN;
 	wr_policy_insert(s->policy, &o->node);
 	o->where = RESIDENT;
@@ -136,22 +126,21 @@ static void keep(struct sim *s, uint32_t i)
 static void end_read(struct sim *s, uint32_t i, int result)
 {
 	struct object *o = &s->objects[i];
-	bool ours = o->ahead;
+	bool ours = o->ahead, kept = true;
 
-	o->where = OUT;
-	if (!result && (!o->demand ||
-			wr_policy_admit(s->policy, o->node.key, o->node.bytes, WR_POLICY_UNKNOWN)))
-		keep(s, i);
 	if (o->demand) {
 		s->nr_waiting -= o->pinned == s->visit;
-		o->ahead = false;
+		keep(s, o);
+	} else {
+		kept = !result && make_room(s, o->node.bytes, true);
+		o->where = kept ? STAGED : OUT;
+		s->staged_bytes += kept ? o->node.bytes : 0;
 	}
-	o->demand = false;
-	o->cancelled = false;
+	o->ahead = o->demand = o->cancelled = false;
 	if (ours && s->prefetch) {
 		wr_prefetch_filled(s->prefetch, s->device_now, o->node.key, result,
 				   o->node.bytes - o->left);
-		if (o->where == OUT)
+		if (!kept && !result)
 			wr_prefetch_evicted(s->prefetch, o->node.key, false);
 		wr_prefetch_run(s->prefetch, s->device_now);
 	}
@@ -270,13 +259,12 @@ static void op_expect(void *ctx, struct weir_key key, uint32_t prob, uint32_t di
 static void op_unwanted(void *ctx, struct weir_key key)
 {
 	struct sim *s = ctx;
-	uint32_t i = index_of(s, key);
+	struct object *o = &s->objects[index_of(s, key)];
 
-	s->objects[i].ahead &= s->objects[i].where != RESIDENT;
-	if (s->objects[i].where != RESIDENT || s->nr_unwanted == UNWANTED)
+	if (o->where != STAGED)
 		return;
-	s->objects[i].unwanted = true;
-	s->unwanted[(s->unwanted_at + s->nr_unwanted++) % UNWANTED] = i;
+	o->where = OUT;
+	s->staged_bytes -= o->node.bytes;
 }
 
 static const struct wr_prefetch_ops ops = {.start = op_start,
@@ -302,7 +290,6 @@ static enum wr_prefetch_outcome demand_one(struct sim *s, uint32_t i)
 	struct object *o = &s->objects[i];
 
 	o->pinned = s->visit;
-	o->unwanted = false;
 	if (o->where == RESIDENT) {
 		s->r.hits++;
 		/* What would not have been kept had it been read on demand may leave again. */
@@ -316,6 +303,12 @@ static enum wr_prefetch_outcome demand_one(struct sim *s, uint32_t i)
 	if (o->where == QUEUED && o->demand) /* twice in a visit */
 		return WR_PREFETCH_HIT;
 	wr_policy_miss(s->policy, o->node.key, o->node.bytes);
+	if (o->where == STAGED) {
+		s->r.hits++;
+		s->staged_bytes -= o->node.bytes;
+		keep(s, o);
+		return WR_PREFETCH_HIT;
+	}
 	s->nr_waiting++;
 	if (o->where == QUEUED) {
 		s->r.late++;
@@ -390,12 +383,13 @@ static int open_prefetch(struct sim *s)
 						.nr_layers = s->w->nr_layers,
 						.nr_experts = s->w->nr_experts,
 						.max_bytes = (uint64_t)1 << 32};
-	const struct wr_prefetch_opts prefetch = {.ops = &ops,
-						  .ctx = s,
-						  .latency_ns = s->o->latency_ns,
-						  .bytes_per_second = s->o->device_bps,
-						  .chunk_bytes = s->o->chunk_bytes,
-						  .inflight_bytes = (uint64_t)48 << 20};
+	const struct wr_prefetch_opts prefetch = {
+		.ops = &ops,
+		.ctx = s,
+		.latency_ns = s->o->latency_ns,
+		.bytes_per_second = s->o->device_bps,
+		.chunk_bytes = s->o->chunk_bytes,
+		.ahead_bytes = wr_min((uint64_t)48 << 20, s->o->capacity / 8)};
 	int rc = wr_predict_open(&predict, &s->predict);
 
 	for (uint32_t i = 0; !rc && i < s->w->nr_objects; i++) {
@@ -420,8 +414,7 @@ static int open_sim(struct sim *s)
 		return rc;
 	s->objects = calloc(s->w->nr_objects, sizeof(*s->objects));
 	s->waits = calloc(s->w->nr_visits, sizeof(*s->waits));
-	s->unwanted = calloc(UNWANTED, sizeof(*s->unwanted));
-	if (!s->objects || !s->waits || !s->unwanted)
+	if (!s->objects || !s->waits)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < s->w->nr_objects; i++) {
 		const struct wr_ahead_object *o = &s->w->objects[i];
@@ -442,7 +435,6 @@ static void close_sim(struct sim *s)
 	wr_policy_close(s->policy);
 	free(s->objects);
 	free(s->waits);
-	free(s->unwanted);
 }
 
 static void finish(struct sim *s)
