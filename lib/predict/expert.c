@@ -494,19 +494,21 @@ void wr_experts_guess(struct wr_experts *x, uint32_t min_prob, uint32_t max, str
 {
 	static const struct wr_guesses none;
 	const struct choice *now = &x->past[0];
-	uint32_t left, reach[2] = {HOT, HOT};
+	uint32_t left, middle, reach[2] = {HOT, HOT};
 
 	ret->nr = 0;
 	hot->nr = 0;
 	if (now->layer == WR_PREDICT_NONE)
 		return;
+	/* Of a layer's experts, which come in any order, the one in the middle. */
+	middle = (x->typical + 1) / 2 + !x->typical;
 	left = x->typical > now->nr ? x->typical - now->nr : 0;
 	for (uint32_t ahead = 0; ahead < x->nr_ahead; ahead++) {
 		uint32_t target = (now->layer + ahead + 1) % x->nr_layers;
 
 		reach[ahead] = ahead ? score(x, target, NULL, now, x->scores)
 				     : score(x, target, now, &x->past[1], x->scores);
-		guess_layer(x, reach[ahead], target, left + 1 + ahead * x->typical, min_prob,
+		guess_layer(x, reach[ahead], target, left + middle + ahead * x->typical, min_prob,
 			    &x->ahead[ahead]);
 	}
 	merge(reach[0] != HOT ? &x->ahead[0] : &none,

@@ -31,9 +31,9 @@ enum wr_track_state {
 };
 
 #define WR_TRACK_NONE	 UINT32_MAX
-#define WR_TRACK_BUCKETS 512u
+#define WR_TRACK_BUCKETS 1024u
 #define WR_TRACK_SAID	 4u
-#define WR_TRACK_STEP	 8u /* references a bucket stands for */
+#define WR_TRACK_STEP	 4u /* references a bucket stands for */
 
 struct wr_track {
 	struct weir_key key;

@@ -9,7 +9,7 @@
 #include "prefetch/manager.h"
 
 /* A forecast counts as wrong when half as many references again have passed, and these. */
-#define PATIENCE 8u
+#define PATIENCE 4u
 /* Foreseen at least so surely, a resident key is worth a word to the cache. */
 #define WORTH_EXPECTING (WR_PREDICT_SURE / 16)
 

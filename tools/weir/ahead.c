@@ -33,9 +33,11 @@ struct object {
 	bool demand; /* somebody waits for it */
 	bool begun;  /* latency is paid */
 	bool cancelled;
+	bool stale;
 };
 
-#define NONE UINT32_MAX
+#define NONE	  UINT32_MAX
+#define MAX_STALE 256u
 
 struct queue {
 	uint32_t first, last;
@@ -56,6 +58,10 @@ struct sim {
 	uint64_t visit;
 	uint32_t nr_waiting; /* objects this visit waits for */
 	uint64_t staged_bytes;
+	uint32_t stale[MAX_STALE]; /* a ring of objects, staged and not used when they should be */
+	uint32_t nr_stale, stale_at;
+	uint64_t ahead_limit; /* of what is staged or being read ahead */
+	uint64_t reserve;     /* of the capacity, for that */
 	uint64_t *waits;
 	struct wr_forecast forecasts[WR_PREDICT_MAX];
 	struct wr_ahead_result r;
@@ -95,12 +101,47 @@ static bool may_leave(void *ctx, const struct wr_policy_node *node)
 		       ->pinned != s->visit;
 }
 
-/* False: all that is there is pinned. @ours: for what was read ahead. */
+static void set_reserve(struct sim *s, uint64_t reserve)
+{
+	if (reserve != s->reserve)
+		wr_policy_resize(s->policy, s->o->capacity - reserve);
+	s->reserve = reserve;
+}
+
+static void unstage(struct sim *s, struct object *o)
+{
+	o->where = OUT;
+	o->stale = false;
+	s->staged_bytes -= o->node.bytes;
+}
+
+/* The oldest of what is stale goes; false: there is none. */
+static bool drop_stale(struct sim *s)
+{
+	while (s->nr_stale) {
+		struct object *old = &s->objects[s->stale[s->stale_at]];
+
+		s->stale_at = (s->stale_at + 1) % MAX_STALE;
+		s->nr_stale--;
+		if (old->where != STAGED || !old->stale)
+			continue;
+		unstage(s, old);
+		return true;
+	}
+	return false;
+}
+
+/* The policy's part of the room for @bytes; false: all that is there is pinned. */
 static bool make_room(struct sim *s, uint64_t bytes, bool ours)
 {
-	while (wr_policy_bytes(s->policy) + s->staged_bytes + bytes > s->o->capacity) {
-		struct wr_policy_node *node = wr_policy_victim(s->policy, may_leave, s);
+	while (wr_policy_bytes(s->policy) + bytes > s->o->capacity - s->reserve) {
+		struct wr_policy_node *node;
 
+		if (!ours && drop_stale(s)) {
+			set_reserve(s, s->staged_bytes);
+			continue;
+		}
+		node = wr_policy_victim(s->policy, may_leave, s);
 		if (!node)
 			return false;
 		wr_policy_remove(s->policy, node, true);
@@ -109,6 +150,20 @@ static bool make_room(struct sim *s, uint64_t bytes, bool ours)
 			wr_prefetch_evicted(s->prefetch, node->key, ours);
 	}
 	return true;
+}
+
+/* Room among what is staged: of what is stale, or more of the policy's. */
+static bool stage(struct sim *s, struct object *o)
+{
+	while (s->staged_bytes + o->node.bytes > s->reserve && drop_stale(s))
+		;
+	s->staged_bytes += o->node.bytes;
+	set_reserve(s, wr_max(s->reserve, s->staged_bytes));
+	o->where = STAGED;
+	if (make_room(s, 0, true))
+		return true;
+	unstage(s, o);
+	return false;
 }
 
 /* On demand, or used for the first time: the policy hears of it now, and not before. */
@@ -132,9 +187,8 @@ static void end_read(struct sim *s, uint32_t i, int result)
 		s->nr_waiting -= o->pinned == s->visit;
 		keep(s, o);
 	} else {
-		kept = !result && make_room(s, o->node.bytes, true);
-		o->where = kept ? STAGED : OUT;
-		s->staged_bytes += kept ? o->node.bytes : 0;
+		o->where = OUT;
+		kept = !result && stage(s, o);
 	}
 	o->ahead = o->demand = o->cancelled = false;
 	if (ours && s->prefetch) {
@@ -259,12 +313,15 @@ static void op_expect(void *ctx, struct weir_key key, uint32_t prob, uint32_t di
 static void op_unwanted(void *ctx, struct weir_key key)
 {
 	struct sim *s = ctx;
-	struct object *o = &s->objects[index_of(s, key)];
+	uint32_t i = index_of(s, key);
 
-	if (o->where != STAGED)
+	if (s->objects[i].where != STAGED)
 		return;
-	o->where = OUT;
-	s->staged_bytes -= o->node.bytes;
+	s->objects[i].stale = true;
+	if (s->nr_stale == MAX_STALE)
+		unstage(s, &s->objects[i]);
+	else
+		s->stale[(s->stale_at + s->nr_stale++) % MAX_STALE] = i;
 }
 
 static const struct wr_prefetch_ops ops = {.start = op_start,
@@ -305,7 +362,7 @@ static enum wr_prefetch_outcome demand_one(struct sim *s, uint32_t i)
 	wr_policy_miss(s->policy, o->node.key, o->node.bytes);
 	if (o->where == STAGED) {
 		s->r.hits++;
-		s->staged_bytes -= o->node.bytes;
+		unstage(s, o);
 		keep(s, o);
 		return WR_PREFETCH_HIT;
 	}
@@ -322,13 +379,16 @@ static enum wr_prefetch_outcome demand_one(struct sim *s, uint32_t i)
 	return WR_PREFETCH_MISS;
 }
 
-static void note_switch(struct sim *s, uint32_t nr_refs)
+/* Room that was set apart for what is ahead and is not used goes back little by little. */
+static void follow_switch(struct sim *s, uint32_t nr_refs)
 {
 	struct wr_prefetch_info info;
+	uint64_t unused = s->reserve - wr_min(s->reserve, s->staged_bytes);
 
 	wr_prefetch_info(s->prefetch, &info);
 	if (info.on)
 		s->r.stopped_after = nr_refs;
+	set_reserve(s, s->reserve - (info.on ? unused / 128 : unused));
 }
 
 static void run_visit(struct sim *s, uint32_t v)
@@ -365,7 +425,7 @@ static void run_visit(struct sim *s, uint32_t v)
 	s->now += s->o->compute_ns;
 	serve_until(s, s->now);
 	if (s->prefetch)
-		note_switch(s, to);
+		follow_switch(s, to);
 }
 
 /* ---- runs ------------------------------------------------------------------------------------- */
@@ -383,13 +443,12 @@ static int open_prefetch(struct sim *s)
 						.nr_layers = s->w->nr_layers,
 						.nr_experts = s->w->nr_experts,
 						.max_bytes = (uint64_t)1 << 32};
-	const struct wr_prefetch_opts prefetch = {
-		.ops = &ops,
-		.ctx = s,
-		.latency_ns = s->o->latency_ns,
-		.bytes_per_second = s->o->device_bps,
-		.chunk_bytes = s->o->chunk_bytes,
-		.ahead_bytes = wr_min((uint64_t)48 << 20, s->o->capacity / 8)};
+	const struct wr_prefetch_opts prefetch = {.ops = &ops,
+						  .ctx = s,
+						  .latency_ns = s->o->latency_ns,
+						  .bytes_per_second = s->o->device_bps,
+						  .chunk_bytes = s->o->chunk_bytes,
+						  .ahead_bytes = s->ahead_limit};
 	int rc = wr_predict_open(&predict, &s->predict);
 
 	for (uint32_t i = 0; !rc && i < s->w->nr_objects; i++) {
@@ -424,6 +483,7 @@ static int open_sim(struct sim *s)
 		s->objects[i].node.key = o->layer == WR_PREDICT_NONE ? key : o->key;
 		s->objects[i].node.bytes = o->bytes;
 	}
+	s->ahead_limit = wr_min((uint64_t)64 << 20, s->o->capacity / 16);
 	s->demand.first = s->ahead.first = s->serving = NONE;
 	return s->o->prefetch ? open_prefetch(s) : 0;
 }
