@@ -124,10 +124,11 @@ static void evict(struct wr_shadows *s, size_t i, const struct wr_shadow_entry *
 	struct wr_policy_node *victim = wr_policy_victim(s->policies[i], NULL, NULL);
 	struct wr_shadow_node *node = wr_container_of(victim, struct wr_shadow_node, node);
 	struct wr_shadow_entry *e = node->entry;
+	bool stays = e == but;
 
 	wr_policy_remove(s->policies[i], victim, true);
 	e->has &= ~((uint32_t)1 << i);
-	if (!e->has && e != but)
+	if (!e->has && !stays)
 		drop(s, e);
 	node->entry = (void *)s->free[i];
 	s->free[i] = node;

@@ -605,7 +605,7 @@ static double measure_cost(struct wr_predict *p, const struct wr_ahead_work *w)
 {
 	enum { BATCH = 64, MOST = 1024 };
 	struct wr_forecast f[WR_PREDICT_MAX];
-	double batches[MOST];
+	double batches[MOST] = {0};
 	uint32_t nr = 0;
 
 	for (uint32_t v = 0; v + BATCH <= w->nr_visits && nr < MOST; v += BATCH) {
