@@ -312,7 +312,7 @@ WEIR_API WEIR_MUST_CHECK int weir_pool_alloc_wait(struct weir_pool *pool, size_t
 WEIR_API int weir_pool_free(struct weir_pool *pool, struct weir_span span);
 
 /**
- * weir_pool_free_span() - Give a span back, named by where it is noted.
+ * weir_pool_span_free() - Give a span back, named by where it is noted.
  * @pool: As for weir_pool_free().
  * @span: The span, not changed; NULL or a zero span is ignored.
  *
@@ -323,7 +323,7 @@ WEIR_API int weir_pool_free(struct weir_pool *pool, struct weir_span span);
  * Return:  As weir_pool_free(): 0, -EINVAL, -ESTALE.
  * Since:   0.1
  */
-WEIR_API int weir_pool_free_span(struct weir_pool *pool, const struct weir_span *span);
+WEIR_API int weir_pool_span_free(struct weir_pool *pool, const struct weir_span *span);
 
 /**
  * weir_pool_nr_regions() - How many mappings a pool consists of.

@@ -184,7 +184,7 @@ int weir_pool_free(struct weir_pool *pool, struct weir_span span)
 	return free_slowly(pool, &span);
 }
 
-int weir_pool_free_span(struct weir_pool *pool, const struct weir_span *span)
+int weir_pool_span_free(struct weir_pool *pool, const struct weir_span *span)
 {
 	if (WR_UNLIKELY(!span))
 		return 0;

@@ -250,14 +250,14 @@ TEST_F(pool, a_changed_span_of_a_ready_size_is_invalid_however_it_is_named)
 	forged[7].node++;
 	for (i = 0; i < wr_array_size(forged); i++) {
 		EXPECT_EQ(-EINVAL, weir_pool_free(self->pool, forged[i]));
-		EXPECT_EQ(-EINVAL, weir_pool_free_span(self->pool, &forged[i]));
+		EXPECT_EQ(-EINVAL, weir_pool_span_free(self->pool, &forged[i]));
 	}
 	weir_pool_stats(self->pool, &s);
 	EXPECT_EQ(2 * wr_array_size(forged), s.nr_bad_frees);
 	EXPECT_EQ(1u, s.nr_live);
-	EXPECT_EQ(0, weir_pool_free_span(self->pool, &span));
-	EXPECT_EQ(-ESTALE, weir_pool_free_span(self->pool, &span));
-	EXPECT_EQ(0, weir_pool_free_span(self->pool, NULL));
+	EXPECT_EQ(0, weir_pool_span_free(self->pool, &span));
+	EXPECT_EQ(-ESTALE, weir_pool_span_free(self->pool, &span));
+	EXPECT_EQ(0, weir_pool_span_free(self->pool, NULL));
 }
 
 TEST_F(pool, a_span_of_another_pool_is_invalid)

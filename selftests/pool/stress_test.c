@@ -78,7 +78,7 @@ static void give_back(struct stress *s, struct weir_span *span)
 {
 	if (span->bytes == 0)
 		return;
-	if (!is_stamped(span) || weir_pool_free_span(s->pool, span) != 0)
+	if (!is_stamped(span) || weir_pool_span_free(s->pool, span) != 0)
 		fault(s);
 	if (weir_pool_free(s->pool, *span) != -ESTALE)
 		fault(s);

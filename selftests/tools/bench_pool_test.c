@@ -49,7 +49,7 @@ FIXTURE_SETUP(arms)
 	weir->is_there = true;
 	weir->form = WR_PB_SPANS;
 	weir->take = weir_pool_alloc;
-	weir->give = weir_pool_free_span;
+	weir->give = weir_pool_span_free;
 	weir->give_copy = weir_pool_free;
 	weir->pool_alloc = weir_pool_malloc;
 	weir->pool_release = weir_pool_ptr_free;

@@ -353,9 +353,8 @@ static void print_notes(const struct results *res)
 			  wr_bench_text(rate, &res->compact.gb_per_second, 1),
 			  wr_bench_text(pause, &res->compact.pause_us, 0));
 	if (res->loads.bytes)
-		printf("loads: pages %s, %.0f ns a load, %.0f ns in 4 KiB pages, %.0f ns in a "
-		       "mapping "
-		       "of its own with transparent huge pages\n",
+		printf("loads: pages %s, %.0f ns a load, %.0f ns in 4 KiB pages, %.0f ns in a huge "
+		       "mapping\n",
 		       weir_page_kind_name(res->loads.page_kind),
 		       wr_bench_summary(&res->loads.pool_ns).median,
 		       wr_bench_summary(&res->loads.malloc_ns).median,

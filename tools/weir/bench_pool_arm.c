@@ -144,7 +144,7 @@ static int open_weir(struct wr_pb_arm *arm, struct weir_error *err)
 		return rc;
 	arm->form = WR_PB_SPANS;
 	arm->take = weir_pool_alloc;
-	arm->give = weir_pool_free_span;
+	arm->give = weir_pool_span_free;
 	arm->give_copy = weir_pool_free;
 	arm->pool_alloc = weir_pool_malloc;
 	arm->pool_release = weir_pool_ptr_free;
