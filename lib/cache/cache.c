@@ -142,6 +142,7 @@ static void free_cache(struct weir_cache *cache)
 	for (uint32_t i = 0; i < WR_NR_CONDS; i++)
 		wr_cond_fini(&cache->changed[i]);
 	wr_cond_fini(&cache->room);
+	wr_cond_fini(&cache->turn);
 	wr_mutex_fini(&cache->lock);
 	wr_free(cache->plan);
 	wr_free(cache->entries);
@@ -170,6 +171,7 @@ int weir_cache_open(const struct weir_cache_opts *opts, struct weir_cache **ret,
 		return wr_error_set(err, -ENOMEM, NULL, WEIR_OFFSET_NONE, "no memory for a cache");
 	wr_mutex_init(&cache->lock, WR_RANK_CACHE, "cache");
 	wr_cond_init(&cache->room);
+	wr_cond_init(&cache->turn);
 	for (uint32_t i = 0; i < WR_NR_CONDS; i++)
 		wr_cond_init(&cache->changed[i]);
 	cache->room_wait_ns = o.room_wait_ns;
@@ -215,6 +217,7 @@ void weir_cache_cancel(struct weir_cache *cache)
 	for (uint32_t i = 0; i < WR_NR_CONDS; i++)
 		wr_cond_broadcast(&cache->changed[i]);
 	wr_cond_broadcast(&cache->room);
+	wr_cond_broadcast(&cache->turn);
 	wr_mutex_unlock(&cache->lock);
 	for (uint32_t i = 0; !was && any && i <= cache->mask; i++) {
 		const struct weir_cache_source *source;

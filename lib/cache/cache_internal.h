@@ -245,20 +245,21 @@ struct weir_cache {
 	void *table_memory; /* [const] */
 	struct wr_mutex lock WR_RANKED(CACHE) __attribute__((aligned(WR_CACHE_LINE)));
 	struct wr_cond changed[WR_NR_CONDS]; /* an entry changed; by its index */
-	struct wr_cond room;		     /* bytes, places or pins came free */
-	struct wr_entry *entries;	     /* [const] where they lie; [CACHE] */
-	uint32_t nr_entries_max;	     /* [const] */
-	uint32_t nr_entries;		     /* [CACHE] slots in use */
-	uint32_t nr_inside;		     /* [CACHE] threads in calls that may wait */
-	uint32_t nr_moving;		     /* [CACHE] copies that are being written to L3 */
-	uint32_t nr_filling;		     /* [CACHE] copies that are FILLING */
-	struct wr_line place_line;	     /* [CACHE] for places in the table */
-	uint64_t nr_adds;		     /* [CACHE] entries ever made */
-	uint64_t epoch_adds;		     /* [CACHE] nr_adds when the epoch began */
-	bool is_cancelled;		     /* [CACHE] never false again */
-	struct wr_dead *dead;		     /* [CACHE] */
-	struct wr_dead *spare;		     /* [CACHE] structs for the next that die */
-	uint32_t nr_spare, nr_spare_wanted;  /* [CACHE] two for each call that may need them */
+	struct wr_cond room;	   /* bytes, places or pins came free: for who is first in line */
+	struct wr_cond turn;	   /* somebody left a line */
+	struct wr_entry *entries;  /* [const] where they lie; [CACHE] */
+	uint32_t nr_entries_max;   /* [const] */
+	uint32_t nr_entries;	   /* [CACHE] slots in use */
+	uint32_t nr_inside;	   /* [CACHE] threads in calls that may wait */
+	uint32_t nr_moving;	   /* [CACHE] copies that are being written to L3 */
+	uint32_t nr_filling;	   /* [CACHE] copies that are FILLING */
+	struct wr_line place_line; /* [CACHE] for places in the table */
+	uint64_t nr_adds;	   /* [CACHE] entries ever made */
+	uint64_t epoch_adds;	   /* [CACHE] nr_adds when the epoch began */
+	bool is_cancelled;	   /* [CACHE] never false again */
+	struct wr_dead *dead;	   /* [CACHE] */
+	struct wr_dead *spare;	   /* [CACHE] structs for the next that die */
+	uint32_t nr_spare, nr_spare_wanted; /* [CACHE] two for each call that may need them */
 	struct wr_tier tiers[WR_NR_MEM];
 	struct weir_store_ops store; /* [const] size 0: none */
 	void *store_arg;	     /* [const] */

@@ -404,6 +404,7 @@ int wr_cache_bring(struct weir_cache *cache, uint32_t index, unsigned int tier,
 	int rc;
 
 	wr_lock_assert_held(&cache->lock);
+	wr_assert(wr_copy_state(wr_load_relaxed(&cache->slots[index].word), tier) == WR_COPY_NONE);
 	e->is_speculative = urgency == WR_AHEAD;
 	e->has_started = false;
 	e->is_cancelled = false;

@@ -444,6 +444,32 @@ static int write_down(struct weir_cache *cache, const struct victim *v, uint32_t
 	return nr_good ? 0 : *ret_first;
 }
 
+/* One copy of L1 that is MOVING; somebody may have begun to bring it to L2 himself. */
+static int copy_one_down(struct weir_cache *cache, uint32_t index) WR_REQUIRES(cache->lock)
+{
+	enum wr_copy_state below = wr_copy_state(wr_load_relaxed(&cache->slots[index].word), WR_L2);
+	struct wr_entry *e = &cache->entries[index];
+	struct wr_waiter w = {0};
+	int rc = 0;
+
+	wr_lock_assert_held(&cache->lock);
+	e->nr_holds++;
+	wr_cache_set_state(cache, index, WR_L1, WR_COPY_READY);
+	if (below == WR_COPY_FILLING)
+		wr_cache_join(cache, index, &w);
+	else if (below == WR_COPY_NONE)
+		rc = wr_cache_bring(cache, index, WR_L2, NULL, WR_WAITING, &w);
+	if (!rc && (below == WR_COPY_FILLING || below == WR_COPY_NONE)) {
+		rc = wr_cache_wait(cache, index, &w);
+		if (!rc)
+			wr_cache_unhold(cache, index);
+	}
+	cache->tiers[WR_L1].numbers[e->class_id].nr_demotions += !rc;
+	cache->tiers[WR_L1].numbers[e->class_id].nr_stuck += rc != 0;
+	wr_cache_unhold(cache, index);
+	return rc;
+}
+
 /* L1 to L2, one after the other. As above. */
 static int copy_down(struct weir_cache *cache, const struct victim *v, uint32_t nr)
 	WR_REQUIRES(cache->lock)
@@ -452,23 +478,10 @@ static int copy_down(struct weir_cache *cache, const struct victim *v, uint32_t 
 	uint32_t nr_good = 0;
 
 	for (uint32_t i = 0; i < nr; i++) {
-		uint32_t index = v[i].index;
-		struct wr_entry *e = &cache->entries[index];
-		struct wr_waiter w = {0};
-		int rc;
+		int rc = copy_one_down(cache, v[i].index);
 
-		e->nr_holds++;
-		wr_cache_set_state(cache, index, WR_L1, WR_COPY_READY);
-		rc = wr_cache_bring(cache, index, WR_L2, NULL, WR_WAITING, &w);
-		if (!rc)
-			rc = wr_cache_wait(cache, index, &w);
-		if (!rc)
-			wr_cache_unhold(cache, index);
-		cache->tiers[WR_L1].numbers[e->class_id].nr_demotions += !rc;
-		cache->tiers[WR_L1].numbers[e->class_id].nr_stuck += rc != 0;
 		nr_good += !rc;
 		first = first ? first : rc;
-		wr_cache_unhold(cache, index);
 	}
 	return nr_good ? 0 : first;
 }
@@ -582,7 +595,8 @@ static void leave_queue(struct weir_cache *cache, struct wr_line *line, struct w
 	while (*link != me)
 		link = &(*link)->next;
 	*link = me->next;
-	wr_cache_room_changed(cache); /* the next is first now */
+	if (line->first)
+		wr_cond_broadcast(&cache->turn); /* somebody is first now */
 }
 
 /*
@@ -627,7 +641,7 @@ static int until_it_fits(struct weir_cache *cache, unsigned int tier, uint64_t b
 		}
 		enter_queue(line, &me);
 		if (!is_first(line, &me)) {
-			wr_cond_wait(&cache->room, &cache->lock);
+			wr_cond_wait(&cache->turn, &cache->lock);
 			continue;
 		}
 		rc = -EAGAIN;

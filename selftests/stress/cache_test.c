@@ -57,6 +57,12 @@ static bool is_fault(int rc)
 	return rc == -EIO || rc == -ENOSPC;
 }
 
+static void bad(struct stress *s, int rc)
+{
+	atomic_fetch_add(&s->nr_bad, 1);
+	atomic_store(&s->last_rc, rc);
+}
+
 static void saw(struct key *k, uint64_t version)
 {
 	uint64_t seen = k->seen;
@@ -79,7 +85,7 @@ static void judge(struct stress *s, struct key *k, int rc, uint64_t version, uin
 			atomic_fetch_add(&s->nr_stale, 1);
 		saw(k, version);
 	} else if (!is_fault(rc)) {
-		atomic_fetch_add(&s->nr_bad, 1);
+		bad(s, rc);
 	}
 }
 
@@ -121,7 +127,7 @@ static void get_clean(struct worker *w, uint32_t n, uint32_t tier)
 			atomic_fetch_add(&s->nr_bad, 1);
 		weir_cache_put(s->rig.cache, &p);
 	} else if (!is_fault(rc)) {
-		atomic_fetch_add(&s->nr_bad, 1);
+		bad(s, rc);
 	}
 	atomic_fetch_add(&s->nr_gets, 1);
 }
@@ -146,7 +152,7 @@ static void change_own(struct worker *w)
 	if (!rc || rc == -ENOENT)
 		atomic_store(&k->done, 2 * i + insert);
 	else if (!is_fault(rc))
-		atomic_fetch_add(&s->nr_bad, 1);
+		bad(s, rc);
 	if (rc == -ENOENT && insert)
 		atomic_fetch_add(&s->nr_bad, 1);
 }
@@ -162,7 +168,7 @@ static void change_budget(struct worker *w)
 	if (!rc && atomic_load(&s->rig.l2.used) > budget)
 		atomic_fetch_add(&s->nr_over, 1);
 	if (rc && rc != -EBUSY && !is_fault(rc))
-		atomic_fetch_add(&s->nr_bad, 1);
+		bad(s, rc);
 }
 
 static void *work(void *arg)
@@ -264,6 +270,7 @@ TEST_F(storm, every_get_is_right)
 	for (uint32_t i = 0; i < NR_THREADS; i++)
 		pthread_join(w[i].thread, NULL);
 	EXPECT_EQ(atomic_load(&s->nr_bad), 0u);
+	EXPECT_EQ(atomic_load(&s->last_rc), 0);
 	EXPECT_EQ(atomic_load(&s->nr_stale), 0u);
 	EXPECT_EQ(atomic_load(&s->nr_lost), 0u);
 	EXPECT_EQ(atomic_load(&s->nr_over), 0u);
