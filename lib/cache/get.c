@@ -239,6 +239,9 @@ static int wait_for_fetch(struct weir_cache *cache, struct slow *s, uint32_t ind
 	}
 	rc = wr_cache_wait(cache, index, &w);
 	*held = !rc;
+	/* Who brought it did not wait for room; we do. */
+	if (rc == -EAGAIN && !(s->flags & WEIR_CACHE_NO_WAIT))
+		return 0;
 	/* Who brought it may not have been allowed to ask the source; we are. */
 	if (rc == -ENOENT && !(s->flags & WEIR_CACHE_NO_FILL) && wr_cache_source(cache, s->item) &&
 	    wr_cache_find(cache, s->item->key) == WR_NO_SLOT)

@@ -433,6 +433,41 @@ TEST_F(slow, who_waits_for_a_prefetch_promotes_it)
 	EXPECT_EQ(atomic_load(&self->rig->nr_promotes[3]), 1u);
 }
 
+/* A prefetch that is about to find no room, and somebody who comes to wait for it meanwhile. */
+struct late {
+	struct rig *rig;
+	struct weir_cache_item item;
+	struct getter g;
+};
+
+static int refuse_slowly(void *arg, const struct weir_cache_fill *fill)
+{
+	struct late *l = arg;
+
+	if (fill->demand)
+		return -EINVAL; /* the getter has the rig's source */
+	l->g = (struct getter){.rig = l->rig, .n = 3};
+	pthread_create(&l->g.thread, NULL, get_one, &l->g);
+	while (rig_stats(l->rig, WEIR_TIER_L2).nr_waits < 1)
+		usleep(100);
+	return -EAGAIN;
+}
+
+TEST_F(slow, who_waits_for_a_prefetch_that_gives_up_fetches_itself)
+{
+	struct late l = {.rig = self->rig, .item = rig_item(3, 4096, WEIR_CLASS_WEIGHTS)};
+	struct weir_cache_source source = {.fill = refuse_slowly, .arg = &l};
+
+	l.item.source = &source;
+	EXPECT_EQ(weir_cache_prefetch(self->rig->cache, &l.item), -EAGAIN);
+	while (!atomic_load(&self->rig->tokens[3]))
+		usleep(100);
+	EXPECT_TRUE(rig_finish(self->rig, 3, 0));
+	pthread_join(l.g.thread, NULL);
+	EXPECT_EQ(l.g.rc, 0);
+	EXPECT_TRUE(l.g.right);
+}
+
 TEST_F(slow, a_prefetch_can_be_cancelled_and_is_wasted)
 {
 	struct weir_cache_item item = rig_item(3, 4096, WEIR_CLASS_WEIGHTS);
