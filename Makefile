@@ -81,7 +81,7 @@ MAN_PAGES := $(sort $(wildcard docs/man/*.1))
 # ---- configuration: probed once, kept in $(B)/config.mk and $(B)/config.h --------------------
 
 # Goals that need neither libraries nor compiler.
-BARE_GOALS := deps demo clean format help uninstall check fuzz interop check-docs check-size check-format docs/locking.md
+BARE_GOALS := deps demo clean format help uninstall check fuzz interop check-docs check-size check-format docs/locking.md docs/grafana.json
 NEEDS_CONFIG := $(if $(MAKECMDGOALS),$(filter-out $(BARE_GOALS),$(MAKECMDGOALS)),all)
 
 WARN := -Wall -Wextra -Wshadow -Wundef -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wformat=2 \
@@ -349,6 +349,9 @@ check-readme: $(LIBRARIES) $(BINARY) ## the README's program against an installe
 
 cppcheck: $(CONFIG_DEPS) ## a second reader of the sources
 	$(Q)tools/build/run-cppcheck $(B) $(LIB_SRC) $(TOOL_SRC)
+
+docs/grafana.json: FORCE
+	$(Q)mkdir -p $(O) && tools/build/gen-dashboard >$(O)/grafana.json.new && mv $(O)/grafana.json.new $@
 
 docs/locking.md: lib/lock/rank.h tools/build/gen-locking FORCE
 	$(Q)tools/build/gen-locking $< $@ >$(O)/locking.md.new && mv $(O)/locking.md.new $@

@@ -19,6 +19,12 @@
 #include "base/util.h"
 #include "metrics/registry.h"
 
+/* The label is the name that the work was tracked under. */
+#define TRACKER_METRICS(X)                                                                     \
+	X(duration, SUMMARY, "weir_tracker_duration_ns", "ns", "Time of tracked work", "name") \
+	X(memory, GAUGE, "weir_tracker_memory_delta_bytes", "bytes",                           \
+	  "By how much resident memory grew over the latest tracked work", "name")
+
 struct begun {
 	uint64_t generation;
 	uint64_t start_ns;
@@ -133,11 +139,10 @@ int weir_tracker_begin(struct weir_metrics *metrics, const char *name)
 /* Into the series of that name; what their limits refuse is counted there. */
 static void count(struct weir_metrics *metrics, const char *name, const struct weir_tracked *t)
 {
-	static const struct weir_metric_desc duration = {
-		WEIR_METRIC_SUMMARY, "weir_tracker_duration_ns", "ns", "Time of tracked work"};
-	static const struct weir_metric_desc memory = {
-		WEIR_METRIC_GAUGE, "weir_tracker_memory_delta_bytes", "bytes",
-		"By how much resident memory grew over the latest tracked work"};
+#define X(id, kind, name, unit, help, label) \
+	static const struct weir_metric_desc id = {WEIR_METRIC_##kind, name, unit, help};
+	TRACKER_METRICS(X)
+#undef X
 	static const char *const labels[] = {"name"};
 	uint32_t family, id;
 

@@ -72,6 +72,10 @@ printf '\tX(PLANTED, 0u, "a lock") \\\n' >>"$copy/lib/lock/rank.h"
 fires 'a rank that the table lacks' 'docs/locking.md is not what lib/lock/rank.h says' docs
 
 fresh
+printf '#define P_METRICS(X) X(PLANTED, COUNTER, "weir_planted", "", "Planted")\n' >>"$copy/lib/stream/stream.c"
+fires 'a series that the dashboard does not show' 'docs/grafana.json does not show the series' docs
+
+fresh
 mkdir -p "$copy/tools/weir"
 echo 'int x;' >"$copy/tools/weir/cmd_planted.c"
 fires 'a command without a page' 'cmd_planted.c has no docs/man/weir-planted.1' docs
