@@ -159,6 +159,9 @@ struct weir_io_file_info {
  * @demand_wait_ns:    Sum over demand requests of submission, or promotion, to
  *                     completion.
  * @max_inflight_bytes: Largest number of bytes in flight at one time.
+ * @nr_writes:         Writes by weir itself, completed with 0.
+ * @nr_syncs:          Of these, requests to have a file's bytes on the device.
+ * @bytes_written:     Bytes of completed writes.
  */
 struct weir_io_stats {
 	uint64_t nr_reads;
@@ -173,6 +176,9 @@ struct weir_io_stats {
 	uint64_t bytes_read;
 	uint64_t demand_wait_ns;
 	uint64_t max_inflight_bytes;
+	uint64_t nr_writes;
+	uint64_t nr_syncs;
+	uint64_t bytes_written;
 };
 
 /**

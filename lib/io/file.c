@@ -16,6 +16,7 @@
 #include "base/alloc.h"
 #include "io/advice.h"
 #include "io/io_internal.h"
+#include "io/write.h"
 
 static uint64_t mtime_ns(const struct stat *st)
 {
@@ -148,6 +149,18 @@ static void file_free(struct weir_io_file *file)
 	wr_free(file);
 }
 
+/* It is ready: tell the ring and the engine. */
+static void file_known(struct weir_io_file *file)
+{
+	struct weir_io *io = file->io;
+
+	if (io->ring != NULL && file->lane == wr_io_ring_lane(io->ring))
+		wr_io_ring_add_file(io->ring, file);
+	wr_mutex_lock(&io->lock);
+	TAILQ_INSERT_TAIL(&io->files, file, link);
+	wr_mutex_unlock(&io->lock);
+}
+
 int weir_io_file_open(struct weir_io *io, const char *path, struct weir_io_file **ret,
 		      struct weir_error *err)
 {
@@ -171,11 +184,35 @@ int weir_io_file_open(struct weir_io *io, const char *path, struct weir_io_file 
 		file_free(file);
 		return rc;
 	}
-	if (io->ring != NULL && file->lane == wr_io_ring_lane(io->ring))
-		wr_io_ring_add_file(io->ring, file);
-	wr_mutex_lock(&io->lock);
-	TAILQ_INSERT_TAIL(&io->files, file, link);
-	wr_mutex_unlock(&io->lock);
+	file_known(file);
+	*ret = file;
+	return 0;
+}
+
+int wr_io_file_adopt(struct weir_io *io, int fd, const char *path, uint64_t bytes,
+		     struct weir_io_file **ret, struct weir_error *err)
+{
+	struct weir_io_file *file = wr_calloc(1, sizeof(*file));
+	int rc = 0;
+
+	if (file == NULL)
+		return wr_error_set(err, -ENOMEM, path, WEIR_OFFSET_NONE, "out of memory");
+	file->io = io;
+	file->fd = fd;
+	file->slot = -1;
+	file->owned = true;
+	file->info.bytes = bytes;
+	file->path = wr_strdup(path);
+	if (file->path == NULL)
+		rc = wr_error_set(err, -ENOMEM, path, WEIR_OFFSET_NONE, "out of memory");
+	if (rc == 0)
+		rc = choose_access(file, err);
+	if (rc != 0) {
+		file->fd = -1;
+		file_free(file);
+		return rc;
+	}
+	file_known(file);
 	*ret = file;
 	return 0;
 }
@@ -223,6 +260,8 @@ int wr_io_file_changed(const struct weir_io_file *file, bool path_too)
 {
 	struct stat st;
 
+	if (file->owned)
+		return 0;
 	if (fstat(file->fd, &st) != 0)
 		return -EIO;
 	if (compare(file, &st) != 0)

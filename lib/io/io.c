@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "io/io_internal.h"
+#include "io/write.h"
 
 #define DEFAULT_CHUNK_BYTES	  ((size_t)1 << 20)
 #define DEFAULT_DEMAND_BYTES	  ((size_t)32 << 20)
@@ -248,21 +249,17 @@ static void post(struct wr_io_lane *lane, struct wr_io_msg *msg)
 	lane->wake(lane);
 }
 
-int weir_io_read(struct weir_io *io, const struct weir_io_req *req, uint64_t *ret)
+/* @req is checked. */
+static int submit(struct weir_io *io, const struct weir_io_req *req, uint32_t op, uint64_t *ret)
 {
 	struct wr_io_request *r;
 	uint64_t token;
-	int rc;
+	int rc = wr_io_request_get(&io->requests, &r);
 
-	if (wr_load_acquire(&io->closing))
-		return -ECANCELED;
-	rc = check_request(io, req);
-	if (rc != 0)
-		return rc;
-	rc = wr_io_request_get(&io->requests, &r);
 	if (rc != 0)
 		return rc;
 	r->user = *req;
+	r->op = op;
 	r->lane = req->file->lane;
 	r->begin = r->next = wr_align_down(req->offset, req->file->align);
 	r->end = wr_align_up(req->offset + req->bytes, req->file->align);
@@ -273,6 +270,42 @@ int weir_io_read(struct weir_io *io, const struct weir_io_req *req, uint64_t *re
 		*ret = token;
 	post(r->lane, &r->read_msg);
 	return 0;
+}
+
+int weir_io_read(struct weir_io *io, const struct weir_io_req *req, uint64_t *ret)
+{
+	int rc;
+
+	if (wr_load_acquire(&io->closing))
+		return -ECANCELED;
+	rc = check_request(io, req);
+	return rc != 0 ? rc : submit(io, req, WR_IO_OP_READ, ret);
+}
+
+int wr_io_write(struct weir_io *io, const struct weir_io_req *req, uint64_t *ret)
+{
+	int rc;
+
+	if (wr_load_acquire(&io->closing))
+		return -ECANCELED;
+	rc = check_request(io, req);
+	if (rc == 0 && (!req->file->owned || ((req->offset | req->bytes) & (req->file->align - 1))))
+		rc = -EINVAL;
+	return rc != 0 ? rc : submit(io, req, WR_IO_OP_WRITE, ret);
+}
+
+int wr_io_sync(struct weir_io *io, const struct weir_io_req *req, uint64_t *ret)
+{
+	struct weir_io_req sync = *req;
+
+	if (wr_load_acquire(&io->closing))
+		return -ECANCELED;
+	if (req->file == NULL || req->file->io != io || !req->file->owned || req->done == NULL ||
+	    req->io_class > WEIR_IO_SPECULATIVE)
+		return -EINVAL;
+	sync.offset = sync.bytes = sync.buf_bytes = 0;
+	sync.buf = NULL;
+	return submit(io, &sync, WR_IO_OP_SYNC, ret);
 }
 
 static void change(struct weir_io *io, uint64_t token, uint32_t flag)

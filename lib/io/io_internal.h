@@ -77,6 +77,12 @@ struct wr_io_msg {
 TAILQ_HEAD(wr_io_chunk_list, wr_io_chunk);
 TAILQ_HEAD(wr_io_request_list, wr_io_request);
 
+enum wr_io_op {
+	WR_IO_OP_READ,
+	WR_IO_OP_WRITE,
+	WR_IO_OP_SYNC,
+};
+
 struct wr_io_request {
 	struct wr_io_msg read_msg;
 	struct wr_io_msg change_msg;
@@ -86,6 +92,7 @@ struct wr_io_request {
 
 	/* Written by the submitter before the push, then [driver]. */
 	struct weir_io_req user;
+	uint32_t op;		 /* enum wr_io_op */
 	struct wr_io_lane *lane; /* [const] while live */
 	uint64_t begin;		 /* file offset of the landing buffer's first byte */
 	uint64_t next;		 /* file offset of the first byte not cut yet */
@@ -280,6 +287,7 @@ struct weir_io_file {
 	struct weir_io *io;	 /* NULL after weir_io_close(); the caller keeps these apart */
 	struct wr_io_lane *lane; /* [const] */
 	int fd;			 /* [const] */
+	bool owned;		 /* [const] adopted: written by us, compared with nothing */
 	int slot;		 /* [const] in the ring's file table, or -1 */
 	uint32_t align;		 /* [const] of offsets and lengths given to the kernel */
 	struct weir_io_file_info info;	/* [const] */
@@ -295,19 +303,22 @@ int wr_io_file_changed(const struct weir_io_file *file, bool path_too) WEIR_MUST
 
 /* ---- the engine (io.c) --------------------------------------------------------------------------------- */
 
-#define WR_IO_COUNTERS(X)  \
-	X(nr_reads)        \
-	X(nr_failed)       \
-	X(nr_cancelled)    \
-	X(nr_promoted)     \
-	X(nr_chunks)       \
-	X(nr_fixed_chunks) \
-	X(nr_short)        \
-	X(nr_retries)      \
-	X(bytes_wanted)    \
-	X(bytes_read)      \
-	X(demand_wait_ns)  \
-	X(max_inflight_bytes)
+#define WR_IO_COUNTERS(X)     \
+	X(nr_reads)           \
+	X(nr_failed)          \
+	X(nr_cancelled)       \
+	X(nr_promoted)        \
+	X(nr_chunks)          \
+	X(nr_fixed_chunks)    \
+	X(nr_short)           \
+	X(nr_retries)         \
+	X(bytes_wanted)       \
+	X(bytes_read)         \
+	X(demand_wait_ns)     \
+	X(max_inflight_bytes) \
+	X(nr_writes)          \
+	X(nr_syncs)           \
+	X(bytes_written)
 
 struct wr_io_fault;
 

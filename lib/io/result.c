@@ -11,6 +11,7 @@
  *   ENOMEM ENOBUFS           the same, then -ENOMEM
  *   EFAULT                   -EINVAL: the landing buffer is not writable memory
  *   ECANCELED                -ECANCELED
+ *   ENOSPC EDQUOT EROFS EFBIG of a write: the file system's answer, -EDQUOT for both of the first
  *   anything else            a device error: read again once, then -ESTALE if the file has changed,
  *                            else -EIO. The block layer has many names for these; among them is
  *                            ENODATA for a bad sector (blk_errors[] in the kernel's
@@ -48,12 +49,14 @@ static int device_error(struct wr_io_chunk *c, int64_t res)
 {
 	const struct weir_io_file *file = c->req->user.file;
 
-	if (c->nr_errors++ == 0) {
+	/* Each lost page is reported by one sync: a second one that succeeds proves nothing. */
+	if (c->req->op != WR_IO_OP_SYNC && c->nr_errors++ == 0) {
 		wr_io_count(c->req->lane->io, nr_retries, 1);
 		return WR_IO_AGAIN;
 	}
-	wr_log(WEIR_LOG_WARN, "io", "%s: reading %u bytes at %llu failed twice: %s", file->path,
-	       c->bytes - c->done, (unsigned long long)c->offset + c->done, strerror((int)-res));
+	wr_log(WEIR_LOG_WARN, "io", "%s: %s %u bytes at %llu failed: %s", file->path,
+	       c->req->op == WR_IO_OP_READ ? "reading" : "writing", c->bytes - c->done,
+	       (unsigned long long)c->offset + c->done, strerror((int)-res));
 	return wr_io_file_changed(file, true) == -ESTALE ? -ESTALE : -EIO;
 }
 
@@ -62,7 +65,8 @@ static int some_bytes(struct wr_io_chunk *c, uint32_t bytes)
 	const struct weir_io_file *file = c->req->user.file;
 	uint32_t blocks = bytes - bytes % file->align;
 
-	wr_io_count(c->req->lane->io, bytes_read, bytes);
+	if (c->req->op == WR_IO_OP_READ)
+		wr_io_count(c->req->lane->io, bytes_read, bytes);
 	if (c->done + bytes >= c->needed) {
 		c->done += bytes;
 		return 0;
@@ -75,6 +79,21 @@ static int some_bytes(struct wr_io_chunk *c, uint32_t bytes)
 	else if (++c->nr_stalls == 2)
 		return file_ends(c);
 	return WR_IO_AGAIN;
+}
+
+/* What a file system says of a write that no second try would change; 0: something else. */
+static int is_full(int64_t code)
+{
+	switch (code) {
+	case ENOSPC:
+	case EDQUOT:
+		return -EDQUOT;
+	case EROFS:
+	case EFBIG:
+		return -(int)code;
+	default:
+		return 0;
+	}
 }
 
 int wr_io_chunk_result(struct wr_io_chunk *c, int64_t res)
@@ -92,9 +111,13 @@ int wr_io_chunk_result(struct wr_io_chunk *c, int64_t res)
 		wr_io_count(io, nr_fixed_chunks, 1);
 	if (res > 0)
 		return some_bytes(c, (uint32_t)res);
+	if (c->req->op != WR_IO_OP_READ && is_full(-res) != 0)
+		return is_full(-res);
 	switch (-res) {
 	case 0:
-		return file_ends(c);
+		if (c->req->op == WR_IO_OP_SYNC)
+			return 0;
+		return c->req->op == WR_IO_OP_WRITE ? device_error(c, -EIO) : file_ends(c);
 	case EINTR:
 	case EAGAIN:
 		return again(c, -EIO);

@@ -110,10 +110,16 @@ static void submit_chunk(struct wr_io_ring *ring, struct wr_io_chunk *c)
 	char *mem = c->mem + c->done;
 	uint32_t bytes = c->bytes - c->done;
 	uint64_t offset = c->offset + c->done;
-	int piece = ring->fixed ? wr_io_table_find(ring, mem, bytes) : -1;
+	int piece = ring->fixed && c->bytes != 0 ? wr_io_table_find(ring, mem, bytes) : -1;
 	int fd = file->slot >= 0 ? file->slot : file->fd;
 
-	if (piece >= 0)
+	if (c->req->op == WR_IO_OP_SYNC)
+		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+	else if (c->req->op == WR_IO_OP_WRITE && piece >= 0)
+		io_uring_prep_write_fixed(sqe, fd, mem, bytes, offset, piece);
+	else if (c->req->op == WR_IO_OP_WRITE)
+		io_uring_prep_write(sqe, fd, mem, bytes, offset);
+	else if (piece >= 0)
 		io_uring_prep_read_fixed(sqe, fd, mem, bytes, offset, piece);
 	else
 		io_uring_prep_read(sqe, fd, mem, bytes, offset);
@@ -251,8 +257,10 @@ static int make_ring(struct wr_io_ring *ring)
 /* Setting up may be allowed and entering forbidden, or an operation missing: try each. */
 static int try_ring(struct wr_io_ring *ring, char why[WR_IO_REASON_BYTES])
 {
-	static const int wanted[] = {IORING_OP_READ, IORING_OP_ASYNC_CANCEL, IORING_OP_READ_FIXED};
-	size_t nr = wr_array_size(wanted) - (ring->want_fixed ? 0 : 1);
+	static const int wanted[] = {IORING_OP_READ,	    IORING_OP_WRITE,
+				     IORING_OP_FSYNC,	    IORING_OP_ASYNC_CANCEL,
+				     IORING_OP_WRITE_FIXED, IORING_OP_READ_FIXED};
+	size_t nr = wr_array_size(wanted) - (ring->want_fixed ? 0 : 2);
 	struct io_uring_probe *probe = io_uring_get_probe_ring(&ring->uring);
 	struct io_uring_sqe *sqe;
 	int rc = 0;

@@ -306,7 +306,12 @@ void wr_io_lane_call_back(struct wr_io_lane *lane, struct wr_io_request *r)
 	struct weir_io *io = lane->io;
 	void *data = NULL;
 
-	if (r->result == 0) {
+	if (r->result == 0 && r->op != WR_IO_OP_READ) {
+		wr_io_count(io, nr_writes, 1);
+		if (r->op == WR_IO_OP_SYNC)
+			wr_io_count(io, nr_syncs, 1);
+		wr_io_count(io, bytes_written, r->user.bytes);
+	} else if (r->result == 0) {
 		data = (char *)r->user.buf + (r->user.offset - r->begin);
 		wr_io_count(io, nr_reads, 1);
 		wr_io_count(io, bytes_wanted, r->user.bytes);

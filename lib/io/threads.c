@@ -71,6 +71,23 @@ static void drop_behind(const struct weir_io_file *file, uint64_t offset, uint64
 	(void)posix_fadvise(file->fd, (off_t)begin, (off_t)(end - begin), POSIX_FADV_DONTNEED);
 }
 
+/* What is written through the page cache leaves it once it is on the device. */
+static int64_t write_chunk(const struct wr_io_chunk *c)
+{
+	const struct weir_io_file *file = c->req->user.file;
+	ssize_t n;
+
+	if (c->req->op == WR_IO_OP_SYNC) {
+		if (fdatasync(file->fd) != 0)
+			return -errno;
+		if (!file->info.direct)
+			(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
+		return 0;
+	}
+	n = pwrite(file->fd, c->mem + c->done, c->bytes - c->done, (off_t)(c->offset + c->done));
+	return n < 0 ? -errno : n;
+}
+
 static int64_t read_chunk(const struct wr_io_chunk *c)
 {
 	const struct weir_io_file *file = c->req->user.file;
@@ -124,7 +141,7 @@ static bool call_back(struct wr_io_workers *w) WR_REQUIRES(w->lock)
 		return false;
 	pass_on(w);
 	wr_mutex_unlock(&w->lock);
-	if (r->user.file->cache.cold)
+	if (r->op == WR_IO_OP_READ && r->user.file->cache.cold)
 		drop_behind(r->user.file, r->begin, r->next - r->begin);
 	wr_io_lane_call_back(&w->lane, r);
 	wr_mutex_lock(&w->lock);
@@ -142,7 +159,8 @@ static bool carry_out(struct wr_io_workers *w) WR_REQUIRES(w->lock)
 		return !TAILQ_EMPTY(&w->lane.sched.ended);
 	pass_on(w);
 	wr_mutex_unlock(&w->lock);
-	verdict = wr_io_chunk_result(c, read_chunk(c));
+	verdict =
+		wr_io_chunk_result(c, c->req->op == WR_IO_OP_READ ? read_chunk(c) : write_chunk(c));
 	wr_mutex_lock(&w->lock);
 	wr_io_sched_settle(&w->lane.sched, c, verdict);
 	return true;
