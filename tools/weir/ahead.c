@@ -388,7 +388,7 @@ static void follow_switch(struct sim *s, uint32_t nr_refs)
 	wr_prefetch_info(s->prefetch, &info);
 	if (info.on)
 		s->r.stopped_after = nr_refs;
-	set_reserve(s, s->reserve - (info.on ? unused / 128 : unused));
+	set_reserve(s, s->reserve - (info.on ? unused / 4 : unused));
 }
 
 static void run_visit(struct sim *s, uint32_t v)
