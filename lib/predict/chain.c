@@ -97,9 +97,14 @@ static struct wr_link *find_link(const struct wr_chain *c, const struct wr_catal
 	return NULL;
 }
 
+/* A strength that was not tried yet is as good as the one below it. */
 static uint32_t prob_of(const struct wr_chain *c, uint32_t order, const struct wr_link *l)
 {
-	return wr_tally_prob(&c->right[order][l->sure], WR_PREDICT_SURE / 8);
+	uint32_t prob = WR_PREDICT_SURE / 8;
+
+	for (uint32_t sure = 1; sure <= l->sure; sure++)
+		prob = wr_tally_prob(&c->right[order][sure], prob);
+	return prob;
 }
 
 static const struct wr_link *best_link(const struct wr_chain *c, const struct wr_catalog *cat,

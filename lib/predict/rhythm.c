@@ -4,8 +4,8 @@
  *
  * Items lie in the bucket of a wheel in which they are due, so what comes soon is found without
  * looking at all of them. Mean and mean deviation follow with a weight of 1/8. Items of one class
- * of relative deviation are judged together: right is what comes within twice its deviation (and
- * a bucket's width) of when it was due. What is overdue by more is judged wrong and taken from
+ * of relative deviation are judged together: right is what comes within twice its deviation, an
+ * eighth of its interval at most (and half a bucket's width), of when it was due. What is overdue by more is judged wrong and taken from
  * the wheel until it is seen again. Intervals beyond the wheel's turn are not foreseen.
  */
 #include <errno.h>
@@ -84,7 +84,7 @@ static uint64_t due_of(const struct wr_beat *b)
 /* References it may be late or early and still be right. */
 static uint64_t slack_of(const struct wr_beat *b)
 {
-	return b->stray_x16 / 8 + WR_RHYTHM_STEP / 2;
+	return wr_min(b->stray_x16 / 8, b->mean_x16 / 128) + WR_RHYTHM_STEP / 2;
 }
 
 static uint32_t class_of(const struct wr_beat *b)
