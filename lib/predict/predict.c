@@ -274,6 +274,8 @@ uint32_t wr_predict_forecast(struct wr_predict *p, struct wr_forecast *ret, uint
 	uint32_t nr = 0;
 
 	max = wr_min(max, WR_PREDICT_MAX);
+	if (!max)
+		return 0;
 	for (uint32_t s = 0; s < WR_PREDICT_NR_SOURCES; s++)
 		p->confidence[s] = confidence_of(p, s);
 	ask_all(p, max);
