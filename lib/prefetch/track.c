@@ -145,6 +145,8 @@ void wr_tracks_remove(struct wr_tracks *t, struct wr_track *track)
 		hole = s;
 	}
 	t->slots[hole] = 0;
+	/* A queue may still name its place. */
+	track->state = WR_TRACK_SHADOW;
 	track->next = t->free;
 	t->free = place;
 	t->nr--;
