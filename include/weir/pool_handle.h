@@ -21,8 +21,8 @@
  *  (b) What was written under a pin is there under every later pin, wherever the block
  *      lies by then: an unpin is a release, a pin an acquire.
  *  (c) A pin is one atomic operation on the handle's own word, and takes no lock,
- *      unless the block is being copied at that moment. Then it waits for that one
- *      copy to end, or, as weir_handle_pin_try(), says so.
+ *      unless the block is being copied at that moment. Then it waits for that copy, of
+ *      one block or a few small ones, to end, or, as weir_handle_pin_try(), says so.
  *  (d) Nobody waits for a pin: compaction goes round a pinned block. A pin held for
  *      ever costs room, it stops nothing.
  *  (e) A handle that is not live (freed twice, freed by another, of another pool, made
@@ -291,8 +291,8 @@ struct weir_compact_report {
  * Of the aligned ranges of the target size in which every block in use is movable and
  * not pinned, the one with the least bytes in use is emptied into the fullest ranges,
  * then the next, until the target is reached or the two meet: no block moves twice. A
- * range is begun only when all its blocks have found a place. Each block is copied,
- * published and freed by itself, so a pin waits for one block at most. Reaching less
+ * range is begun only when all its blocks have found a place. A pin waits for the copy of
+ * one block at most, or of up to eight small ones that are together 32 KiB. Reaching less
  * than was wanted is not a failure; @ret says why. What threads keep ready is taken
  * back first, as by weir_pool_trim(): it would stand in the way.
  *

@@ -327,11 +327,19 @@ static void wait_for_move(struct wr_handles *hs, struct wr_handle_slot *slot)
 	wr_mutex_unlock(&hs->wait_lock);
 }
 
-void wr_handle_publish(struct wr_handles *hs, struct wr_handle_slot *slot, uint64_t word)
+void wr_handle_publish(struct wr_handle_slot *slot, uint64_t word)
 {
-	/* (C): a release, pairs with the acquire of each pin. (D): before the look below. */
-	wr_store_seq_cst(&slot->word, word);
-	if (wr_load_seq_cst(&hs->nr_waiters) == 0)
+	/* (C): pairs with the acquire of each pin. */
+	wr_store_release(&slot->word, word);
+}
+
+void wr_handle_wake(struct wr_handles *hs)
+{
+	/*
+	 * (D): an exchange, not a load. Either it sees the announcement, or the announcement
+	 * comes after it and sees all that was published before.
+	 */
+	if (wr_fetch_add_seq_cst(&hs->nr_waiters, 0) == 0)
 		return;
 	wr_mutex_lock(&hs->wait_lock);
 	wr_cond_broadcast(&hs->wait);

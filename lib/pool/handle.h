@@ -30,8 +30,9 @@
  *      was written under pins. The publishing store is a release and each pin an
  *      acquire: whoever sees the new location sees the copied bytes.
  *  (D) A thread that waits for a move announces itself before it looks at the word again;
- *      the compaction publishes before it looks for announcements; all four are
- *      sequentially consistent. So either the waiter sees the new word or it is woken.
+ *      the compaction publishes before it looks for announcements. Announcing and looking
+ *      for it are exchanges of one word, so one of them sees what came before the other:
+ *      either the waiter sees the new word or it is woken.
  *  (E) A slot never moves and its memory stays until the pool is closed: reading the word
  *      of any slot number below nr_slots is always allowed.
  *
@@ -143,10 +144,11 @@ struct wr_handles {
 	uint32_t max_slots;			    /* [const] a slot for each block at most */
 	_Atomic(struct wr_handle_slot *) *segments; /* [atomic] set once each */
 	_Alignas(WR_CACHE_LINE) _Atomic uint32_t nr_slots; /* [atomic] grows under lock */
-	_Atomic uint32_t nr_waiters;			   /* [atomic] for the end of a move */
 	_Atomic bool is_compacting;			   /* [atomic] by one thread */
 	_Atomic uint64_t copy_ns_per_mib; /* [atomic] of the copies so far, smoothed */
 	struct wr_handle_counters count;
+	/* Written with each group that moves: not beside what each pin reads. */
+	_Alignas(WR_CACHE_LINE) _Atomic uint32_t nr_waiters; /* [atomic] for the end of a move */
 	_Alignas(WR_CACHE_LINE) struct wr_mutex lock WR_RANKED(POOL_HANDLE);
 	uint32_t first_free; /* [POOL_HANDLE] oldest free slot */
 	uint32_t last_free;  /* [POOL_HANDLE] */
@@ -195,8 +197,11 @@ const struct wr_handle_range *wr_handle_range_of(const struct wr_handles *hs, ui
 struct weir_span wr_handle_span(const struct wr_handles *hs, const struct wr_handle_slot *slot,
 				uint64_t location);
 
-/* End a move: the block lies where @word says. Wakes who waits. */
-void wr_handle_publish(struct wr_handles *hs, struct wr_handle_slot *slot, uint64_t word);
+/* End a move: the block lies where @word says. wr_handle_wake() has to follow. */
+void wr_handle_publish(struct wr_handle_slot *slot, uint64_t word);
+
+/* Wake who waits for one of the moves that ended. */
+void wr_handle_wake(struct wr_handles *hs);
 
 /* Memory of the table. */
 uint64_t wr_handles_metadata(struct weir_pool *pool);

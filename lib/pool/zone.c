@@ -358,52 +358,66 @@ int wr_zone_alloc_high(struct wr_pool_zone *zone, size_t bytes, struct weir_span
 	return rc;
 }
 
-int wr_zone_twin(struct wr_pool_zone *zone, const struct weir_span *span, uint64_t lo, uint64_t hi,
-		 struct weir_span *ret)
+/* The twin of one live span, or why there is none. */
+static int begin_twin(struct wr_pool_zone *zone, struct wr_pool_region *r, struct wr_zone_pair *p,
+		      uint64_t lo, uint64_t hi) WR_REQUIRES(zone->lock)
 {
-	uint64_t block = span->id & WR_SPAN_BLOCK_MASK;
-	struct wr_pool_region *r = wr_zone_region_of(zone, block);
+	uint64_t block = (p->old.id & WR_SPAN_BLOCK_MASK) - r->first_block;
+	uint64_t word = wr_cell_load(&r->cells[block]);
 	uint64_t nr = 0, at = 0;
-	uint64_t word;
 	int rc;
 
-	if (!r)
-		return -EINVAL;
-	block -= r->first_block;
-	wr_mutex_lock(&zone->lock);
-	word = wr_cell_load(&r->cells[block]);
-	rc = wr_zone_check_span(zone, r, block, word, span, &nr);
+	rc = wr_zone_check_span(zone, r, block, word, &p->old, &nr);
 	/* What was read of the slot may be of two handles; then it is nobody's to move. */
 	if (rc == 0 && wr_cell_owner(word) != 0)
 		rc = -ESTALE;
 	if (rc == 0)
-		rc = wr_buddy_alloc_in(&r->buddy, lo, hi, nr, align_order(zone, span->bytes), &at);
-	if (rc == 0) {
-		*ret = begin_span(zone, r, at, nr, wr_cell_spare(word));
-		count_taken(&zone->counts, nr);
-		note_free_blocks(zone);
-	}
-	wr_mutex_unlock(&zone->lock);
-	return rc;
+		rc = wr_buddy_alloc_in(&r->buddy, lo, hi, nr, align_order(zone, p->old.bytes), &at);
+	if (rc != 0)
+		return rc;
+	p->twin = begin_span(zone, r, at, nr, wr_cell_spare(word));
+	count_taken(&zone->counts, nr);
+	return 0;
 }
 
-void wr_zone_drop_twin(struct wr_pool_zone *zone, const struct weir_span *span)
+size_t wr_zone_twins(struct wr_pool_zone *zone, struct wr_zone_pair *pairs, size_t nr, uint64_t lo,
+		     uint64_t hi)
 {
-	uint64_t block = span->id & WR_SPAN_BLOCK_MASK;
-	struct wr_pool_region *r = wr_zone_region_of(zone, block);
-	uint64_t nr = 0;
-	uint64_t word;
+	struct wr_pool_region *r = wr_zone_region_of(zone, pairs->old.id & WR_SPAN_BLOCK_MASK);
+	bool has_room = true;
+	size_t i;
 
-	wr_assert(r);
-	block -= r->first_block;
+	wr_assert(r && nr > 0);
 	wr_mutex_lock(&zone->lock);
-	word = wr_cell_load(&r->cells[block]);
-	if (wr_zone_check_span(zone, r, block, word, span, &nr) == 0) {
-		wr_cell_store(&r->cells[block], wr_cell_next(word));
-		wr_buddy_free(&r->buddy, block, nr);
-		zone->counts.used_blocks -= nr;
-		note_free_blocks(zone);
+	for (i = 0; i < wr_min(nr, (size_t)WR_ZONE_PAIRS) && has_room; i++) {
+		pairs[i].code = begin_twin(zone, r, &pairs[i], lo, hi);
+		has_room = pairs[i].code != -ENOSPC;
 	}
+	note_free_blocks(zone);
+	wr_mutex_unlock(&zone->lock);
+	return i;
+}
+
+void wr_zone_drop(struct wr_pool_zone *zone, const struct weir_span *spans, size_t nr)
+{
+	struct wr_pool_region *r;
+	uint64_t block, word, n;
+	size_t i;
+
+	wr_mutex_lock(&zone->lock);
+	for (i = 0; i < nr; i++) {
+		block = spans[i].id & WR_SPAN_BLOCK_MASK;
+		r = wr_zone_region_of(zone, block);
+		wr_assert(r);
+		block -= r->first_block;
+		word = wr_cell_load(&r->cells[block]);
+		if (wr_zone_check_span(zone, r, block, word, &spans[i], &n) != 0)
+			continue;
+		wr_cell_store(&r->cells[block], wr_cell_next(word));
+		wr_buddy_free(&r->buddy, block, n);
+		zone->counts.used_blocks -= n;
+	}
+	note_free_blocks(zone);
 	wr_mutex_unlock(&zone->lock);
 }
 

@@ -83,15 +83,29 @@ int wr_zone_alloc(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret
 /* The same from the high end of the zone: for what may be moved. */
 int wr_zone_alloc_high(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret);
 
+/* A live span and one for its content to move to; @code: what became of the try to have it. */
+struct wr_zone_pair {
+	struct weir_span old, twin;
+	int code;
+};
+
+/* Pairs that are worked on under one hold of the zone's lock: some microseconds. */
+#define WR_ZONE_PAIRS 64u
+
 /*
- * A second span as large as a live one, within the blocks [lo, hi) of the same region, for
- * its content to move to. One of the two is given back by wr_zone_drop_twin(), whichever
- * is not wanted; between the two calls both use blocks and count as one span.
- * 0, -ENOSPC, or what wr_zone_free() says of a span that is not live.
+ * For each pair, a second span as large as @old, within the blocks [lo, hi) of the same
+ * region. One of the two is given back by wr_zone_drop(), whichever is not wanted; between
+ * the two calls both use blocks and count as one span. Ends with the first pair for which
+ * there is no room. All are of one region. The code of a pair: 0, -ENOSPC, or what
+ * wr_zone_free() says of a span that is not live.
+ *
+ * Return: pairs that have a code, at least one; at most WR_ZONE_PAIRS.
  */
-int wr_zone_twin(struct wr_pool_zone *zone, const struct weir_span *span, uint64_t lo, uint64_t hi,
-		 struct weir_span *ret);
-void wr_zone_drop_twin(struct wr_pool_zone *zone, const struct weir_span *span);
+size_t wr_zone_twins(struct wr_pool_zone *zone, struct wr_zone_pair *pairs, size_t nr, uint64_t lo,
+		     uint64_t hi);
+
+/* Give spans back whose content is elsewhere, and that stay counted there. */
+void wr_zone_drop(struct wr_pool_zone *zone, const struct weir_span *spans, size_t nr);
 
 /* Blocks in use in each of @nr ranges of @step blocks, from @first on. */
 void wr_zone_count_used(struct wr_pool_zone *zone, const struct wr_pool_region *r, uint64_t first,

@@ -448,7 +448,7 @@ TEST_F(compact, every_allocation_may_fail_and_no_byte_is_lost)
 		wr_test_alloc_fail_at(0);
 		ASSERT_EQ(failed ? -ENOMEM : 0, rc);
 	}
-	EXPECT_EQ(5, n - 2); /* three arrays of the plan, its picks, the moves of a window */
+	EXPECT_EQ(6, n - 2); /* three arrays of the plan, its picks, a window's moves and places */
 	EXPECT_LT(0u, self->report.nr_moves);
 	for (i = 0; i < self->nr; i++)
 		if (blocks[i].bytes)
@@ -540,7 +540,8 @@ TEST_F(compact, pins_and_frees_wait_for_the_end_of_a_copy_and_the_try_does_not)
 	EXPECT_FALSE(atomic_load(&pinner.done));
 	EXPECT_FALSE(atomic_load(&freer.done));
 	for (i = 0; i < 2; i++) {
-		wr_handle_publish(self->pool->handles, slot[i], word[i]);
+		wr_handle_publish(slot[i], word[i]);
+		wr_handle_wake(self->pool->handles);
 		pthread_join(threads[i], NULL);
 	}
 	EXPECT_EQ(0, pinner.rc);
