@@ -357,6 +357,7 @@ struct weir_maintain_opts {
  * @nr_emptied:             Ranges of the target size emptied.
  * @moved_bytes:            Bytes moved.
  * @ns:                     Time spent.
+ * @trimmed_bytes:          Bytes taken back from threads, above a threshold.
  */
 struct weir_maintain_stats {
 	uint64_t is_running;
@@ -371,6 +372,7 @@ struct weir_maintain_stats {
 	uint64_t nr_emptied;
 	uint64_t moved_bytes;
 	uint64_t ns;
+	uint64_t trimmed_bytes;
 };
 
 /**
@@ -378,8 +380,8 @@ struct weir_maintain_stats {
  * @pool: The pool.
  * @opts: Thresholds; NULL for the defaults.
  *
- * The thread looks at the pool from time to time. Above a threshold it asks what could be
- * gained; only if a range of the target size can be emptied does it move anything.
+ * The thread looks at the pool from time to time. Above a threshold it takes back what
+ * threads keep ready, as weir_pool_trim() does, and asks what could be gained; only if a range of the target size can be emptied does it move anything.
  *
  * Context: Any thread that holds no lock of weir. May block. Starts a thread.
  * Return:  0, -EINVAL (an option is out of its rules, or a fork child), -E2BIG (newer

@@ -3,9 +3,10 @@
  * The maintenance thread: look, and compact when a threshold is passed and there is
  * something to gain.
  *
- * A look costs the counting of the free bits. The question what could be gained costs a
- * pass over the handles, so it is asked only above a threshold, and looks become rarer
- * while the answer is no. What is moved is paid from an allowance that grows with time and
+ * A look costs the counting of the free bits. Taking back what threads keep ready stops
+ * them for some microseconds, and the question what could be gained costs a pass over the
+ * handles; so both are done only above a threshold, and looks become rarer while nothing
+ * is gained. What is moved is paid from an allowance that grows with time and
  * is worth a second at most: the thread cannot save up for a burst.
  */
 #include <errno.h>
@@ -93,6 +94,7 @@ static bool look(struct wr_maintain *m, struct weir_maintain_stats *s)
 	struct wr_compact_state state;
 	uint64_t target = o->target_bytes;
 	uint64_t emptied = s->nr_emptied;
+	uint64_t trimmed;
 
 	s->nr_looks++;
 	if (wr_compact_look(m->hs, target, 0, false, &state) != 0)
@@ -107,6 +109,9 @@ static bool look(struct wr_maintain *m, struct weir_maintain_stats *s)
 		s->nr_by_utilisation++;
 	else
 		return false;
+	/* What idle threads keep ready stands in ranges that are free otherwise. */
+	trimmed = weir_pool_trim(m->hs->pool, 0);
+	s->trimmed_bytes += trimmed;
 	if (wr_compact_look(m->hs, target, o->max_pause_ns, true, &state) != 0) {
 		s->nr_failed++;
 		return false;
@@ -115,6 +120,8 @@ static bool look(struct wr_maintain *m, struct weir_maintain_stats *s)
 		s->nr_no_gain++;
 		return false;
 	}
+	if (wr_load_relaxed(&m->stop))
+		return false;
 	compact(m, s);
 	return s->nr_emptied > emptied;
 }

@@ -6,6 +6,7 @@
 #include "kselftest_harness.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -124,6 +125,64 @@ TEST_F(maintain, nothing_moves_when_nothing_can_be_gained)
 		if (blocks[i].bytes)
 			ASSERT_EQ(0, weir_handle_unpin(self->pool, blocks[i].handle));
 	EXPECT_TRUE(comes_to(self->pool, &s->nr_runs, s, 1));
+}
+
+/* Take the whole pool, give all of it back in another order, and stay. */
+struct idler {
+	pthread_t thread;
+	pthread_barrier_t barrier;
+	struct weir_pool *pool;
+	struct weir_span spans[CAPACITY / 4096];
+	size_t nr;
+};
+
+static void *keep_blocks(void *arg)
+{
+	struct idler *idler = arg;
+	size_t i, at, nr;
+
+	while (weir_pool_alloc(idler->pool, 4096, WEIR_NODE_ANY, &idler->spans[idler->nr]) == 0)
+		if (++idler->nr == wr_array_size(idler->spans))
+			break;
+	nr = idler->nr;
+	/* 509 is a prime and no divisor: each once, far from the one before. */
+	for (i = 0; i < nr; i++) {
+		at = i * 509 % nr;
+		if (weir_pool_free(idler->pool, idler->spans[at]) != 0)
+			break;
+	}
+	idler->nr = i;
+	pthread_barrier_wait(&idler->barrier);
+	pthread_barrier_wait(&idler->barrier);
+	return NULL;
+}
+
+TEST_F(maintain, what_idle_threads_keep_is_taken_back_when_it_stands_in_the_way)
+{
+	static struct idler idler;
+	struct weir_maintain_stats *s = &self->stats;
+	struct weir_pool_stats before, after;
+
+	idler.pool = self->pool;
+	ASSERT_EQ(0, pthread_barrier_init(&idler.barrier, NULL, 2));
+	ASSERT_EQ(0, pthread_create(&idler.thread, NULL, keep_blocks, &idler));
+	pthread_barrier_wait(&idler.barrier);
+	EXPECT_EQ(wr_array_size(idler.spans), idler.nr);
+	weir_pool_stats(self->pool, &before);
+	EXPECT_LT(0u, before.cached_bytes);
+	EXPECT_GT(CAPACITY, before.largest_free_bytes);
+	ASSERT_EQ(0, weir_pool_maintain_start(self->pool, &self->opts));
+	EXPECT_TRUE(comes_to(self->pool, &s->trimmed_bytes, s, before.cached_bytes));
+	weir_pool_stats(self->pool, &after);
+	EXPECT_EQ(0u, after.cached_bytes);
+	EXPECT_EQ(CAPACITY, after.largest_free_bytes);
+	EXPECT_EQ(0u, s->moved_bytes);
+	/* Then there is nothing to take back, and nothing is taken. */
+	ASSERT_TRUE(comes_to(self->pool, &s->nr_looks, s, s->nr_looks + 3));
+	EXPECT_EQ(before.cached_bytes, s->trimmed_bytes);
+	pthread_barrier_wait(&idler.barrier);
+	pthread_join(idler.thread, NULL);
+	pthread_barrier_destroy(&idler.barrier);
 }
 
 TEST_F(maintain, a_full_pool_with_holes_is_compacted_for_its_utilisation)
