@@ -14,6 +14,7 @@ owner_pool_handle := pool
 owner_pool_map := pool
 owner_pool_share := pool
 deps_io := base lock
+deps_tier := base lock io
 deps_policy := base
 deps_predict := base
 deps_prefetch := base predict

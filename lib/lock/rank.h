@@ -26,6 +26,7 @@
 	X(CACHE,     WR_LOCK_NO_BLOCK | WR_LOCK_BY_ADDRESS,  "index, entries and budgets of one cache") \
 	X(CACHE_SYNC, WR_LOCK_NO_BLOCK,                      "copies and writes that one thread waits for") \
 	X(CACHE_THREADS, WR_LOCK_NO_BLOCK,                   "open caches, for threads that come and end") \
+	X(TIER,      WR_LOCK_NO_BLOCK,                       "index, segments and queues of a store") \
 	X(POOL,      WR_LOCK_MAY_BLOCK,                      "list of arenas; taking memory from the system") \
 	X(POOL_COMPACT, WR_LOCK_MAY_BLOCK,                   "waiting for a move to end; a pool's maintenance thread") \
 	X(POOL_HANDLE, WR_LOCK_NO_BLOCK,                     "free slots of one pool's table of handles") \

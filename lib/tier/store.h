@@ -15,7 +15,7 @@
  *   C. Puts and removes of one key take effect in the order of the calls. A get sees the last
  *      effect that was acknowledged before the call, and is not disturbed by what comes later.
  *   D. Bytes of all files never exceed the budget: they are charged before they are allocated.
- *      (While a lowered budget is being reached, they only fall.)
+ *      (While a lowered budget is being reached, the former one holds.)
  *   E. No lock is held across I/O or a callback. put, get, remove, find, stats and set_budget never
  *      wait for a device.
  *   F. One store is open at one time in a folder. Files that are not a store's are left alone.
@@ -140,13 +140,13 @@ struct wr_store_stats {
 
 /*
  * Open the store in the folder @dir, or make one there: in a new folder (its parent must exist) or
- * an empty one. Files are 0600, folders 0700. Reads what it has to find every block.
+ * an empty one. Files are 0600, folders 0700. Reads what it has to find every block. Where more is
+ * on disk than the budget, as after wr_store_set_budget().
  *
  * 0; -EINVAL (an option, or a folder that is neither empty nor a store), -E2BIG, -EBUSY (another
  * store is open there: the message says in which process), -EOPNOTSUPP (a format this build does
- * not know), -EBADMSG (files of different stores), -ENOTDIR, -ENOENT, -ELOOP (a link in place of
- * a file), -EACCES (the folder is another user's or others may write to it), -ENOSPC (more on disk
- * than the budget), -EDQUOT, -EROFS, -EMFILE, -ENFILE, -EIO, -ENOMEM, -EAGAIN (no thread).
+ * not know), -EBADMSG (the manifest and all segments' heads are damaged), -ENOTDIR, -ENOENT, -ELOOP (a link in place of
+ * a file), -EACCES (the folder is another user's or others may write to it), -EDQUOT, -EROFS, -EMFILE, -ENFILE, -EIO, -ENOMEM, -EAGAIN (no thread).
  */
 int wr_store_open(const char *dir, const struct wr_store_opts *opts, struct wr_store **ret,
 		  struct weir_error *err) WEIR_MUST_CHECK;
@@ -184,7 +184,8 @@ int wr_store_get(struct wr_store *s, struct weir_key key, void *buf, size_t cap,
  *
  * 0 (@done will be called), -ENOENT (it is not there, and no put of it is under way), -ENOMEM,
  * -ESHUTDOWN. @done may get -ENOENT (the put it waited for has failed), -EDQUOT, -EROFS, -EIO,
- * -ENOMEM, -ECANCELED; the block is then still there. Never -ENOSPC: room for a remove is kept.
+ * -ENOMEM, -ECANCELED; the block is then still there. -ENOSPC only where blocks of nearly a segment's
+ * size leave no room: a segment is kept free for removes and for putting blocks together.
  */
 int wr_store_remove(struct wr_store *s, struct weir_key key, wr_store_done_fn done,
 		    void *arg) WEIR_MUST_CHECK;
@@ -198,7 +199,8 @@ size_t wr_store_max_bytes(const struct wr_store *s);
 
 /*
  * What a block of @bytes takes of the budget. A store can be filled to seven eighths of its budget
- * less two segments; from there on -ENOSPC depends on how much of the rest is in one piece.
+ * less two segments; from there on -ENOSPC depends on how much of the rest is in one piece. What was
+ * removed costs WR_STORE_ALIGN until the files it was in have been given back.
  */
 uint64_t wr_store_cost(size_t bytes);
 
