@@ -162,7 +162,8 @@ TEST(memory_is_bounded_and_taken_at_open)
 	struct wr_predict_opts opts = mixed;
 	struct wr_forecast f[16];
 	struct wr_predict *p;
-	uint64_t state = 1, live;
+	uint64_t state = 1;
+	int64_t live;
 
 	opts.max_bytes = 1024;
 	EXPECT_EQ(-E2BIG, wr_predict_open(&opts, &p));
@@ -183,7 +184,7 @@ TEST(memory_is_bounded_and_taken_at_open)
 
 TEST(every_allocation_that_fails_is_reported_and_nothing_leaks)
 {
-	uint64_t live = wr_test_alloc_live();
+	int64_t live = wr_test_alloc_live();
 	struct wr_predict *p;
 	int rc = -ENOMEM;
 

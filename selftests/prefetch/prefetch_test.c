@@ -355,7 +355,7 @@ TEST(every_allocation_that_fails_is_reported_and_nothing_leaks)
 {
 	const struct wr_prefetch_opts opts = {.ops = &ops};
 	const struct wr_prefetch_opts none = {.ops = NULL};
-	uint64_t live = wr_test_alloc_live();
+	int64_t live = wr_test_alloc_live();
 	struct wr_prefetch *m;
 	int rc = -ENOMEM;
 

@@ -210,6 +210,7 @@ static size_t pack_gzip(char *to, size_t room, const char *text)
 }
 #endif
 
+#if HAVE_ZLIB || HAVE_ZSTD
 static void expect_packed(struct __test_metadata *_metadata, FIXTURE_DATA(trace) * self,
 			  const char *packed, size_t size)
 {
@@ -232,6 +233,7 @@ static void expect_packed(struct __test_metadata *_metadata, FIXTURE_DATA(trace)
 	EXPECT_NE(wr_trace_open_mem("mem", twice, size, 1, 0, &self->t, &self->err), 0);
 	free(twice);
 }
+#endif
 
 TEST_F(trace, packed_traces_are_known_by_their_first_bytes)
 {
