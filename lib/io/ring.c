@@ -107,7 +107,7 @@ static void submit_chunk(struct wr_io_ring *ring, struct wr_io_chunk *c)
 {
 	const struct weir_io_file *file = c->req->user.file;
 	struct io_uring_sqe *sqe = take_sqe(ring);
-	char *mem = c->mem + c->done;
+	char *mem = c->mem ? c->mem + c->done : NULL; /* a sync has none */
 	uint32_t bytes = c->bytes - c->done;
 	uint64_t offset = c->offset + c->done;
 	int piece = ring->fixed && c->bytes != 0 ? wr_io_table_find(ring, mem, bytes) : -1;

@@ -181,7 +181,8 @@ static struct wr_io_chunk *cut(struct wr_io_sched *s, struct wr_io_request *r)
 	*c = (struct wr_io_chunk){
 		.req = r,
 		.offset = r->next,
-		.mem = (char *)r->user.buf + (r->next - r->begin),
+		/* A sync has no memory. */
+		.mem = r->user.buf ? (char *)r->user.buf + (r->next - r->begin) : NULL,
 		.bytes = bytes,
 		.needed = (uint32_t)(wr_min(r->next + bytes, wanted_end) - r->next),
 		.io_class = io_class,
