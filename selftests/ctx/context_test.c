@@ -9,6 +9,7 @@
 #include <weir/weir.h>
 
 #include "base/alloc.h"
+#include "harness/holdings.h"
 #include "harness/sanitized.h"
 #include "io/io_help.h"
 #include "stream/testmodel.h"
@@ -284,8 +285,8 @@ TEST(open_gives_up_cleanly_wherever_memory_runs_out)
 	ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
 	weir_close(weir);
 	weir = NULL;
-	nr_fds = io_nr_fds();
-	nr_threads = io_nr_threads();
+	nr_fds = nr_open_files();
+	nr_threads = nr_living_threads();
 	for (n = 1; n < 500; n++) {
 		int rc;
 
@@ -303,8 +304,8 @@ TEST(open_gives_up_cleanly_wherever_memory_runs_out)
 			EXPECT_EQ(weir, NULL);
 		weir = NULL;
 		EXPECT_EQ(wr_test_alloc_live(), live);
-		EXPECT_EQ(io_nr_fds(), nr_fds);
-		EXPECT_EQ(io_nr_threads(), nr_threads);
+		EXPECT_EQ(nr_open_files(), nr_fds);
+		EXPECT_EQ(nr_living_threads(), nr_threads);
 	}
 	wr_test_alloc_fail_at(0);
 	EXPECT_GT(n, 10u);
@@ -331,14 +332,14 @@ TEST(many_contexts_opened_and_closed_leave_nothing)
 			weir_close(weir);
 		/* What the C library and hwloc keep for themselves they have by now. */
 		if (i == NR_CYCLES / 4) {
-			nr_fds = io_nr_fds();
-			nr_threads = io_nr_threads();
+			nr_fds = nr_open_files();
+			nr_threads = nr_living_threads();
 			live = wr_test_alloc_live();
 			rss = io_status_kib("VmRSS");
 		}
 	}
-	EXPECT_EQ(io_nr_fds(), nr_fds);
-	EXPECT_EQ(io_nr_threads(), nr_threads);
+	EXPECT_EQ(nr_open_files(), nr_fds);
+	EXPECT_EQ(nr_living_threads(), nr_threads);
 	EXPECT_EQ(wr_test_alloc_live(), live);
 	if (!SANITIZED)
 		EXPECT_LE(io_status_kib("VmRSS"), rss + 2048);

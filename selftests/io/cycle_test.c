@@ -8,6 +8,7 @@
 #include "kselftest_harness.h"
 
 #include "base/alloc.h"
+#include "harness/holdings.h"
 #include "harness/sanitized.h"
 #include "io/io_help.h"
 #include "io/io_internal.h"
@@ -207,14 +208,14 @@ TEST_F_TIMEOUT(ending, two_thousand_engines_leave_nothing_behind, 120)
 
 	for (int i = 0; i < NR_CYCLES / 10; i++)
 		ASSERT_EQ(cycle(self), 0);
-	nr_fds = io_nr_fds();
-	nr_threads = io_nr_threads();
+	nr_fds = nr_open_files();
+	nr_threads = nr_living_threads();
 	live = wr_test_alloc_live();
 	rss = io_status_kib("VmRSS");
 	for (int i = 0; i < NR_CYCLES; i++)
 		ASSERT_EQ(cycle(self), 0);
-	EXPECT_EQ(io_nr_fds(), nr_fds);
-	EXPECT_EQ(io_nr_threads(), nr_threads);
+	EXPECT_EQ(nr_open_files(), nr_fds);
+	EXPECT_EQ(nr_living_threads(), nr_threads);
 	EXPECT_EQ(wr_test_alloc_live(), live);
 	EXPECT_EQ(io_status_kib("VmPin"), 0);
 	if (!SANITIZED) {

@@ -16,6 +16,7 @@
 #include "kselftest_harness.h"
 
 #include "base/alloc.h"
+#include "harness/holdings.h"
 #include "io/io_help.h"
 #include "io/io_internal.h"
 
@@ -360,7 +361,7 @@ TEST_F(faulty, any_single_allocation_may_fail)
 {
 	struct weir_io_opts opts = {.size = sizeof(opts), .backend = variant->backend};
 	int64_t live = wr_test_alloc_live();
-	int nr_fds = io_nr_fds(), rc;
+	int nr_fds = nr_open_files(), rc;
 	uint64_t n = 0;
 
 	do {
@@ -373,7 +374,7 @@ TEST_F(faulty, any_single_allocation_may_fail)
 			EXPECT_TRUE(rc == 0 || rc == -ENOMEM);
 		}
 		EXPECT_EQ(wr_test_alloc_live(), live);
-		EXPECT_EQ(io_nr_fds(), nr_fds);
+		EXPECT_EQ(nr_open_files(), nr_fds);
 	} while (wr_test_alloc_failed());
 	wr_test_alloc_fail_at(0);
 	EXPECT_EQ(rc, 0);

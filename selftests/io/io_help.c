@@ -2,7 +2,6 @@
 /* The io tests' helpers; see io_help.h. */
 #include "io/io_help.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -196,30 +195,6 @@ void io_gate_await(struct io_gate *g, int nr)
 	while (g->nr_inside < nr)
 		pthread_cond_wait(&g->changed, &g->lock);
 	pthread_mutex_unlock(&g->lock);
-}
-
-static int nr_entries(const char *folder)
-{
-	DIR *dir = opendir(folder);
-	int nr = 0;
-
-	if (dir == NULL)
-		return -errno;
-	while (readdir(dir) != NULL)
-		nr++;
-	closedir(dir);
-	return nr - 2;
-}
-
-int io_nr_fds(void)
-{
-	/* Less the one that looks. */
-	return nr_entries("/proc/self/fd") - 1;
-}
-
-int io_nr_threads(void)
-{
-	return nr_entries("/proc/self/task");
 }
 
 long io_status_kib(const char *name)

@@ -127,8 +127,6 @@ void io_gate_open(struct io_gate *g);
 /* Until @nr outcomes wait in it. */
 void io_gate_await(struct io_gate *g, int nr);
 
-int io_nr_fds(void);
-int io_nr_threads(void);
 /* A line of /proc/self/status, as VmRSS or VmPin. */
 long io_status_kib(const char *name);
 /* Pages of the file in the page cache, or -errno; 0 where the page cache is the file (tmpfs). */

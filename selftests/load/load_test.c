@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/atomic.h"
+#include "harness/holdings.h"
 #include "io/io_help.h"
 #include "io/io_internal.h"
 #include "stream/testmodel.h"
@@ -215,13 +216,13 @@ TEST_F(load, a_device_error_names_file_and_offset_and_leaves_nothing)
 {
 	const struct weir_model_file *second = weir_model_file(self->tm.model, 1);
 	int64_t live = wr_test_alloc_live();
-	int nr_fds = io_nr_fds();
+	int nr_fds = nr_open_files();
 
 	ASSERT_EQ(load(self, NULL), 0);
 	weir_unload(self->loaded);
 	self->loaded = NULL;
 	live = wr_test_alloc_live();
-	nr_fds = io_nr_fds();
+	nr_fds = nr_open_files();
 	wr_store_relaxed(&self->mischief.result, -EIO);
 	EXPECT_EQ(load(self, NULL), -EIO);
 	EXPECT_EQ(self->err.code, -EIO);
@@ -230,7 +231,7 @@ TEST_F(load, a_device_error_names_file_and_offset_and_leaves_nothing)
 	EXPECT_NE(self->err.offset, WEIR_OFFSET_NONE);
 	EXPECT_EQ(bytes_in_use(self->weir), 0u);
 	EXPECT_EQ(wr_test_alloc_live(), live);
-	EXPECT_EQ(io_nr_fds(), nr_fds);
+	EXPECT_EQ(nr_open_files(), nr_fds);
 	wr_store_relaxed(&self->mischief.result, 0);
 	ASSERT_EQ(load(self, NULL), 0);
 	EXPECT_EQ(nr_wrong(self, is_any), 0u);
@@ -264,7 +265,7 @@ TEST_F(load, gives_up_cleanly_wherever_memory_runs_out)
 	weir_unload(self->loaded);
 	self->loaded = NULL;
 	live = wr_test_alloc_live();
-	nr_fds = io_nr_fds();
+	nr_fds = nr_open_files();
 	for (n = 1; n < 200; n++) {
 		int rc;
 
@@ -278,7 +279,7 @@ TEST_F(load, gives_up_cleanly_wherever_memory_runs_out)
 		EXPECT_EQ(self->loaded, NULL);
 		EXPECT_EQ(bytes_in_use(self->weir), 0u);
 		EXPECT_EQ(wr_test_alloc_live(), live);
-		EXPECT_EQ(io_nr_fds(), nr_fds);
+		EXPECT_EQ(nr_open_files(), nr_fds);
 	}
 	wr_test_alloc_fail_at(0);
 	EXPECT_GT(n, 10u);

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/atomic.h"
+#include "harness/holdings.h"
 #include "lock/rcu.h"
 #include "lock/rcu_table.h"
 #include "lock/validate.h"
@@ -134,20 +135,6 @@ TEST(calls_run_in_their_order_and_a_barrier_waits_for_all)
 	wr_rcu_close();
 }
 
-static int nr_threads(void)
-{
-	char line[128];
-	int nr = 0;
-	FILE *f = fopen("/proc/self/status", "r");
-
-	while (f != NULL && fgets(line, sizeof(line), f) != NULL)
-		if (sscanf(line, "Threads: %d", &nr) == 1)
-			break;
-	if (f != NULL)
-		fclose(f);
-	return nr;
-}
-
 TEST(closing_runs_what_was_called_and_leaves_no_thread)
 {
 	struct call c = {.number = 1};
@@ -157,7 +144,7 @@ TEST(closing_runs_what_was_called_and_leaves_no_thread)
 	ASSERT_EQ(wr_rcu_open(), 0);
 	wr_rcu_close();
 	usleep(10 * MS);
-	before = nr_threads();
+	before = nr_living_threads();
 	for (int i = 0; i < 100; i++) {
 		wr_store_relaxed(&c.has_run, false);
 		ASSERT_EQ(wr_rcu_open(), 0);
@@ -167,10 +154,7 @@ TEST(closing_runs_what_was_called_and_leaves_no_thread)
 		EXPECT_TRUE(wr_load_acquire(&c.has_run));
 		wr_rcu_close();
 	}
-	/* A thread that was joined may still be seen on its way out. */
-	for (int i = 0; i < 100 && nr_threads() > before; i++)
-		usleep(MS);
-	EXPECT_EQ(nr_threads(), before);
+	EXPECT_EQ(nr_living_threads(), before);
 }
 
 static _Atomic int nr_faults;

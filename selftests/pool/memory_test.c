@@ -5,7 +5,6 @@
  */
 #include "kselftest_harness.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <numa.h>
 #include <numaif.h>
@@ -20,6 +19,7 @@
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "harness/holdings.h"
 #include "harness/sanitized.h"
 #include "pool/procfile.h"
 #include "pool/smaps.h"
@@ -45,18 +45,6 @@ static uint64_t resident_bytes(void)
 	    sscanf(text, "%lu %lu", &all, &resident) != 2)
 		return 0;
 	return (uint64_t)resident * 4096;
-}
-
-static unsigned entries_of(const char *folder)
-{
-	DIR *dir = opendir(folder);
-	unsigned nr = 0;
-
-	while (dir && readdir(dir))
-		nr++;
-	if (dir)
-		closedir(dir);
-	return nr;
 }
 
 static unsigned nr_mappings(void)
@@ -306,7 +294,8 @@ TEST(a_lazy_pool_takes_no_memory_until_it_is_used)
 
 TEST(two_thousand_openings_leave_nothing_behind)
 {
-	unsigned mappings = 0, fds = 0, threads = 0;
+	int fds = 0, threads = 0;
+	unsigned mappings = 0;
 	struct weir_pool *pool = NULL;
 	struct weir_span span;
 	uint64_t resident = 0;
@@ -322,16 +311,16 @@ TEST(two_thousand_openings_leave_nothing_behind)
 		if (i != 100)
 			continue;
 		mappings = nr_mappings();
-		fds = entries_of("/proc/self/fd");
-		threads = entries_of("/proc/self/task");
+		fds = nr_open_files();
+		threads = nr_living_threads();
 		resident = resident_bytes();
 	}
 	if (!SANITIZED) {
 		EXPECT_GE(mappings + 2, nr_mappings());
 		EXPECT_GE(resident + 512 * 1024, resident_bytes());
 	}
-	EXPECT_EQ(fds, entries_of("/proc/self/fd"));
-	EXPECT_EQ(threads, entries_of("/proc/self/task"));
+	EXPECT_EQ(fds, nr_open_files());
+	EXPECT_EQ(threads, nr_living_threads());
 	EXPECT_EQ(0, wr_test_alloc_live());
 }
 

@@ -18,6 +18,7 @@
 
 #include "base/alloc.h"
 #include "base/atomic.h"
+#include "harness/holdings.h"
 #include "stream/fake_source.h"
 #include "io/io_help.h"
 #include "io/io_internal.h"
@@ -439,7 +440,7 @@ TEST_F(troubled, close_in_the_middle_waits_for_reads_in_flight_and_leaves_nothin
 	weir_units_close(self->units);
 	/* What the engine keeps it has by now. */
 	live = wr_test_alloc_live();
-	nr_fds = io_nr_fds();
+	nr_fds = nr_open_files();
 	weir_io_stats(weir_get_io(self->weir), &io_stats);
 	self->plan.budget_bytes = info.min_budget_bytes;
 	ASSERT_EQ(begin_stream(self), 0);
@@ -460,7 +461,7 @@ TEST_F(troubled, close_in_the_middle_waits_for_reads_in_flight_and_leaves_nothin
 	self->units = NULL;
 	weir_pool_stats(weir_get_pool(self->weir), &stats);
 	EXPECT_EQ(stats.used_bytes, 0u);
-	EXPECT_EQ(io_nr_fds(), nr_fds);
+	EXPECT_EQ(nr_open_files(), nr_fds);
 	/* A histogram takes a block for each power of two it meets. */
 	EXPECT_LE(wr_test_alloc_live(), live + 8);
 }

@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "harness/holdings.h"
 #include "harness/sanitized.h"
 #include "io/io_help.h"
 #include "stream/testmodel.h"
@@ -92,8 +93,8 @@ struct holdings {
 static struct holdings holdings(FIXTURE_DATA(limits) * self)
 {
 	return (struct holdings){.live = wr_test_alloc_live(),
-				 .nr_fds = io_nr_fds(),
-				 .nr_threads = io_nr_threads(),
+				 .nr_fds = nr_open_files(),
+				 .nr_threads = nr_living_threads(),
 				 .pool_bytes = bytes_in_use(self->weir),
 				 .rss_kib = io_status_kib("VmRSS")};
 }
