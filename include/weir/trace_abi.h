@@ -5,8 +5,9 @@
  * These structs lie in memory that two programs share: the process that holds
  * the locks and the one that watches, or a BPF program and whoever maps its
  * pinned maps. So they contain fixed-size fields only, no padding the compiler
- * chose, no pointers and no enums, and the header needs nothing but
- * linux/types.h: a BPF program can include it too.
+ * chose and no pointers, and the header needs nothing but linux/types.h: a BPF
+ * program can include it too. Where an enum stands in a struct it is four bytes,
+ * and there for bpftool, which prints its names.
  *
  * Lock timing (T0) is three tables, each an array that can be mapped:
  *
@@ -155,15 +156,382 @@ struct weir_lock_self {
 	__u32 hold_log2_ns[WEIR_LOCK_BUCKETS];
 };
 
+/*
+ * What the BPF programs write, in maps of the names given here; docs/tracing.md shows them with
+ * bpftool. Each counter is added to atomically and only grows. All times are CLOCK_MONOTONIC.
+ */
+
+/* Raised when a struct below changes. */
+#define WEIR_TRACE_ABI 1u
+
+/* Of a thread's name, with the NUL at the end. */
+#define WEIR_COMM_BYTES 16u
+/* Elements of the maps events and timeline. */
+#define WEIR_TRACE_EVENTS 16384u
+#define WEIR_TRACE_SLOTS  1024u
+
+/*
+ * What a thread waits for at a futex.
+ * LOCK:       the C library's mutex, or a lock that the kernel hands over (priority inheritance).
+ * MAYBE_LOCK: a timed mutex, a rwlock, a lock of another runtime; some conditions look so, too.
+ * OTHER:      a condition, a semaphore, the end of a thread: no lock was held against it.
+ */
+enum weir_wait_kind {
+	WEIR_WAIT_UNKNOWN = 0,
+	WEIR_WAIT_LOCK = 1,
+	WEIR_WAIT_MAYBE_LOCK = 2,
+	WEIR_WAIT_OTHER = 3,
+};
+
+/* Where a number of misses comes from. None of them is ever written under another's name. */
+enum weir_miss_source {
+	WEIR_MISS_NONE = 0,
+	WEIR_MISS_HW_LLC = 1,
+	WEIR_MISS_HW_LL_READ = 2,
+	WEIR_MISS_FAULT_MAJOR = 3,
+	WEIR_MISS_FAULT_MINOR = 4,
+};
+
+enum weir_io_source {
+	WEIR_IO_NONE = 0,
+	WEIR_IO_URING = 1,
+	WEIR_IO_BLOCK = 2,
+};
+
+enum weir_event_kind {
+	WEIR_EVENT_NONE = 0,
+	WEIR_EVENT_LOCK_WAIT = 1,
+	WEIR_EVENT_MAYBE_LOCK_WAIT = 2,
+	WEIR_EVENT_OTHER_WAIT = 3,
+	WEIR_EVENT_IO_URING = 4,
+	WEIR_EVENT_BLOCK_IO = 5,
+};
+
+/* Bits of weir_trace_config.enabled and of weir_trace_meta.parts. */
+#define WEIR_TRACE_LOCKS      (1u << 0) /* waits at futexes (T1): sched.bpf.c */
+#define WEIR_TRACE_PAGE_CACHE (1u << 1) /* pagecache.bpf.c */
+#define WEIR_TRACE_IO	      (1u << 2) /* io.bpf.c */
+#define WEIR_TRACE_FAULTS     (1u << 3) /* page faults: miss.bpf.c */
+#define WEIR_TRACE_CPU_MISSES (1u << 4) /* hardware counters: miss.bpf.c */
+
+/* Bits of weir_trace_config.stacks. */
+#define WEIR_TRACE_HOLDER_STACKS (1u << 0)
+#define WEIR_TRACE_WAITER_STACKS (1u << 1)
+#define WEIR_TRACE_MISS_STACKS	 (1u << 2)
+
+/**
+ * struct weir_trace_meta - Map meta, one element: what this tracing is.
+ * @abi:                WEIR_TRACE_ABI.
+ * @tgid:               The process.
+ * @started_ns:         When tracing began.
+ * @target_start_ticks: When the process began, field 22 of /proc/PID/stat: tells it from a
+ *                      later one of that number.
+ * @parts:              WEIR_TRACE_*: what could be attached.
+ * @cpu_miss_available: 1: CPU cache misses are counted; 0: there is no number, see
+ *                      @cpu_miss_errno.
+ * @cpu_miss_errno:     Why not.
+ * @cpu_miss_source:    Which counter it is.
+ * @miss_period:        Events for each sample of that counter.
+ * @fault_period:       Minor faults for each sample.
+ * @ended_ns:           When the last thread of the process ended; 0: it runs.
+ * @nr_execs:           Since then the process runs another program at other addresses.
+ * @nr_dropped:         Records that found no room in a map.
+ * @part_errno:         By the bit of a part: 0, or why it could not be attached.
+ * @reserved:           0.
+ */
+struct weir_trace_meta {
+	__u32 abi;
+	__u32 tgid;
+	__u64 started_ns;
+	__u64 target_start_ticks;
+	__u32 parts;
+	__u32 cpu_miss_available;
+	__u32 cpu_miss_errno;
+	enum weir_miss_source cpu_miss_source;
+	__u32 miss_period;
+	__u32 fault_period;
+	__u64 ended_ns;
+	__u64 nr_execs;
+	__u64 nr_dropped;
+	__u32 part_errno[8];
+	__u64 reserved[3];
+};
+
+/**
+ * struct weir_trace_config - Map config, one element: may be changed while tracing.
+ * @enabled:      WEIR_TRACE_*: the others return at once.
+ * @stacks:       WEIR_TRACE_*_STACKS.
+ * @min_event_ns: Shorter waits, holds and requests are counted but leave no event.
+ * @slot_shift:   A slot of the timelines is 2^slot_shift ns long.
+ * @reserved:     0.
+ */
+struct weir_trace_config {
+	__u32 enabled;
+	__u32 stacks;
+	__u64 min_event_ns;
+	__u32 slot_shift;
+	__u32 reserved[11];
+};
+
+/**
+ * struct weir_trace_totals - Map totals, one element: sums over everything.
+ * @lock_waits:   Waits of WEIR_WAIT_LOCK that ended.
+ * @maybe_waits:  Of WEIR_WAIT_MAYBE_LOCK.
+ * @other_waits:  Of WEIR_WAIT_OTHER.
+ * @lock_wait_ns: Of @lock_waits: from blocking to running again.
+ * @lock_held_ns: Part of it until the lock was released: held by somebody else.
+ * @lock_runq_ns: The rest: the lock was free, but no CPU was.
+ * @other_wait_ns: Of @other_waits.
+ * @lookup_pages: Pages looked up in the page cache.
+ * @miss_pages:   Pages that were brought into it.
+ * @io_requests:  io_uring requests completed.
+ * @io_ns:        Their time.
+ * @block_requests: Requests to block devices completed.
+ * @block_ns:     Their time.
+ * @block_bytes:  Their size.
+ * @minor_faults: Page faults served from memory, estimated from the samples.
+ * @major_faults: Page faults that read a device.
+ * @cpu_misses:   CPU cache misses, estimated; 0 and not a number where there is no counter.
+ * @events:       Events written; the last WEIR_TRACE_EVENTS of them are in the map.
+ * @reserved:     0.
+ */
+struct weir_trace_totals {
+	__u64 lock_waits;
+	__u64 maybe_waits;
+	__u64 other_waits;
+	__u64 lock_wait_ns;
+	__u64 lock_held_ns;
+	__u64 lock_runq_ns;
+	__u64 other_wait_ns;
+	__u64 lookup_pages;
+	__u64 miss_pages;
+	__u64 io_requests;
+	__u64 io_ns;
+	__u64 block_requests;
+	__u64 block_ns;
+	__u64 block_bytes;
+	__u64 minor_faults;
+	__u64 major_faults;
+	__u64 cpu_misses;
+	__u64 events;
+	__u64 reserved[6];
+};
+
+/* Key of lock_waits: the futex. */
+struct weir_addr_key {
+	__u64 addr;
+};
+
+/**
+ * struct weir_lock_waits - Map lock_waits: waits at a futex.
+ * @waits:        That ended.
+ * @no_waker:     Of these, without a thread of the process that woke: time-outs, signals, a
+ *                wake by another process.
+ * @wait_ns:      From blocking to running again: @held_ns + @runq_ns.
+ * @held_ns:      From blocking to the wake. A lower bound of the hold: it began before.
+ * @runq_ns:      From the wake to running: waiting for a CPU, not for the lock.
+ * @max_wait_ns:  The longest wait.
+ * @max_held_ns:  The longest time to a wake.
+ * @last_waker:   Thread that woke last.
+ * @kind:         What the last wait was for.
+ * @wait_log2_ns: Histogram of the waits.
+ * @held_log2_ns: Histogram of the times to the wake.
+ */
+struct weir_lock_waits {
+	__u64 waits;
+	__u64 no_waker;
+	__u64 wait_ns;
+	__u64 held_ns;
+	__u64 runq_ns;
+	__u64 max_wait_ns;
+	__u64 max_held_ns;
+	__u32 last_waker;
+	enum weir_wait_kind kind;
+	__u32 wait_log2_ns[WEIR_LOCK_BUCKETS];
+	__u32 held_log2_ns[WEIR_LOCK_BUCKETS];
+};
+
+/**
+ * struct weir_site_key - Key of lock_holders and lock_waiters: who, and where in the code.
+ * @addr:     The futex.
+ * @tid:      The thread.
+ * @stack_id: In the map stacks; negative: none, the reason as -errno.
+ */
+struct weir_site_key {
+	__u64 addr;
+	__u32 tid;
+	__s32 stack_id;
+};
+
+/**
+ * struct weir_site - Value of lock_holders and lock_waiters.
+ * @times: Wakes that ended somebody's wait; or waits.
+ * @ns:    Time that others waited for it; or time waited.
+ * @comm:  The thread's name.
+ */
+struct weir_site {
+	__u64 times;
+	__u64 ns;
+	char comm[WEIR_COMM_BYTES];
+};
+
+/**
+ * struct weir_waiting - Map waiting, by tid: threads that are blocked at a futex now.
+ * @addr:     The futex.
+ * @since_ns: When it blocked.
+ * @woken_ns: When it was woken; 0: not yet.
+ * @waker:    By which thread; 0: by none of the process.
+ * @owner:    Of a LOCK of the C library: who held it when the thread blocked; else 0.
+ * @kind:     What it waits for.
+ * @stack_id: The waker's stack when it released.
+ * @own_stack_id: The thread's own.
+ * @pad:      0.
+ * @waker_comm: The waker's name.
+ */
+struct weir_waiting {
+	__u64 addr;
+	__u64 since_ns;
+	__u64 woken_ns;
+	__u32 waker;
+	__u32 owner;
+	enum weir_wait_kind kind;
+	__s32 stack_id;
+	__s32 own_stack_id;
+	__u32 pad;
+	char waker_comm[WEIR_COMM_BYTES];
+};
+
+/* Key of cache_misses: thread and source. */
+struct weir_miss_key {
+	__u32 tid;
+	enum weir_miss_source source;
+};
+
+/* Key of miss_sites: place in the code and source. */
+struct weir_miss_site_key {
+	__s32 stack_id;
+	enum weir_miss_source source;
+};
+
+/**
+ * struct weir_miss - Value of cache_misses and miss_sites.
+ * @samples:   Times that the program ran.
+ * @events:    Events that these stand for.
+ * @last_addr: Of a page fault: the address; else 0.
+ * @comm:      The thread's name.
+ */
+struct weir_miss {
+	__u64 samples;
+	__u64 events;
+	__u64 last_addr;
+	char comm[WEIR_COMM_BYTES];
+};
+
+/* Key of page_cache: a file. @dev is as the kernel keeps it: major << 20 | minor. */
+struct weir_file_key {
+	__u64 ino;
+	__u32 dev;
+	__u32 pad;
+};
+
+/**
+ * struct weir_file - Value of page_cache, one for each CPU.
+ * @lookup_pages: Looked up by read calls of the process.
+ * @miss_pages:   Brought into the cache by them, read-ahead included.
+ * @map_pages:    Mapped by faults around an address.
+ * @faults:       Faults of a mapping that had to look.
+ */
+struct weir_file {
+	__u64 lookup_pages;
+	__u64 miss_pages;
+	__u64 map_pages;
+	__u64 faults;
+};
+
+/* Key of io_times: @op is of io_uring, or read (0) and write (1) of a block device. */
+struct weir_io_key {
+	enum weir_io_source source;
+	__u32 op;
+};
+
+/* Value of io_times. */
+struct weir_io_times {
+	__u64 requests;
+	__u64 ns;
+	__u64 max_ns;
+	__u64 bytes;
+	__u32 log2_ns[WEIR_LOCK_BUCKETS];
+};
+
+/**
+ * struct weir_trace_event - Map events: the last WEIR_TRACE_EVENTS things that took time.
+ * @seq:      Its number from 1 on, written last: at index (seq - 1) % WEIR_TRACE_EVENTS.
+ * @addr:     The futex, the lock, or 0.
+ * @start_ns: When it began.
+ * @woken_ns: Of a wait: the wake; else @end_ns.
+ * @end_ns:   When it ended.
+ * @tid:      The thread.
+ * @other:    Of a wait: who woke it; of I/O: the operation.
+ * @stack_id: Of a wait: the waker's stack.
+ * @kind:     What it was.
+ * @comm:     The thread's name.
+ */
+struct weir_trace_event {
+	__u64 seq;
+	__u64 addr;
+	__u64 start_ns;
+	__u64 woken_ns;
+	__u64 end_ns;
+	__u32 tid;
+	__u32 other;
+	__s32 stack_id;
+	enum weir_event_kind kind;
+	char comm[WEIR_COMM_BYTES];
+};
+
+/**
+ * struct weir_trace_slot - Map timeline: a stretch of time.
+ * @stamp:   Its number: CLOCK_MONOTONIC >> slot_shift; at index stamp % WEIR_TRACE_SLOTS.
+ * @log2_ns: Histogram of the times to a wake, of the lock waits that ended in it.
+ */
+struct weir_trace_slot {
+	__u64 stamp;
+	__u32 log2_ns[WEIR_LOCK_BUCKETS];
+};
+
 /* A layout is an assert: whole cache lines, the counters apart from the names. */
 #if defined(__cplusplus)
 static_assert(sizeof(struct weir_lock_meta) == 128, "weir_lock_meta");
 static_assert(sizeof(struct weir_lock_rank) == 96, "weir_lock_rank");
 static_assert(sizeof(struct weir_lock_self) == 384, "weir_lock_self");
+static_assert(sizeof(struct weir_trace_meta) == 128, "weir_trace_meta");
+static_assert(sizeof(struct weir_trace_config) == 64, "weir_trace_config");
+static_assert(sizeof(struct weir_trace_totals) == 192, "weir_trace_totals");
+static_assert(sizeof(struct weir_lock_waits) == 320, "weir_lock_waits");
+static_assert(sizeof(struct weir_site_key) == 16, "weir_site_key");
+static_assert(sizeof(struct weir_site) == 32, "weir_site");
+static_assert(sizeof(struct weir_waiting) == 64, "weir_waiting");
+static_assert(sizeof(struct weir_miss) == 40, "weir_miss");
+static_assert(sizeof(struct weir_file) == 32, "weir_file");
+static_assert(sizeof(struct weir_io_times) == 160, "weir_io_times");
+static_assert(sizeof(struct weir_trace_event) == 72, "weir_trace_event");
+static_assert(sizeof(struct weir_trace_slot) == 136, "weir_trace_slot");
 #elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
 _Static_assert(sizeof(struct weir_lock_meta) == 128, "weir_lock_meta");
 _Static_assert(sizeof(struct weir_lock_rank) == 96, "weir_lock_rank");
 _Static_assert(sizeof(struct weir_lock_self) == 384, "weir_lock_self");
+_Static_assert(sizeof(struct weir_trace_meta) == 128, "weir_trace_meta");
+_Static_assert(sizeof(struct weir_trace_config) == 64, "weir_trace_config");
+_Static_assert(sizeof(struct weir_trace_totals) == 192, "weir_trace_totals");
+_Static_assert(sizeof(struct weir_lock_waits) == 320, "weir_lock_waits");
+_Static_assert(sizeof(struct weir_site_key) == 16, "weir_site_key");
+_Static_assert(sizeof(struct weir_site) == 32, "weir_site");
+_Static_assert(sizeof(struct weir_waiting) == 64, "weir_waiting");
+_Static_assert(sizeof(struct weir_miss) == 40, "weir_miss");
+_Static_assert(sizeof(struct weir_file) == 32, "weir_file");
+_Static_assert(sizeof(struct weir_io_times) == 160, "weir_io_times");
+_Static_assert(sizeof(struct weir_trace_event) == 72, "weir_trace_event");
+_Static_assert(sizeof(struct weir_trace_slot) == 136, "weir_trace_slot");
 #endif
 
 #endif /* WEIR_TRACE_ABI_H */
