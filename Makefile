@@ -92,6 +92,11 @@ FUZZER := $(filter fuzzer,$(SAN))
 SANFLAGS := $(if $(SAN),-fsanitize=$(if $(FUZZER),fuzzer-no-link$(comma)address$(comma)undefined,$(SAN)) \
 	-fno-omit-frame-pointer $(if $(or $(FUZZER),$(findstring undefined,$(SAN))),-fno-sanitize-recover=undefined))
 
+# The kernel's programs: always clang. Types of 1.1 and later of libbpf's headers are beside the system's.
+BPF_CLANG ?= clang
+BPF_CC = $(BPF_CLANG) -target bpf -mcpu=v3 -D__TARGET_ARCH_$(if $(filter aarch64,$(shell uname -m)),arm64,x86) \
+	-O2 -g -I/usr/include/$(shell uname -m)-linux-gnu
+
 ifneq ($(NEEDS_CONFIG),)
 CC_ID := $(shell $(CC) --version 2>/dev/null | head -n 1)
 ifeq ($(CC_ID),)
@@ -110,7 +115,7 @@ $(call record,$(B)/flags,$(strip $(FLAGS)))
 $(B)/config.mk: $(B)/flags $(FEATURE_SRC) tools/build/probe
 	$(call say,PROBE,$@)
 	$(Q)CC='$(CC)' CFLAGS='$(CFLAGS) $(SANFLAGS)' LDFLAGS='$(LDFLAGS)' OFF='$(OFF)' \
-		tools/build/probe $(B) $(FEATURE_SRC)
+		BPF_CC='$(BPF_CC)' tools/build/probe $(B) $(FEATURE_SRC)
 
 include $(B)/config.mk
 endif
@@ -208,6 +213,18 @@ $(B)/debug/selftests/%.o: selftests/%.c $(CONFIG_DEPS) | $(KSELFTEST_DIR)/kselft
 $(KSELFTEST_DIR)/kselftest_harness.h:
 	$(call say,FETCH,$@)
 	$(Q)tools/build/get-kselftest $(KSELFTEST_DIR)
+
+BPF_OBJ := $(if $(filter 11,$(HAVE_LIBBPF)$(HAVE_BPF_CLANG)),$(patsubst %.c,$(B)/%.o,$(sort $(wildcard bpf/*.bpf.c))))
+# A program's types stay (the loader and bpftool read them), the rest of what debuggers want goes.
+$(B)/bpf/%.bpf.o: bpf/%.bpf.c $(CONFIG_DEPS)
+	$(call say,BPF,$@)
+	@mkdir -p $(@D)
+	$(Q)$(BPF_CC) -Wall -Wextra -Wno-unused-parameter -Wno-missing-declarations $(if $(WERROR),-Werror) \
+		-Iinclude -MMD -MP -c -o $@ $<
+	$(Q)if command -v llvm-strip >/dev/null; then llvm-strip -g $@; fi
+
+$(B)/obj/lib/trace/programs.o $(B)/debug/lib/trace/programs.o: $(BPF_OBJ)
+$(B)/obj/lib/trace/programs.o $(B)/debug/lib/trace/programs.o: CPP_ALL += -DWR_BPF_DIR='"$(abspath_B)/bpf"'
 
 define archive
 	$(call say,AR,$@)
@@ -399,4 +416,4 @@ help: ## this list
 	@echo
 	@awk '/^[a-z-]+:.*## / { text = $$0; sub(/.*## /, "", text); sub(/:.*/, ""); printf "  %-16s%s\n", $$0, text }' Makefile | sort
 
--include $(patsubst %.o,%.d,$(LIB_OBJ) $(BARE_OBJ) $(TOOL_OBJ) $(CHECKED_OBJ) $(DEBUG_LIB_OBJ) $(DEBUG_TOOL_OBJ) $(TEST_OBJ) $(HELP_OBJ) $(FUZZ_OBJ))
+-include $(patsubst %.o,%.d,$(BPF_OBJ) $(LIB_OBJ) $(BARE_OBJ) $(TOOL_OBJ) $(CHECKED_OBJ) $(DEBUG_LIB_OBJ) $(DEBUG_TOOL_OBJ) $(TEST_OBJ) $(HELP_OBJ) $(FUZZ_OBJ))

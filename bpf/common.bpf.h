@@ -8,8 +8,8 @@
 
 #include <bpf/bpf_helpers.h>
 
-/* The process as the kernel numbers it; set before loading. */
-const volatile int target = 0;
+/* The process as the kernel numbers it; set before loading. A section of its own: found by name. */
+const volatile int target SEC(".rodata.target") = 0;
 
 #define ONE(name_, value_)                         \
 	struct {                                   \

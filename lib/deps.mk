@@ -22,6 +22,8 @@ deps_cache := base lock pool policy
 owner_tier_ops := cache
 deps_load := base lock weights pool io
 deps_stream := base lock metrics knob weights pool io load
+deps_trace := base lock
+owner_trace_abi := lock
 deps_ctx := base metrics knob topo pool io cache load stream
 # Public headers of a module that has several.
 owner_metrics_sample := metrics

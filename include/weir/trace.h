@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: MIT */
+/**
+ * weir/trace.h - What the kernel sees of a running process, through eBPF.
+ *
+ * Any process can be traced, whether it knows weir or not: which futexes its threads
+ * wait for, how long, and who let them go; how long its I/O takes; which of its reads
+ * missed the page cache; its page faults, and its CPU cache misses where the machine
+ * has counters. The process is neither stopped nor changed.
+ *
+ * Tracing has parts, WEIR_TRACE_LOCKS and others. Each works without the others, and
+ * says why when it does not: a machine without hardware counters, say, or a kernel
+ * without one tracepoint. The rights needed are CAP_BPF and CAP_PERFMON.
+ *
+ * A trace that is pinned goes on when the program that began it has ended, and any
+ * program with the rights finds it again by the number of the process. The numbers lie
+ * in maps whose values are the structs of weir/trace_abi.h; bpftool shows them.
+ */
+#ifndef WEIR_TRACE_H
+#define WEIR_TRACE_H
+
+#include <stdbool.h>
+
+#include <weir/base.h>
+#include <weir/trace_abi.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct weir_trace;
+
+/* Where traces are pinned, each in a folder named by the number of its process. */
+#define WEIR_TRACE_PIN_DIR "/sys/fs/bpf/weir"
+
+/* Number of parts: bits of struct weir_trace_opts.parts. */
+#define WEIR_TRACE_NR_PARTS 5u
+
+/* Keep tracing after weir_trace_close(): pin programs and maps. */
+#define WEIR_TRACE_PINNED (1u << 0)
+
+/**
+ * struct weir_trace_opts - What to trace. Zero means the default.
+ * @size:         sizeof(struct weir_trace_opts).
+ * @pid:          The process; 0 for the calling one.
+ * @parts:        WEIR_TRACE_*; 0 for all.
+ * @stacks:       WEIR_TRACE_*_STACKS.
+ * @flags:        WEIR_TRACE_PINNED or 0.
+ * @min_event_ns: Shorter waits and requests are counted and leave no event.
+ * @pin_dir:      In place of WEIR_TRACE_PIN_DIR.
+ */
+struct weir_trace_opts {
+	size_t size;
+	int pid;
+	uint32_t parts;
+	uint32_t stacks;
+	uint32_t flags;
+	uint64_t min_event_ns;
+	const char *pin_dir;
+};
+
+/**
+ * weir_trace_start() - Begin to trace a process.
+ * @opts: What to trace.
+ * @ret:  The trace; untouched on failure.
+ * @err:  On failure: what failed and what to do. May be NULL.
+ *
+ * Parts that cannot be had are left out, see weir_trace_part(). When none can, the call
+ * fails with the reason of the first. Pinned traces of processes that have ended are
+ * removed.
+ *
+ * Context: Any thread. May block: half a second.
+ * Owner:   The caller, until weir_trace_close().
+ * Return:  0, -EINVAL (unknown parts or flags, negative pid), -ENOENT (no such process,
+ *          or no BTF in this kernel), -EEXIST (a trace of it is pinned there), -EPERM or
+ *          -EACCES (needs CAP_BPF and CAP_PERFMON), -ENODEV (@pin_dir is on no mounted
+ *          bpffs), -EOPNOTSUPP (this kernel or build lacks it, or the caller is in a pid
+ *          namespace of its own), -ENOMEM.
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_start(const struct weir_trace_opts *opts, struct weir_trace **ret,
+			      struct weir_error *err) WEIR_MUST_CHECK;
+
+/**
+ * weir_trace_find() - Open a pinned trace.
+ * @pid:     The process that is traced.
+ * @pin_dir: Where it is pinned; NULL for WEIR_TRACE_PIN_DIR.
+ * @ret:     The trace; untouched on failure.
+ * @err:     On failure: why. May be NULL.
+ *
+ * Context: Any thread. May block.
+ * Owner:   The caller, until weir_trace_close().
+ * Return:  0, -ENOENT (none is pinned), -EPERM or -EACCES, -EBADMSG (of another
+ *          version), -EOPNOTSUPP (built without libbpf), -ENOMEM.
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_find(int pid, const char *pin_dir, struct weir_trace **ret,
+			     struct weir_error *err) WEIR_MUST_CHECK;
+
+/**
+ * weir_trace_close() - Let go of a trace.
+ * @trace: The trace or NULL. One that is not pinned ends.
+ *
+ * Context: Any thread, once. May block.
+ * Since:   0.1
+ */
+WEIR_API void weir_trace_close(struct weir_trace *trace);
+
+/**
+ * weir_trace_remove() - End a pinned trace.
+ * @pid:     The process that is traced; it may have ended.
+ * @pin_dir: Where it is pinned; NULL for WEIR_TRACE_PIN_DIR.
+ *
+ * Context: Any thread. May block.
+ * Return:  0, -ENOENT (none is pinned), -EPERM or -EACCES.
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_remove(int pid, const char *pin_dir) WEIR_MUST_CHECK;
+
+/**
+ * weir_trace_part() - Whether a part works.
+ * @trace:      The trace.
+ * @index:      From 0; WEIR_TRACE_NR_PARTS of them, part @index being bit @index.
+ * @ret_name:   A word: "locks".
+ * @ret_reason: Why it is off, or what it does when it is on. Belongs to the library.
+ *
+ * Context: Any thread.
+ * Return:  0 (it is on), or why it is off: -ECANCELED (not asked for), -ENOENT (the
+ *          kernel or the machine has no such event), -EACCES or -EPERM, ...; -EINVAL (no
+ *          such part).
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_part(const struct weir_trace *trace, uint32_t index, const char **ret_name,
+			     const char **ret_reason);
+
+/**
+ * weir_trace_meta() - What is traced, since when.
+ * @trace: The trace.
+ * @ret:   A copy.
+ *
+ * Context: Any thread. No system call.
+ * Since:   0.1
+ */
+WEIR_API void weir_trace_meta(const struct weir_trace *trace, struct weir_trace_meta *ret);
+
+/**
+ * weir_trace_totals() - The sums.
+ * @trace: The trace.
+ * @ret:   A copy.
+ *
+ * For those who look often, as a tuner does: two calls and a subtraction are a rate.
+ *
+ * Context: Any thread. No system call.
+ * Since:   0.1
+ */
+WEIR_API void weir_trace_totals(const struct weir_trace *trace, struct weir_trace_totals *ret);
+
+/**
+ * struct weir_trace_lock - Waits at one futex.
+ * @addr:  Its address in the process.
+ * @name:  Of the lock, where the process times its locks (weir/lock_trace.h); else empty.
+ * @waits: What was counted.
+ */
+struct weir_trace_lock {
+	uint64_t addr;
+	char name[WEIR_LOCK_NAME_BYTES];
+	struct weir_lock_waits waits;
+};
+
+/**
+ * weir_trace_each_lock() - Walk the futexes that were waited for.
+ * @trace: The trace.
+ * @fn:    Called for each; another value than 0 ends the walk. It may not close the
+ *         trace.
+ * @arg:   Handed to @fn.
+ *
+ * Context: Any thread. One system call a futex.
+ * Return:  0, what @fn returned, or the error of reading.
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_each_lock(struct weir_trace *trace,
+				  int (*fn)(void *arg, const struct weir_trace_lock *lock),
+				  void *arg) WEIR_MUST_CHECK;
+
+/**
+ * weir_trace_each_holder() - Walk the threads that kept others waiting.
+ * @trace: The trace.
+ * @fn:    As for weir_trace_each_lock(): lock and thread, and what it is blamed for.
+ * @arg:   Handed to @fn.
+ *
+ * Context: Any thread.
+ * Return:  As weir_trace_each_lock().
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_each_holder(struct weir_trace *trace,
+				    int (*fn)(void *arg, const struct weir_site_key *key,
+					      const struct weir_site *site),
+				    void *arg) WEIR_MUST_CHECK;
+
+/**
+ * weir_trace_each_file() - Walk the files whose pages were looked up.
+ * @trace: The trace.
+ * @fn:    As for weir_trace_each_lock(): file and pages.
+ * @arg:   Handed to @fn.
+ *
+ * Context: Any thread.
+ * Return:  As weir_trace_each_lock().
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_each_file(struct weir_trace *trace,
+				  int (*fn)(void *arg, const struct weir_file_key *key,
+					    const struct weir_file *file),
+				  void *arg) WEIR_MUST_CHECK;
+
+/**
+ * weir_trace_each_io() - Walk the kinds of I/O.
+ * @trace: The trace.
+ * @fn:    As for weir_trace_each_lock(): kind and times.
+ * @arg:   Handed to @fn.
+ *
+ * Context: Any thread.
+ * Return:  As weir_trace_each_lock().
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_each_io(struct weir_trace *trace,
+				int (*fn)(void *arg, const struct weir_io_key *key,
+					  const struct weir_io_times *times),
+				void *arg) WEIR_MUST_CHECK;
+
+/**
+ * weir_trace_each_miss() - Walk faults and CPU cache misses by thread.
+ * @trace: The trace.
+ * @fn:    As for weir_trace_each_lock(): thread and source, and what was counted.
+ * @arg:   Handed to @fn.
+ *
+ * Context: Any thread.
+ * Return:  As weir_trace_each_lock().
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_each_miss(struct weir_trace *trace,
+				  int (*fn)(void *arg, const struct weir_miss_key *key,
+					    const struct weir_miss *miss),
+				  void *arg) WEIR_MUST_CHECK;
+
+/**
+ * weir_trace_each_event() - Walk the last waits and requests, oldest first.
+ * @trace: The trace.
+ * @fn:    As for weir_trace_each_lock(): one of the last WEIR_TRACE_EVENTS.
+ * @arg:   Handed to @fn.
+ *
+ * Context: Any thread. No system call.
+ * Return:  0, or what @fn returned.
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_each_event(struct weir_trace *trace,
+				   int (*fn)(void *arg, const struct weir_trace_event *event),
+				   void *arg) WEIR_MUST_CHECK;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* WEIR_TRACE_H */

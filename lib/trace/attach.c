@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Load the programs and attach them. Each object is tried by itself: one that the kernel or the
+ * rights do not allow leaves the others alone, and its code is kept for weir_trace_part(). Never
+ * asks for a uid, a version or a feature: the only answer that counts is that of the attempt.
+ */
+#include "trace/session.h"
+
+#if WR_TRACE_BPF
+
+#include <errno.h>
+#include <linux/perf_event.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#include "base/alloc.h"
+#include "base/util.h"
+
+#define MISS_PERIOD  10007u
+#define FAULT_PERIOD 16u
+
+/* Written and shared by all objects. */
+static const enum wr_trace_map shared[] = {WR_MAP_meta, WR_MAP_config, WR_MAP_totals, WR_MAP_events,
+					   WR_MAP_stacks};
+
+static int be_quiet(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	(void)level;
+	(void)fmt;
+	(void)args;
+	return 0;
+}
+
+static int keep_link(struct weir_trace *t, struct bpf_link *link, const char *name, int cpu)
+{
+	size_t nr = t->nr_links;
+	void *grown = wr_reallocarray(t->links, nr + 1, sizeof(*t->links));
+
+	if (grown)
+		t->links = grown;
+	if (grown)
+		grown = wr_reallocarray(t->link_names, nr + 1, sizeof(*t->link_names));
+	if (!grown) {
+		bpf_link__destroy(link);
+		return -ENOMEM;
+	}
+	t->link_names = grown;
+	t->links[nr] = link;
+	if (cpu < 0)
+		snprintf(t->link_names[nr], sizeof(*t->link_names), "link_%s", name);
+	else
+		snprintf(t->link_names[nr], sizeof(*t->link_names), "link_%s_%d", name, cpu);
+	t->nr_links++;
+	return 0;
+}
+
+/* Programs whose tracepoint this kernel lacks are left out; -ENOENT when all are. */
+static int leave_out_absent(struct bpf_object *object)
+{
+	struct bpf_program *program;
+	int nr = 0, rc = -ENOENT;
+
+	bpf_object__for_each_program(program, object)
+	{
+		const char *section = bpf_program__section_name(program);
+		int id = 0;
+
+		if (strncmp(section, "tp_btf/", 7) == 0)
+			id = libbpf_find_vmlinux_btf_id(section + 7, BPF_TRACE_RAW_TP);
+		if (id < 0) {
+			rc = id;
+			bpf_program__set_autoload(program, false);
+		}
+		nr += id >= 0;
+	}
+	return nr > 0 ? 0 : rc;
+}
+
+static int set_target(struct bpf_object *object, int pid)
+{
+	struct bpf_map *map = bpf_object__find_map_by_name(object, ".rodata.target");
+
+	return map ? bpf_map__set_initial_value(map, &pid, sizeof(pid)) : -ENOENT;
+}
+
+static int share_maps(const struct weir_trace *t, struct bpf_object *object)
+{
+	for (size_t i = 0; i < wr_array_size(shared); i++) {
+		struct bpf_map *map =
+			bpf_object__find_map_by_name(object, wr_trace_map_names[shared[i]]);
+		int rc = map && t->map[shared[i]] >= 0 ? bpf_map__reuse_fd(map, t->map[shared[i]])
+						       : 0;
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* The object's maps become the trace's, by descriptors of its own. */
+static int take_maps(struct weir_trace *t, struct bpf_object *object)
+{
+	for (int i = 0; i < WR_TRACE_NR_MAPS; i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(object, wr_trace_map_names[i]);
+
+		if (!map || t->map[i] >= 0)
+			continue;
+		t->map[i] = dup(bpf_map__fd(map));
+		if (t->map[i] < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int load(struct weir_trace *t, unsigned which)
+{
+	const struct wr_trace_program *p = &wr_trace_programs[which];
+	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = p->name);
+	struct bpf_object *object =
+		bpf_object__open_mem(p->begin, (size_t)(p->end - p->begin), &opts);
+	int rc;
+
+	if (!object)
+		return -errno;
+	rc = leave_out_absent(object);
+	if (!rc)
+		rc = set_target(object, t->pid);
+	if (!rc)
+		rc = share_maps(t, object);
+	if (!rc)
+		rc = bpf_object__load(object);
+	if (!rc)
+		rc = take_maps(t, object);
+	if (rc) {
+		bpf_object__close(object);
+		return rc;
+	}
+	t->object[which] = object;
+	return 0;
+}
+
+static int attach_tracepoints(struct weir_trace *t, struct bpf_object *object)
+{
+	struct bpf_program *program;
+
+	bpf_object__for_each_program(program, object)
+	{
+		struct bpf_link *link;
+		int rc;
+
+		if (!bpf_program__autoload(program))
+			continue;
+		link = bpf_program__attach(program);
+		rc = link ? keep_link(t, link, bpf_program__name(program), -1) : -errno;
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* On every CPU that is on; the links are cut again when one of them fails. */
+static int attach_event(struct weir_trace *t, struct bpf_program *program, const char *name,
+			uint32_t type, uint64_t config, uint32_t period, uint32_t source)
+{
+	LIBBPF_OPTS(bpf_perf_event_opts, opts, .bpf_cookie = source);
+	struct perf_event_attr attr = {.size = sizeof(attr), .type = type, .config = config};
+	int nr_cpus = libbpf_num_possible_cpus(), rc = 0;
+	size_t before = t->nr_links;
+
+	attr.sample_period = period;
+	for (int cpu = 0; !rc && cpu < nr_cpus; cpu++) {
+		int fd =
+			(int)syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
+		struct bpf_link *link;
+
+		if (fd < 0 && errno == ENODEV)
+			continue; /* the CPU is off */
+		if (fd < 0) {
+			rc = -errno;
+			break;
+		}
+		link = bpf_program__attach_perf_event_opts(program, fd, &opts);
+		rc = link ? keep_link(t, link, name, cpu) : -errno;
+		if (!link)
+			close(fd);
+	}
+	while (rc && t->nr_links > before)
+		bpf_link__destroy(t->links[--t->nr_links]);
+	return rc;
+}
+
+static int attach_faults(struct weir_trace *t, struct bpf_program *program)
+{
+	int rc = attach_event(t, program, "major", PERF_TYPE_SOFTWARE,
+			      PERF_COUNT_SW_PAGE_FAULTS_MAJ, 1, WEIR_MISS_FAULT_MAJOR);
+
+	if (!rc)
+		rc = attach_event(t, program, "minor", PERF_TYPE_SOFTWARE,
+				  PERF_COUNT_SW_PAGE_FAULTS_MIN, FAULT_PERIOD,
+				  WEIR_MISS_FAULT_MINOR);
+	t->meta->fault_period = FAULT_PERIOD;
+	return rc;
+}
+
+/* Hardware counters or none: nothing else goes by their name. */
+static int attach_cpu_misses(struct weir_trace *t, struct bpf_program *program)
+{
+	static const struct {
+		uint32_t type, source;
+		uint64_t config;
+	} ladder[] = {
+		{PERF_TYPE_HARDWARE, WEIR_MISS_HW_LLC, PERF_COUNT_HW_CACHE_MISSES},
+		{PERF_TYPE_HW_CACHE, WEIR_MISS_HW_LL_READ,
+		 PERF_COUNT_HW_CACHE_LL | PERF_COUNT_HW_CACHE_OP_READ << 8 |
+			 PERF_COUNT_HW_CACHE_RESULT_MISS << 16},
+	};
+	int rc = -ENOENT;
+
+	for (size_t i = 0; rc && i < wr_array_size(ladder); i++) {
+		rc = attach_event(t, program, "cpu_miss", ladder[i].type, ladder[i].config,
+				  MISS_PERIOD, ladder[i].source);
+		if (!rc)
+			t->meta->cpu_miss_source = (enum weir_miss_source)ladder[i].source;
+	}
+	t->meta->cpu_miss_available = !rc;
+	t->meta->cpu_miss_errno = (uint32_t)-rc;
+	t->meta->miss_period = MISS_PERIOD;
+	return rc;
+}
+
+/* Part @part, whose object is loaded. */
+static int attach_part(struct weir_trace *t, uint32_t part, struct bpf_object *object)
+{
+	struct bpf_program *program;
+
+	if (part != WEIR_TRACE_FAULTS && part != WEIR_TRACE_CPU_MISSES)
+		return attach_tracepoints(t, object);
+	program = bpf_object__find_program_by_name(object, "on_miss");
+	if (!program)
+		return -ENOENT;
+	return part == WEIR_TRACE_FAULTS ? attach_faults(t, program)
+					 : attach_cpu_misses(t, program);
+}
+
+static void attach_object(struct weir_trace *t, unsigned which, uint32_t parts,
+			  int rc_of[static WEIR_TRACE_NR_PARTS])
+{
+	int rc = load(t, which);
+
+	/* The first object brings the maps that meta is in. */
+	if (!rc && !t->meta)
+		rc = wr_trace_map_arrays(t);
+	for (unsigned i = 0; i < WEIR_TRACE_NR_PARTS; i++) {
+		uint32_t part = 1u << i & parts & wr_trace_programs[which].parts;
+
+		if (part)
+			rc_of[i] = rc ? rc : attach_part(t, part, t->object[which]);
+	}
+}
+
+int wr_trace_attach(struct weir_trace *t, uint32_t parts, struct weir_error *err)
+{
+	libbpf_print_fn_t before = libbpf_set_print(be_quiet);
+	int rc_of[WEIR_TRACE_NR_PARTS], first = 0;
+	uint32_t on = 0;
+
+	for (unsigned i = 0; i < WEIR_TRACE_NR_PARTS; i++)
+		rc_of[i] = -ECANCELED;
+	for (unsigned i = 0; i < WR_TRACE_NR_PROGRAMS; i++)
+		if (wr_trace_programs[i].parts & parts)
+			attach_object(t, i, parts, rc_of);
+	libbpf_set_print(before);
+	for (unsigned i = 0; i < WEIR_TRACE_NR_PARTS; i++) {
+		on |= rc_of[i] ? 0 : 1u << i;
+		if (t->meta)
+			t->meta->part_errno[i] = (uint32_t)-rc_of[i];
+		if (!first && rc_of[i] != -ECANCELED)
+			first = rc_of[i];
+	}
+	if (!on)
+		return wr_error_set(err, first == -ESRCH ? -ENOENT : first, NULL, WEIR_OFFSET_NONE,
+				    "nothing can be traced: %s%s",
+				    weir_strerror(first == -ESRCH ? -ENOENT : first),
+				    first == -EPERM || first == -EACCES
+					    ? "; needs CAP_BPF and CAP_PERFMON"
+				    : first == -ESRCH ? "; this kernel has no BTF"
+						      : "");
+	t->meta->parts = on;
+	return 0;
+}
+
+void wr_trace_detach(struct weir_trace *t)
+{
+	while (t->nr_links)
+		bpf_link__destroy(t->links[--t->nr_links]);
+	for (unsigned i = 0; i < WR_TRACE_NR_PROGRAMS; i++)
+		bpf_object__close(t->object[i]);
+	wr_free(t->links);
+	wr_free(t->link_names);
+}
+
+#endif

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Walks over the maps that cannot be mapped. An element that is added or removed meanwhile may be
+ * seen or not; the walk ends all the same, because it takes no more steps than the map has room.
+ */
+#include <weir/trace.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include <weir/lock_trace.h>
+
+#include "base/alloc.h"
+#include "base/util.h"
+#include "trace/session.h"
+
+#if WR_TRACE_BPF
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#define MAX_STEPS 16384
+#define KEY_MAX	  16
+
+/* Calls fn(arg, key, value) for each; @value_bytes is the size of one CPU's value. */
+static int walk(int fd, size_t value_bytes, unsigned nr_values,
+		int (*fn)(void *arg, const void *key, const void *value), void *arg)
+{
+	_Alignas(8) char key[KEY_MAX], next[KEY_MAX];
+	void *value = wr_calloc(nr_values, value_bytes);
+	bool first = true;
+	int rc = 0;
+
+	if (!value)
+		return -ENOMEM;
+	for (unsigned i = 0; !rc && i < MAX_STEPS; i++) {
+		if (bpf_map_get_next_key(fd, first ? NULL : key, next) != 0) {
+			rc = errno == ENOENT ? 0 : -errno;
+			break;
+		}
+		memcpy(key, next, sizeof(key));
+		first = false;
+		if (bpf_map_lookup_elem(fd, key, value) == 0)
+			rc = fn(arg, key, value);
+		else if (errno != ENOENT)
+			rc = -errno;
+	}
+	wr_free(value);
+	return rc;
+}
+
+struct lock_walk {
+	int (*fn)(void *arg, const struct weir_trace_lock *lock);
+	void *arg;
+	struct weir_lock_reader *names; /* NULL: the process does not time its locks */
+};
+
+static int give_lock(void *arg, const void *key, const void *value)
+{
+	const struct lock_walk *w = arg;
+	const struct weir_addr_key *k = key;
+	struct weir_trace_lock lock = {.addr = k->addr};
+	struct weir_lock_self self;
+
+	memcpy(&lock.waits, value, sizeof(lock.waits));
+	if (w->names && weir_lock_reader_find(w->names, k->addr, &self) == 0)
+		memcpy(lock.name, self.name, sizeof(lock.name));
+	return w->fn(w->arg, &lock);
+}
+
+int weir_trace_each_lock(struct weir_trace *trace,
+			 int (*fn)(void *arg, const struct weir_trace_lock *lock), void *arg)
+{
+	struct lock_walk w = {fn, arg, NULL};
+	int rc;
+
+	if (trace->map[WR_MAP_lock_waits] < 0)
+		return 0;
+	/* Addresses without names are an answer, too. */
+	if (weir_lock_reader_open(trace->pid, &w.names) != 0)
+		w.names = NULL;
+	rc = walk(trace->map[WR_MAP_lock_waits], sizeof(struct weir_lock_waits), 1, give_lock, &w);
+	weir_lock_reader_close(w.names);
+	return rc;
+}
+
+/* One walk for each map whose elements are handed on as they are. */
+#define EACH(what, map_, key_type, value_type)                                                \
+	struct what##_walk {                                                                  \
+		int (*fn)(void *arg, const struct key_type *key, const struct value_type *v); \
+		void *arg;                                                                    \
+	};                                                                                    \
+	static int give_##what(void *arg, const void *key, const void *value)                 \
+	{                                                                                     \
+		const struct what##_walk *w = arg;                                            \
+                                                                                              \
+		return w->fn(w->arg, key, value);                                             \
+	}                                                                                     \
+	int weir_trace_each_##what(                                                           \
+		struct weir_trace *trace,                                                     \
+		int (*fn)(void *arg, const struct key_type *key, const struct value_type *v), \
+		void *arg)                                                                    \
+	{                                                                                     \
+		struct what##_walk w = {fn, arg};                                             \
+                                                                                              \
+		if (trace->map[map_] < 0)                                                     \
+			return 0;                                                             \
+		return walk(trace->map[map_], sizeof(struct value_type), 1, give_##what, &w); \
+	}
+
+EACH(holder, WR_MAP_lock_holders, weir_site_key, weir_site)
+EACH(io, WR_MAP_io_times, weir_io_key, weir_io_times)
+EACH(miss, WR_MAP_cache_misses, weir_miss_key, weir_miss)
+
+struct file_walk {
+	int (*fn)(void *arg, const struct weir_file_key *key, const struct weir_file *file);
+	void *arg;
+	unsigned nr_cpus;
+};
+
+static int give_file(void *arg, const void *key, const void *value)
+{
+	const struct file_walk *w = arg;
+	const struct weir_file *each = value;
+	struct weir_file sum = {0};
+
+	for (unsigned i = 0; i < w->nr_cpus; i++) {
+		sum.lookup_pages += each[i].lookup_pages;
+		sum.miss_pages += each[i].miss_pages;
+		sum.map_pages += each[i].map_pages;
+		sum.faults += each[i].faults;
+	}
+	return w->fn(w->arg, key, &sum);
+}
+
+int weir_trace_each_file(struct weir_trace *trace,
+			 int (*fn)(void *arg, const struct weir_file_key *key,
+				   const struct weir_file *file),
+			 void *arg)
+{
+	int nr_cpus = libbpf_num_possible_cpus();
+	struct file_walk w = {fn, arg, (unsigned)nr_cpus};
+
+	if (nr_cpus < 0)
+		return nr_cpus;
+	if (trace->map[WR_MAP_page_cache] < 0)
+		return 0;
+	return walk(trace->map[WR_MAP_page_cache], sizeof(struct weir_file), w.nr_cpus, give_file,
+		    &w);
+}
+
+#else
+
+/* No trace can be open in such a build. */
+#define EACH(what, ...)                                                              \
+	int weir_trace_each_##what(struct weir_trace *trace, __VA_ARGS__, void *arg) \
+	{                                                                            \
+		(void)trace;                                                         \
+		(void)fn;                                                            \
+		(void)arg;                                                           \
+		return 0;                                                            \
+	}
+
+EACH(lock, int (*fn)(void *, const struct weir_trace_lock *))
+EACH(holder, int (*fn)(void *, const struct weir_site_key *, const struct weir_site *))
+EACH(file, int (*fn)(void *, const struct weir_file_key *, const struct weir_file *))
+EACH(io, int (*fn)(void *, const struct weir_io_key *, const struct weir_io_times *))
+EACH(miss, int (*fn)(void *, const struct weir_miss_key *, const struct weir_miss *))
+
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/* A trace, for the files of this module. */
+#ifndef WR_TRACE_SESSION_H
+#define WR_TRACE_SESSION_H
+
+#include <weir/trace.h>
+
+#include "trace/programs.h"
+
+struct bpf_link;
+struct bpf_object;
+
+/* Maps that all programs share come first. */
+#define WR_TRACE_MAPS(X)                                                                       \
+	X(config)                                                                              \
+	X(totals) X(events) X(stacks) X(waiting) X(lock_waits) X(lock_holders) X(lock_waiters) \
+		X(timeline) X(cache_misses) X(miss_sites) X(page_cache) X(io_times) X(meta)
+
+enum wr_trace_map {
+#define MAP(name) WR_MAP_##name,
+	WR_TRACE_MAPS(MAP)
+#undef MAP
+		WR_TRACE_NR_MAPS
+};
+
+/* All [const] between start or find and close, but what the maps contain. */
+struct weir_trace {
+	int pid;
+	int map[WR_TRACE_NR_MAPS]; /* descriptors, -1: none */
+	struct weir_trace_meta *meta;
+	struct weir_trace_config *config;
+	struct weir_trace_totals *totals;
+	struct weir_trace_event *events;
+	struct bpf_object *object[WR_TRACE_NR_PROGRAMS];
+	struct bpf_link **links;
+	char (*link_names)[32];
+	size_t nr_links;
+	bool pinned;
+	char dir[256]; /* of its own pins */
+};
+
+extern const char *const wr_trace_map_names[WR_TRACE_NR_MAPS];
+
+/* attach.c: load what @parts need and attach it; the parts that work, in *ret_on. */
+int wr_trace_attach(struct weir_trace *t, uint32_t parts, struct weir_error *err);
+void wr_trace_detach(struct weir_trace *t);
+
+/* pin.c */
+int wr_trace_pin_name(char dir[static 256], const char *pin_dir, int pid);
+int wr_trace_pin_make(struct weir_trace *t, const char *pin_dir, struct weir_error *err);
+int wr_trace_pin_all(struct weir_trace *t);
+int wr_trace_pin_open(struct weir_trace *t, const char *pin_dir, struct weir_error *err);
+int wr_trace_pin_remove(const char *dir);
+void wr_trace_pin_sweep(const char *pin_dir);
+
+/* trace.c: map the shared arrays of whose maps there are descriptors. */
+int wr_trace_map_arrays(struct weir_trace *t);
+/* Field 22 of /proc/PID/stat; 0: there is no such process. */
+uint64_t wr_trace_start_ticks(int pid);
+
+#endif /* WR_TRACE_SESSION_H */

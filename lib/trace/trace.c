@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Traces as the host sees them: begin, find, close, and the numbers that lie in mapped arrays.
+ * Everything that needs libbpf is in attach.c, pin.c and read.c; a build without it has the same
+ * calls, and they say what is missing.
+ */
+#include <weir/trace.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/util.h"
+#include "trace/session.h"
+
+#define ALL_PARTS                                                                       \
+	(WEIR_TRACE_LOCKS | WEIR_TRACE_PAGE_CACHE | WEIR_TRACE_IO | WEIR_TRACE_FAULTS | \
+	 WEIR_TRACE_CPU_MISSES)
+_Static_assert(ALL_PARTS == (1u << WEIR_TRACE_NR_PARTS) - 1, "every part has a name below");
+
+static const char *const part_names[WEIR_TRACE_NR_PARTS] = {"locks", "page-cache", "io", "faults",
+							    "cpu-misses"};
+static const char *const part_texts[WEIR_TRACE_NR_PARTS] = {
+	"waits at futexes, who let go, waits for a CPU",
+	"pages looked up, pages that were missing",
+	"io_uring and block device requests",
+	"page faults: the major ones counted, minor ones sampled",
+	"last-level cache misses by hardware counters, sampled",
+};
+
+int weir_trace_part(const struct weir_trace *trace, uint32_t index, const char **ret_name,
+		    const char **ret_reason)
+{
+	int rc;
+
+	if (index >= WEIR_TRACE_NR_PARTS)
+		return -EINVAL;
+	rc = -(int)trace->meta->part_errno[index];
+	*ret_name = part_names[index];
+	*ret_reason = rc == 0		 ? part_texts[index]
+		      : rc == -ECANCELED ? "not asked for"
+		      : rc == -EPERM || rc == -EACCES
+			      ? "not permitted: needs CAP_BPF and CAP_PERFMON"
+		      : rc == -ESRCH ? "this kernel has no BTF"
+		      : rc == -ENOENT && 1u << index == WEIR_TRACE_CPU_MISSES
+			      ? "unavailable: this machine shows no hardware counters"
+		      : rc == -ENOENT ? "this kernel has no such event"
+				      : weir_strerror(rc);
+	return rc;
+}
+
+/* The arrays only grow, by the kernel and by nobody of ours. */
+static void copy_words(void *to, const void *from, size_t bytes)
+{
+	const uint64_t *in = from;
+
+	for (size_t i = 0; i < bytes / sizeof(*in); i++) {
+		uint64_t word = __atomic_load_n(&in[i], __ATOMIC_RELAXED);
+
+		memcpy((char *)to + i * sizeof(word), &word, sizeof(word));
+	}
+}
+
+void weir_trace_meta(const struct weir_trace *trace, struct weir_trace_meta *ret)
+{
+	copy_words(ret, trace->meta, sizeof(*ret));
+}
+
+void weir_trace_totals(const struct weir_trace *trace, struct weir_trace_totals *ret)
+{
+	copy_words(ret, trace->totals, sizeof(*ret));
+}
+
+int weir_trace_each_event(struct weir_trace *trace,
+			  int (*fn)(void *arg, const struct weir_trace_event *event), void *arg)
+{
+	uint64_t last = __atomic_load_n(&trace->totals->events, __ATOMIC_ACQUIRE);
+	uint64_t seq = last > WEIR_TRACE_EVENTS ? last - WEIR_TRACE_EVENTS : 0;
+	int rc = 0;
+
+	while (!rc && seq++ < last) {
+		const struct weir_trace_event *in = &trace->events[(seq - 1) % WEIR_TRACE_EVENTS];
+		struct weir_trace_event copy;
+
+		copy_words(&copy, in, sizeof(copy));
+		/* Being written, or written over by a later one. */
+		if (copy.seq == seq && __atomic_load_n(&in->seq, __ATOMIC_ACQUIRE) == seq)
+			rc = fn(arg, &copy);
+	}
+	return rc;
+}
+
+uint64_t wr_trace_start_ticks(int pid)
+{
+	char path[32], text[1024];
+	char *at;
+	size_t n;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+	f = fopen(path, "re");
+	if (!f)
+		return 0;
+	n = fread(text, 1, sizeof(text) - 1, f);
+	fclose(f);
+	text[n] = '\0';
+	/* The name in brackets may hold anything; field 3, the state, follows the last of them. */
+	at = strrchr(text, ')');
+	if (!at || at[1] == '\0' || at[2] == 'Z' || at[2] == 'X')
+		return 0;
+	for (int field = 2; at && field < 22; field++)
+		at = strchr(at + 1, ' ');
+	return at ? strtoull(at, NULL, 10) : 0;
+}
+
+#if WR_TRACE_BPF
+
+const char *const wr_trace_map_names[WR_TRACE_NR_MAPS] = {
+#define MAP(name) #name,
+	WR_TRACE_MAPS(MAP)
+#undef MAP
+};
+
+static int map_array(int fd, size_t bytes, void *ret)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	void *base =
+		mmap(NULL, wr_align_up(bytes, page), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	if (base == MAP_FAILED)
+		return -errno;
+	memcpy(ret, &base, sizeof(base));
+	return 0;
+}
+
+static void unmap_array(void *base, size_t bytes)
+{
+	if (base)
+		munmap(base, wr_align_up(bytes, (size_t)sysconf(_SC_PAGESIZE)));
+}
+
+int wr_trace_map_arrays(struct weir_trace *t)
+{
+	int rc = map_array(t->map[WR_MAP_config], sizeof(*t->config), &t->config);
+
+	if (!rc)
+		rc = map_array(t->map[WR_MAP_totals], sizeof(*t->totals), &t->totals);
+	if (!rc)
+		rc = map_array(t->map[WR_MAP_events], WEIR_TRACE_EVENTS * sizeof(*t->events),
+			       &t->events);
+	if (!rc)
+		rc = map_array(t->map[WR_MAP_meta], sizeof(*t->meta), &t->meta);
+	return rc;
+}
+
+void weir_trace_close(struct weir_trace *trace)
+{
+	if (!trace)
+		return;
+	wr_trace_detach(trace);
+	unmap_array(trace->meta, sizeof(*trace->meta));
+	unmap_array(trace->config, sizeof(*trace->config));
+	unmap_array(trace->totals, sizeof(*trace->totals));
+	unmap_array(trace->events, WEIR_TRACE_EVENTS * sizeof(*trace->events));
+	for (int i = 0; i < WR_TRACE_NR_MAPS; i++)
+		if (trace->map[i] >= 0)
+			close(trace->map[i]);
+	wr_free(trace);
+}
+
+static struct weir_trace *make(int pid)
+{
+	struct weir_trace *t = wr_calloc(1, sizeof(*t));
+
+	for (int i = 0; t && i < WR_TRACE_NR_MAPS; i++)
+		t->map[i] = -1;
+	if (t)
+		t->pid = pid;
+	return t;
+}
+
+/* Linux gives the first pid namespace this number (PROC_PID_INIT_INO). */
+static bool sees_kernel_pids(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/pid", &st) != 0 || st.st_ino == 0xeffffffcu;
+}
+
+static int check(struct weir_trace_opts *opts, struct weir_error *err)
+{
+	if (opts->pid < 0 || opts->parts & ~ALL_PARTS || opts->flags & ~WEIR_TRACE_PINNED)
+		return wr_error_set(err, -EINVAL, NULL, WEIR_OFFSET_NONE,
+				    "a trace needs a process, and parts and flags that this "
+				    "library knows");
+	if (!sees_kernel_pids())
+		return wr_error_set(err, -EOPNOTSUPP, NULL, WEIR_OFFSET_NONE,
+				    "numbers of processes differ from the kernel's in this pid "
+				    "namespace: trace from outside of it");
+	if (opts->pid == 0)
+		opts->pid = getpid();
+	if (opts->parts == 0)
+		opts->parts = ALL_PARTS;
+	if (wr_trace_start_ticks(opts->pid) == 0)
+		return wr_error_set(err, -ENOENT, NULL, WEIR_OFFSET_NONE, "there is no process %d",
+				    opts->pid);
+	return 0;
+}
+
+static int begin(struct weir_trace *t, const struct weir_trace_opts *opts, struct weir_error *err)
+{
+	bool pinned = opts->flags & WEIR_TRACE_PINNED;
+	int rc = pinned ? wr_trace_pin_make(t, opts->pin_dir, err) : 0;
+
+	if (rc)
+		return rc;
+	rc = wr_trace_attach(t, opts->parts, err);
+	if (!rc) {
+		t->meta->abi = WEIR_TRACE_ABI;
+		t->meta->tgid = (uint32_t)t->pid;
+		t->meta->started_ns = wr_now_ns();
+		t->meta->target_start_ticks = wr_trace_start_ticks(t->pid);
+		t->config->stacks = opts->stacks;
+		t->config->min_event_ns = opts->min_event_ns;
+		/* A quarter of a second: the timeline spans four and a half minutes. */
+		t->config->slot_shift = 28;
+		rc = pinned ? wr_trace_pin_all(t) : 0;
+		if (rc)
+			(void)wr_error_set(err, rc, t->dir, WEIR_OFFSET_NONE, "cannot pin: %s",
+					   weir_strerror(rc));
+	}
+	if (!rc)
+		__atomic_store_n(&t->config->enabled, t->meta->parts, __ATOMIC_RELEASE);
+	else if (pinned)
+		(void)wr_trace_pin_remove(t->dir);
+	return rc;
+}
+
+int weir_trace_start(const struct weir_trace_opts *opts_arg, struct weir_trace **ret,
+		     struct weir_error *err)
+{
+	struct weir_trace_opts opts;
+	struct weir_trace *t;
+	int rc = wr_opts_copy(&opts, sizeof(opts), opts_arg);
+
+	if (rc)
+		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE,
+				    "options of another version of the library");
+	rc = check(&opts, err);
+	if (rc)
+		return rc;
+	t = make(opts.pid);
+	if (!t)
+		return wr_error_set(err, -ENOMEM, NULL, WEIR_OFFSET_NONE, "no memory for a trace");
+	rc = begin(t, &opts, err);
+	if (rc) {
+		weir_trace_close(t);
+		return rc;
+	}
+	*ret = t;
+	return 0;
+}
+
+int weir_trace_find(int pid, const char *pin_dir, struct weir_trace **ret, struct weir_error *err)
+{
+	struct weir_trace *t = make(pid);
+	int rc;
+
+	if (!t)
+		return wr_error_set(err, -ENOMEM, NULL, WEIR_OFFSET_NONE, "no memory for a trace");
+	rc = wr_trace_pin_open(t, pin_dir, err);
+	if (!rc) {
+		rc = wr_trace_map_arrays(t);
+		if (!rc && t->meta->abi != WEIR_TRACE_ABI)
+			rc = -EBADMSG;
+		if (rc)
+			(void)wr_error_set(err, rc, t->dir, WEIR_OFFSET_NONE,
+					   "the maps are not those of this version");
+	}
+	if (rc) {
+		weir_trace_close(t);
+		return rc;
+	}
+	*ret = t;
+	return 0;
+}
+
+int weir_trace_remove(int pid, const char *pin_dir)
+{
+	char dir[256];
+	int rc = wr_trace_pin_name(dir, pin_dir, pid);
+
+	return rc ? rc : wr_trace_pin_remove(dir);
+}
+
+#else
+
+static int absent(struct weir_error *err)
+{
+	return wr_error_set(err, -EOPNOTSUPP, NULL, WEIR_OFFSET_NONE,
+			    "built without BPF: install %s and build again (make deps)",
+			    !HAVE_LIBBPF ? "libbpf-dev" : "clang");
+}
+
+int weir_trace_start(const struct weir_trace_opts *opts, struct weir_trace **ret,
+		     struct weir_error *err)
+{
+	(void)opts;
+	(void)ret;
+	return absent(err);
+}
+
+int weir_trace_find(int pid, const char *pin_dir, struct weir_trace **ret, struct weir_error *err)
+{
+	(void)pid;
+	(void)pin_dir;
+	(void)ret;
+	return absent(err);
+}
+
+void weir_trace_close(struct weir_trace *trace)
+{
+	(void)trace;
+}
+
+int weir_trace_remove(int pid, const char *pin_dir)
+{
+	(void)pid;
+	(void)pin_dir;
+	return -ENOENT;
+}
+
+#endif
