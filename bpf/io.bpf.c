@@ -113,7 +113,7 @@ static __always_inline void end(__u64 request, __u32 source)
 		goto out;
 	now = bpf_ktime_get_ns();
 	add_times(source, s, now - s->ns);
-	if (source == WEIR_IO_URING) {
+	if (source == WEIR_IO_SOURCE_URING) {
 		add(t->io_requests, 1);
 		add(t->io_ns, now - s->ns);
 	} else {
@@ -122,8 +122,9 @@ static __always_inline void end(__u64 request, __u32 source)
 		add(t->block_bytes, s->bytes);
 	}
 	if (now - s->ns >= c->min_event_ns)
-		add_event(source == WEIR_IO_URING ? WEIR_EVENT_IO_URING : WEIR_EVENT_BLOCK_IO, s,
-			  now);
+		add_event(source == WEIR_IO_SOURCE_URING ? WEIR_EVENT_IO_URING
+							 : WEIR_EVENT_BLOCK_IO,
+			  s, now);
 out:
 	bpf_map_delete_elem(&io_starts, &request);
 }
@@ -140,7 +141,7 @@ int BPF_PROG(on_submit, struct io_kiocb *request)
 SEC("tp_btf/io_uring_complete")
 int on_complete(__u64 *ctx)
 {
-	end(ctx[1], WEIR_IO_URING);
+	end(ctx[1], WEIR_IO_SOURCE_URING);
 	return 0;
 }
 
@@ -156,7 +157,7 @@ int BPF_PROG(on_issue, struct request *request)
 SEC("tp_btf/block_rq_complete")
 int on_block_complete(__u64 *ctx)
 {
-	end(ctx[0], WEIR_IO_BLOCK);
+	end(ctx[0], WEIR_IO_SOURCE_BLOCK);
 	return 0;
 }
 

@@ -193,9 +193,9 @@ enum weir_miss_source {
 };
 
 enum weir_io_source {
-	WEIR_IO_NONE = 0,
-	WEIR_IO_URING = 1,
-	WEIR_IO_BLOCK = 2,
+	WEIR_IO_SOURCE_NONE = 0,
+	WEIR_IO_SOURCE_URING = 1,
+	WEIR_IO_SOURCE_BLOCK = 2,
 };
 
 enum weir_event_kind {

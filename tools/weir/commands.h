@@ -28,6 +28,7 @@ enum wr_exit {
 	X(replay, "replay", "run a recorded trace through cache policies")                    \
 	X(top, "top", "watch a running host, or look at one that crashed")                    \
 	X(exporter, "exporter", "serve the metrics of running hosts to Prometheus")           \
+	X(trace, "trace", "see what the kernel sees of a process: waits, misses, I/O")        \
 	X(bench, "bench", "measure against peers and limits")                                 \
 	X(pool_map, "pool-map", "draw what a memory pool looked like over time")
 
