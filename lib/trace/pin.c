@@ -98,6 +98,26 @@ int wr_trace_pin_all(struct weir_trace *t)
 	return 0;
 }
 
+/* What is pinned may be of another version, or of somebody who chose the same names. */
+static int check_sizes(int fd, enum wr_trace_map which)
+{
+	static const struct {
+		size_t key, value;
+	} sizes[WR_TRACE_NR_MAPS] = {
+#define MAP(name, key, value) {key, value},
+		WR_TRACE_MAPS(MAP)
+#undef MAP
+	};
+	struct bpf_map_info info = {0};
+	__u32 bytes = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(fd, &info, &bytes) != 0)
+		return -errno;
+	return info.key_size == sizes[which].key && info.value_size == sizes[which].value
+		       ? 0
+		       : -EBADMSG;
+}
+
 int wr_trace_pin_open(struct weir_trace *t, const char *pin_dir, struct weir_error *err)
 {
 	char path[320];
@@ -109,12 +129,15 @@ int wr_trace_pin_open(struct weir_trace *t, const char *pin_dir, struct weir_err
 		/* Parts that are off have no maps. */
 		if (t->map[i] < 0 && (errno != ENOENT || i == WR_MAP_meta))
 			rc = -errno;
+		else if (t->map[i] >= 0)
+			rc = check_sizes(t->map[i], (enum wr_trace_map)i);
 	}
 	t->pinned = true;
 	if (rc)
 		return wr_error_set(err, rc, t->dir, WEIR_OFFSET_NONE, "%s",
-				    rc == -ENOENT ? "this process is not traced"
-						  : weir_strerror(rc));
+				    rc == -ENOENT    ? "this process is not traced"
+				    : rc == -EBADMSG ? "the maps are not those of this version"
+						     : weir_strerror(rc));
 	return 0;
 }
 

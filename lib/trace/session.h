@@ -10,14 +10,25 @@
 struct bpf_link;
 struct bpf_object;
 
-/* Maps that all programs share come first. */
-#define WR_TRACE_MAPS(X)                                                                       \
-	X(config)                                                                              \
-	X(totals) X(events) X(stacks) X(waiting) X(lock_waits) X(lock_holders) X(lock_waiters) \
-		X(timeline) X(cache_misses) X(miss_sites) X(page_cache) X(io_times) X(meta)
+/* name, bytes of a key, bytes of a value: a map that is found pinned must be so */
+#define WR_TRACE_MAPS(X)                                                            \
+	X(config, 4, sizeof(struct weir_trace_config))                              \
+	X(totals, 4, sizeof(struct weir_trace_totals))                              \
+	X(events, 4, sizeof(struct weir_trace_event))                               \
+	X(stacks, 4, 256)                                                           \
+	X(waiting, 4, sizeof(struct weir_waiting))                                  \
+	X(lock_waits, sizeof(struct weir_addr_key), sizeof(struct weir_lock_waits)) \
+	X(lock_holders, sizeof(struct weir_site_key), sizeof(struct weir_site))     \
+	X(lock_waiters, sizeof(struct weir_site_key), sizeof(struct weir_site))     \
+	X(timeline, 4, sizeof(struct weir_trace_slot))                              \
+	X(cache_misses, sizeof(struct weir_miss_key), sizeof(struct weir_miss))     \
+	X(miss_sites, sizeof(struct weir_miss_site_key), sizeof(struct weir_miss))  \
+	X(page_cache, sizeof(struct weir_file_key), sizeof(struct weir_file))       \
+	X(io_times, sizeof(struct weir_io_key), sizeof(struct weir_io_times))       \
+	X(meta, 4, sizeof(struct weir_trace_meta))
 
 enum wr_trace_map {
-#define MAP(name) WR_MAP_##name,
+#define MAP(name, key, value) WR_MAP_##name,
 	WR_TRACE_MAPS(MAP)
 #undef MAP
 		WR_TRACE_NR_MAPS

@@ -121,7 +121,7 @@ uint64_t wr_trace_start_ticks(int pid)
 #if WR_TRACE_BPF
 
 const char *const wr_trace_map_names[WR_TRACE_NR_MAPS] = {
-#define MAP(name) #name,
+#define MAP(name, key, value) #name,
 	WR_TRACE_MAPS(MAP)
 #undef MAP
 };

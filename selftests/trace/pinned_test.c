@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pinned traces through the command: they outlive who began them, bpftool reads them, two rights
+ * suffice, and the dead are cleared away. Each test has a BPF file system of its own.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "kselftest_harness.h"
+
+#include "harness/run_weir.h"
+
+static char text[1 << 20];
+
+/* A process whose two threads wait for each other at a lock of a known address. */
+static pthread_mutex_t contended = PTHREAD_MUTEX_INITIALIZER;
+
+static void *take_turns(void *arg)
+{
+	for (;;) {
+		pthread_mutex_lock(&contended);
+		usleep(2000);
+		pthread_mutex_unlock(&contended);
+		usleep(100);
+	}
+	return arg;
+}
+
+static pid_t make_host(void)
+{
+	pid_t pid = fork();
+	pthread_t thread;
+
+	if (pid != 0)
+		return pid;
+	if (pthread_create(&thread, NULL, take_turns, NULL))
+		_exit(1);
+	take_turns(NULL);
+	_exit(0);
+}
+
+FIXTURE(host)
+{
+	pid_t pid;
+	const char *missing;
+};
+
+FIXTURE_SETUP(host)
+{
+	self->pid = 0;
+	self->missing = "root, to mount a BPF file system of its own";
+	if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+	    mount("bpf", "/sys/fs/bpf", "bpf", 0, "mode=1777") != 0)
+		return;
+	self->pid = make_host();
+	ASSERT_GT(self->pid, 0);
+	self->missing = "BPF: root, a kernel with BTF, libbpf and clang";
+	if (wt_shell(text, sizeof(text), "trace start --pid %d --json", (int)self->pid) == 0)
+		self->missing = NULL;
+	else if (getenv("WEIR_REQUIRE_BPF"))
+		ASSERT_EQ(self->missing, NULL);
+}
+
+FIXTURE_TEARDOWN(host)
+{
+	if (self->pid <= 0)
+		return;
+	kill(self->pid, SIGKILL);
+	waitpid(self->pid, NULL, 0);
+	wt_shell(text, sizeof(text), "trace stop --pid %d 2>/dev/null", (int)self->pid);
+}
+
+static int run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static int run(const char *fmt, ...)
+{
+	char line[1024];
+	va_list ap;
+	FILE *f;
+	size_t n;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	f = popen(line, "re");
+	if (!f)
+		return -1;
+	n = fread(text, 1, sizeof(text) - 1, f);
+	text[n] = '\0';
+	return WEXITSTATUS(pclose(f));
+}
+
+TEST_F(host, is_traced_after_the_command_has_ended)
+{
+	struct wt_run report = {0};
+	char pid[16];
+	json_t *lock;
+
+	if (self->missing)
+		SKIP(return, "%s", self->missing);
+	snprintf(pid, sizeof(pid), "%d", (int)self->pid);
+	usleep(300000);
+	ASSERT_EQ(wt_weir(&report, "trace", "report", "--pid", pid, "--json", NULL), 0);
+	EXPECT_EQ(wt_int(report.json, "pid"), self->pid);
+	lock = wt_at(report.json, "locks.0");
+	ASSERT_NE(lock, NULL);
+	EXPECT_EQ(wt_int(lock, "addr"), (int64_t)(uintptr_t)&contended);
+	EXPECT_STREQ(wt_text(lock, "kind"), "lock");
+	EXPECT_GT(wt_int(lock, "waits"), 10);
+	EXPECT_GT(wt_int(lock, "holder.tid"), 0);
+	wt_run_fini(&report);
+	/* Once is enough. */
+	EXPECT_EQ(wt_weir(&report, "trace", "start", "--pid", pid, NULL), 1);
+	EXPECT_NE(strstr(report.err, "traced already"), NULL);
+	wt_run_fini(&report);
+	EXPECT_EQ(wt_weir(&report, "trace", "stop", "--pid", pid, NULL), 0);
+	wt_run_fini(&report);
+	EXPECT_EQ(wt_weir(&report, "trace", "report", "--pid", pid, NULL), 1);
+	wt_run_fini(&report);
+	EXPECT_EQ(access("/sys/fs/bpf/weir", F_OK), 0);
+	EXPECT_EQ(run("ls /sys/fs/bpf/weir"), 0);
+	EXPECT_STREQ(text, "");
+}
+
+TEST_F(host, is_read_by_bpftool_with_names)
+{
+	if (self->missing)
+		SKIP(return, "%s", self->missing);
+	if (run("command -v bpftool") != 0)
+		SKIP(return, "bpftool is not installed");
+	usleep(300000);
+	ASSERT_EQ(run("bpftool map dump pinned /sys/fs/bpf/weir/%d/lock_waits", (int)self->pid), 0);
+	EXPECT_NE(strstr(text, "\"held_ns\": "), NULL);
+	EXPECT_NE(strstr(text, "\"runq_ns\": "), NULL);
+	EXPECT_NE(strstr(text, "\"kind\": \"WEIR_WAIT_LOCK\""), NULL);
+	ASSERT_EQ(run("bpftool map dump pinned /sys/fs/bpf/weir/%d/meta", (int)self->pid), 0);
+	EXPECT_NE(strstr(text, "\"cpu_miss_source\": \"WEIR_MISS_"), NULL);
+	ASSERT_EQ(run("bpftool map show pinned /sys/fs/bpf/weir/%d/lock_waits", (int)self->pid), 0);
+	EXPECT_NE(strstr(text, "btf_id"), NULL);
+	ASSERT_EQ(run("stat -c %%a /sys/fs/bpf/weir/%d", (int)self->pid), 0);
+	EXPECT_STREQ(text, "700\n");
+}
+
+TEST_F(host, is_cleared_away_when_it_is_dead_and_another_is_traced)
+{
+	pid_t other;
+
+	if (self->missing)
+		SKIP(return, "%s", self->missing);
+	kill(self->pid, SIGKILL);
+	waitpid(self->pid, NULL, 0);
+	/* Its numbers can still be read. */
+	EXPECT_EQ(wt_shell(text, sizeof(text), "trace report --pid %d", (int)self->pid), 0);
+	EXPECT_NE(strstr(text, "The process has ended."), NULL);
+	other = make_host();
+	ASSERT_GT(other, 0);
+	EXPECT_EQ(wt_shell(text, sizeof(text), "trace start --pid %d", (int)other), 0);
+	EXPECT_EQ(wt_shell(text, sizeof(text), "trace report --pid %d 2>&1", (int)self->pid), 1);
+	EXPECT_EQ(wt_shell(text, sizeof(text), "trace stop --pid %d", (int)other), 0);
+	kill(other, SIGKILL);
+	waitpid(other, NULL, 0);
+}
+
+TEST_F(host, needs_two_rights_and_no_more)
+{
+	if (self->missing)
+		SKIP(return, "%s", self->missing);
+	if (run("command -v setpriv") != 0)
+		SKIP(return, "setpriv is not installed");
+	EXPECT_EQ(run("setpriv --inh-caps -all,+bpf,+perfmon --bounding-set -all,+bpf,+perfmon "
+		      "%s trace --seconds 1 --pid %d 2>&1",
+		      wt_binary(), (int)self->pid),
+		  0);
+	EXPECT_NE(strstr(text, "locks       on"), NULL);
+	EXPECT_NE(strstr(text, "faults      on"), NULL);
+	EXPECT_EQ(run("setpriv --inh-caps -all,+bpf --bounding-set -all,+bpf "
+		      "%s trace --seconds 1 --pid %d 2>&1",
+		      wt_binary(), (int)self->pid),
+		  1);
+	EXPECT_NE(strstr(text, "CAP_BPF and CAP_PERFMON"), NULL);
+}
+
+TEST_F(host, keeps_the_parts_that_need_no_btf_where_there_is_none)
+{
+	if (self->missing)
+		SKIP(return, "%s", self->missing);
+	ASSERT_EQ(mount("tmpfs", "/sys/kernel/btf", "tmpfs", 0, NULL), 0);
+	EXPECT_EQ(wt_shell(text, sizeof(text), "trace --seconds 1 --pid %d", (int)self->pid), 0);
+	EXPECT_NE(strstr(text, "locks       off"), NULL);
+	EXPECT_NE(strstr(text, "faults      on"), NULL);
+	umount("/sys/kernel/btf");
+}
+
+TEST_HARNESS_MAIN
