@@ -130,7 +130,7 @@ WEIR_API int weir_trace_remove(int pid, const char *pin_dir) WEIR_MUST_CHECK;
  * Since:   0.1
  */
 WEIR_API int weir_trace_part(const struct weir_trace *trace, uint32_t index, const char **ret_name,
-			     const char **ret_reason);
+			     const char **ret_reason) WEIR_MUST_CHECK;
 
 /**
  * weir_trace_meta() - What is traced, since when.

@@ -183,7 +183,14 @@ enum weir_wait_kind {
 	WEIR_WAIT_OTHER = 3,
 };
 
-/* Where a number of misses comes from. None of them is ever written under another's name. */
+/*
+ * Where a number of misses comes from. None of them is ever written under another's name.
+ * NONE:        there is no number.
+ * HW_LLC:      the CPU's counter of last-level misses, as the kernel chooses it.
+ * HW_LL_READ:  the same of reads, where the first is not to be had.
+ * FAULT_MAJOR: page faults that read a device.
+ * FAULT_MINOR: page faults served from memory.
+ */
 enum weir_miss_source {
 	WEIR_MISS_NONE = 0,
 	WEIR_MISS_HW_LLC = 1,
@@ -192,12 +199,21 @@ enum weir_miss_source {
 	WEIR_MISS_FAULT_MINOR = 4,
 };
 
+/*
+ * Where a request was seen.
+ * URING: from its submission through io_uring to its completion.
+ * BLOCK: from its issue to a block device to its completion.
+ */
 enum weir_io_source {
 	WEIR_IO_SOURCE_NONE = 0,
 	WEIR_IO_SOURCE_URING = 1,
 	WEIR_IO_SOURCE_BLOCK = 2,
 };
 
+/*
+ * What an event is: a wait of one of the kinds above, or a request.
+ * IO_URING and BLOCK_IO overlap in one thread, waits do not.
+ */
 enum weir_event_kind {
 	WEIR_EVENT_NONE = 0,
 	WEIR_EVENT_LOCK_WAIT = 1,
@@ -317,7 +333,10 @@ struct weir_trace_totals {
 	__u64 reserved[6];
 };
 
-/* Key of lock_waits: the futex. */
+/**
+ * struct weir_addr_key - Key of lock_waits.
+ * @addr: The futex, as the process sees it.
+ */
 struct weir_addr_key {
 	__u64 addr;
 };
@@ -401,13 +420,21 @@ struct weir_waiting {
 	char waker_comm[WEIR_COMM_BYTES];
 };
 
-/* Key of cache_misses: thread and source. */
+/**
+ * struct weir_miss_key - Key of cache_misses.
+ * @tid:    The thread.
+ * @source: What is counted.
+ */
 struct weir_miss_key {
 	__u32 tid;
 	enum weir_miss_source source;
 };
 
-/* Key of miss_sites: place in the code and source. */
+/**
+ * struct weir_miss_site_key - Key of miss_sites.
+ * @stack_id: Place in the code, in the map stacks; negative: none, the reason as -errno.
+ * @source:   What is counted.
+ */
 struct weir_miss_site_key {
 	__s32 stack_id;
 	enum weir_miss_source source;
@@ -427,7 +454,12 @@ struct weir_miss {
 	char comm[WEIR_COMM_BYTES];
 };
 
-/* Key of page_cache: a file. @dev is as the kernel keeps it: major << 20 | minor. */
+/**
+ * struct weir_file_key - Key of page_cache: a file.
+ * @ino: Its inode.
+ * @dev: Its device as the kernel keeps it: major << 20 | minor.
+ * @pad: 0.
+ */
 struct weir_file_key {
 	__u64 ino;
 	__u32 dev;
@@ -448,13 +480,25 @@ struct weir_file {
 	__u64 faults;
 };
 
-/* Key of io_times: @op is of io_uring, or read (0) and write (1) of a block device. */
+/**
+ * struct weir_io_key - Key of io_times.
+ * @source: Where it was seen.
+ * @op:     Of io_uring: IORING_OP_*; of a block device: read (0), write (1), or another of
+ *          REQ_OP_*.
+ */
 struct weir_io_key {
 	enum weir_io_source source;
 	__u32 op;
 };
 
-/* Value of io_times. */
+/**
+ * struct weir_io_times - Value of io_times.
+ * @requests: That were completed.
+ * @ns:       Their time.
+ * @max_ns:   The longest.
+ * @bytes:    Their size; of io_uring 0.
+ * @log2_ns:  Histogram of the times.
+ */
 struct weir_io_times {
 	__u64 requests;
 	__u64 ns;
@@ -501,37 +545,27 @@ struct weir_trace_slot {
 
 /* A layout is an assert: whole cache lines, the counters apart from the names. */
 #if defined(__cplusplus)
-static_assert(sizeof(struct weir_lock_meta) == 128, "weir_lock_meta");
-static_assert(sizeof(struct weir_lock_rank) == 96, "weir_lock_rank");
-static_assert(sizeof(struct weir_lock_self) == 384, "weir_lock_self");
-static_assert(sizeof(struct weir_trace_meta) == 128, "weir_trace_meta");
-static_assert(sizeof(struct weir_trace_config) == 64, "weir_trace_config");
-static_assert(sizeof(struct weir_trace_totals) == 192, "weir_trace_totals");
-static_assert(sizeof(struct weir_lock_waits) == 320, "weir_lock_waits");
-static_assert(sizeof(struct weir_site_key) == 16, "weir_site_key");
-static_assert(sizeof(struct weir_site) == 32, "weir_site");
-static_assert(sizeof(struct weir_waiting) == 64, "weir_waiting");
-static_assert(sizeof(struct weir_miss) == 40, "weir_miss");
-static_assert(sizeof(struct weir_file) == 32, "weir_file");
-static_assert(sizeof(struct weir_io_times) == 160, "weir_io_times");
-static_assert(sizeof(struct weir_trace_event) == 72, "weir_trace_event");
-static_assert(sizeof(struct weir_trace_slot) == 136, "weir_trace_slot");
+#define WEIR_ABI_BYTES(type, bytes) static_assert(sizeof(struct type) == (bytes), #type)
 #elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
-_Static_assert(sizeof(struct weir_lock_meta) == 128, "weir_lock_meta");
-_Static_assert(sizeof(struct weir_lock_rank) == 96, "weir_lock_rank");
-_Static_assert(sizeof(struct weir_lock_self) == 384, "weir_lock_self");
-_Static_assert(sizeof(struct weir_trace_meta) == 128, "weir_trace_meta");
-_Static_assert(sizeof(struct weir_trace_config) == 64, "weir_trace_config");
-_Static_assert(sizeof(struct weir_trace_totals) == 192, "weir_trace_totals");
-_Static_assert(sizeof(struct weir_lock_waits) == 320, "weir_lock_waits");
-_Static_assert(sizeof(struct weir_site_key) == 16, "weir_site_key");
-_Static_assert(sizeof(struct weir_site) == 32, "weir_site");
-_Static_assert(sizeof(struct weir_waiting) == 64, "weir_waiting");
-_Static_assert(sizeof(struct weir_miss) == 40, "weir_miss");
-_Static_assert(sizeof(struct weir_file) == 32, "weir_file");
-_Static_assert(sizeof(struct weir_io_times) == 160, "weir_io_times");
-_Static_assert(sizeof(struct weir_trace_event) == 72, "weir_trace_event");
-_Static_assert(sizeof(struct weir_trace_slot) == 136, "weir_trace_slot");
+#define WEIR_ABI_BYTES(type, bytes) _Static_assert(sizeof(struct type) == (bytes), #type)
+#endif
+#ifdef WEIR_ABI_BYTES
+WEIR_ABI_BYTES(weir_lock_meta, 128);
+WEIR_ABI_BYTES(weir_lock_rank, 96);
+WEIR_ABI_BYTES(weir_lock_self, 384);
+WEIR_ABI_BYTES(weir_trace_meta, 128);
+WEIR_ABI_BYTES(weir_trace_config, 64);
+WEIR_ABI_BYTES(weir_trace_totals, 192);
+WEIR_ABI_BYTES(weir_lock_waits, 320);
+WEIR_ABI_BYTES(weir_site_key, 16);
+WEIR_ABI_BYTES(weir_site, 32);
+WEIR_ABI_BYTES(weir_waiting, 64);
+WEIR_ABI_BYTES(weir_miss, 40);
+WEIR_ABI_BYTES(weir_file, 32);
+WEIR_ABI_BYTES(weir_io_times, 160);
+WEIR_ABI_BYTES(weir_trace_event, 72);
+WEIR_ABI_BYTES(weir_trace_slot, 136);
+#undef WEIR_ABI_BYTES
 #endif
 
 #endif /* WEIR_TRACE_ABI_H */

@@ -121,7 +121,7 @@ static int take_maps(struct weir_trace *t, struct bpf_object *object)
 static int load(struct weir_trace *t, unsigned which)
 {
 	const struct wr_trace_program *p = &wr_trace_programs[which];
-	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = p->name);
+	struct bpf_object_open_opts opts = {.sz = sizeof(opts), .object_name = p->name};
 	struct bpf_object *object =
 		bpf_object__open_mem(p->begin, (size_t)(p->end - p->begin), &opts);
 	int rc;
@@ -168,7 +168,7 @@ static int attach_tracepoints(struct weir_trace *t, struct bpf_object *object)
 static int attach_event(struct weir_trace *t, struct bpf_program *program, const char *name,
 			uint32_t type, uint64_t config, uint32_t period, uint32_t source)
 {
-	LIBBPF_OPTS(bpf_perf_event_opts, opts, .bpf_cookie = source);
+	struct bpf_perf_event_opts opts = {.sz = sizeof(opts), .bpf_cookie = source};
 	struct perf_event_attr attr = {.size = sizeof(attr), .type = type, .config = config};
 	int nr_cpus = libbpf_num_possible_cpus(), rc = 0;
 	size_t before = t->nr_links;

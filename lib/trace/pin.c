@@ -123,7 +123,7 @@ int wr_trace_pin_open(struct weir_trace *t, const char *pin_dir, struct weir_err
 	char path[320];
 	int rc = wr_trace_pin_name(t->dir, pin_dir, t->pid);
 
-	for (int i = WR_TRACE_NR_MAPS; !rc && i-- > 0;) {
+	for (int i = WR_TRACE_NR_MAPS - 1; !rc && i >= 0; i--) {
 		snprintf(path, sizeof(path), "%s/%s", t->dir, wr_trace_map_names[i]);
 		t->map[i] = bpf_obj_get(path);
 		/* Parts that are off have no maps. */

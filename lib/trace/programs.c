@@ -4,6 +4,11 @@
 
 #if WR_TRACE_BPF
 
+/* For readers of the source that do not assemble it. */
+#ifndef WR_BPF_DIR
+#define WR_BPF_DIR "bpf"
+#endif
+
 /* WR_BPF_DIR comes from the Makefile, which also knows that this file depends on the objects. */
 #define PROGRAM(name, parts_)                                                          \
 	__asm__(".pushsection .rodata\n"                                               \
