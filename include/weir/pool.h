@@ -9,7 +9,8 @@
  * by a buddy allocator that returns the tail of a rounded-up block, so that a
  * span occupies exactly its size in units of the smallest block. The metadata
  * lies outside the managed memory: nothing the caller writes can corrupt it. It is
- * 8 bytes and a few bits for each smallest block: 0.2 % at 4 KiB, 3.1 % at 256 B.
+ * 8 bytes and a few bits for each smallest block: 0.2 % at 4 KiB, 3.1 % at 256 B. The
+ * 8 bytes are taken for 512 blocks at a time, when the first of them becomes a span.
  *
  * A pool belongs to the process that opened it. A fork child does not get the memory
  * (a page shared for copy-on-write while a device writes into it would be lost to one
@@ -157,8 +158,8 @@ struct weir_pool_region {
  *                      and counted here later. No block is ever handed out twice.
  * @nr_overwrites:      With WEIR_POOL_DEBUG: spans found written behind their end or after
  *                      their free.
- * @metadata_bytes:     Memory the pool uses beside @capacity_bytes, at most; a part that
- *                      no span needed so far is not resident.
+ * @metadata_bytes:     Memory the pool uses beside @capacity_bytes, at most; without what
+ *                      belongs to blocks that were in no span so far.
  * @populate_ns:        Time spent getting and touching pages at open.
  * @thp_bytes:          Bytes of THP regions that the kernel really backed with huge
  *                      pages when last looked at (open), else 0.

@@ -39,10 +39,10 @@ _Static_assert(sizeof(struct weir_compact_opts) == 48 || sizeof(void *) != 8,
 
 /* A block that is to move, and where to. */
 struct move {
-	struct wr_handle_slot *slot;
-	uint64_t word; /* as it was when the place was taken */
-	uint32_t generation;
+	_Atomic uint64_t *slot;
+	uint64_t word;	/* as it was when the place was taken */
 	uint32_t place; /* window */
+	uint64_t block; /* first, within the region */
 	uint64_t nr_blocks;
 	bool has_twin;
 };
@@ -58,7 +58,7 @@ struct run {
 	struct wr_zone_pair *pairs;
 	size_t nr_moves;
 	uint64_t group_bytes;
-	struct weir_span left[WR_ZONE_PAIRS]; /* to be given back: nobody's content any more */
+	struct wr_zone_run left[WR_ZONE_PAIRS]; /* to be given back: nobody's content any more */
 	size_t nr_left;
 	size_t tail;	   /* places behind it in the line are full */
 	uint64_t nr_begun; /* windows of this region emptied */
@@ -107,30 +107,28 @@ static int begin_move(struct run *run, struct move *m)
 	uint64_t word = m->word;
 
 	/* (C): the acquire pairs with the release of each unpin. */
-	if (!wr_cas_acq_rel(&m->slot->word, &word, wr_handle_with_state(word, WR_HANDLE_MOVING)))
-		return wr_handle_pins(word) > 0 ? -EBUSY : -ESTALE;
-	/* The slot was reused 2^14 times, and the block of another lies at the same place. */
-	if (wr_load_relaxed(&m->slot->generation) != m->generation) {
-		wr_handle_publish(m->slot, m->word);
-		wr_handle_wake(run->hs);
-		return -ESTALE;
-	}
-	return 0;
+	if (wr_cas_acq_rel(m->slot, &word, wr_handle_with_state(word, WR_HANDLE_MOVING)))
+		return 0;
+	return wr_handle_generation(run->hs, word) == wr_handle_generation(run->hs, m->word) &&
+			       wr_handle_pins(word) > 0
+		       ? -EBUSY
+		       : -ESTALE;
 }
 
 static void give_left(struct run *run)
 {
 	if (run->nr_left > 0)
-		wr_zone_drop(run->plan->range->zone, run->left, run->nr_left);
+		wr_zone_drop(run->plan->range->zone, run->plan->range->region, run->left,
+			     run->nr_left);
 	run->nr_left = 0;
 }
 
 /* Soon, with others. */
-static void leave(struct run *run, const struct weir_span *span)
+static void leave(struct run *run, uint64_t block, uint64_t nr)
 {
 	if (run->nr_left == WR_ZONE_PAIRS)
 		give_left(run);
-	run->left[run->nr_left++] = *span;
+	run->left[run->nr_left++] = (struct wr_zone_run){.block = block, .nr = nr};
 }
 
 /* Blocks that are copied one after the other and published together. */
@@ -166,21 +164,21 @@ static size_t begin_group(struct run *run, size_t i, struct group *g, int *ret_c
 			g->bytes += bytes;
 			continue;
 		}
-		leave(run, &run->pairs[i].twin);
+		leave(run, run->pairs[i].twin, run->pairs[i].nr);
 		run->plan->used[m->place] -= (uint32_t)m->nr_blocks;
 		*ret_code = rc == -EBUSY ? rc : 0;
 	}
 	return i;
 }
 
-static void publish_move(struct run *run, const struct move *m, const struct weir_span *twin)
+static void copy_move(const struct run *run, const struct wr_zone_pair *pair)
 {
 	const struct wr_handle_range *range = run->plan->range;
-	uint64_t location = (twin->id & WR_SPAN_BLOCK_MASK) - range->region->first_block;
+	unsigned shift = run->hs->block_shift;
 
-	wr_store_relaxed(&m->slot->span_generation, twin->generation);
-	wr_handle_publish(m->slot,
-			  (m->word & ~WR_HANDLE_LOCATION_MASK) | (location + range->first));
+	memcpy(range->base + (pair->twin << shift), range->base + (pair->old << shift),
+	       (size_t)(pair->nr << shift));
+	wr_handle_set_end(range, pair->twin, pair->nr);
 }
 
 /*
@@ -189,7 +187,9 @@ static void publish_move(struct run *run, const struct move *m, const struct wei
  */
 static size_t move_group(struct run *run, size_t i, int *ret_code)
 {
+	const struct wr_handle_range *range = run->plan->range;
 	const struct wr_zone_pair *pair;
+	const struct move *m;
 	uint64_t start;
 	struct group g;
 	size_t k;
@@ -198,18 +198,23 @@ static size_t move_group(struct run *run, size_t i, int *ret_code)
 		give_left(run);
 	start = wr_now_ns();
 	i = begin_group(run, i, &g, ret_code);
-	for (k = 0; k < g.nr; k++) {
-		pair = &run->pairs[g.at[k]];
-		memcpy(pair->twin.base, pair->old.base, pair->old.bytes);
-	}
-	for (k = 0; k < g.nr; k++)
-		publish_move(run, &run->moves[g.at[k]], &run->pairs[g.at[k]].twin);
 	if (g.nr == 0)
 		return i;
+	for (k = 0; k < g.nr; k++)
+		copy_move(run, &run->pairs[g.at[k]]);
+	for (k = 0; k < g.nr; k++) {
+		m = &run->moves[g.at[k]];
+		wr_handle_publish(m->slot,
+				  wr_handle_with_location(run->hs, m->word,
+							  range->first + run->pairs[g.at[k]].twin));
+	}
 	wr_handle_wake(run->hs);
 	note_copies(run, g.nr, g.bytes, wr_now_ns() - start);
-	for (k = 0; k < g.nr; k++)
-		leave(run, &run->pairs[g.at[k]].old);
+	for (k = 0; k < g.nr; k++) {
+		pair = &run->pairs[g.at[k]];
+		wr_handle_clear_end(range, pair->old, pair->nr);
+		leave(run, pair->old, pair->nr);
+	}
 	return i;
 }
 
@@ -219,13 +224,10 @@ static int compare_moves(const void *a, const void *b)
 {
 	const struct move *x = a;
 	const struct move *y = b;
-	uint64_t x_at, y_at;
 
 	if (x->nr_blocks != y->nr_blocks)
 		return x->nr_blocks < y->nr_blocks ? 1 : -1;
-	x_at = wr_handle_location(x->word);
-	y_at = wr_handle_location(y->word);
-	return (x_at > y_at) - (x_at < y_at);
+	return (x->block > y->block) - (x->block < y->block);
 }
 
 /*
@@ -238,6 +240,7 @@ static int gather(struct run *run, uint32_t window, uint64_t *ret_bytes)
 	uint64_t lo, hi, first, in_window = 0;
 	size_t i, begin, nr;
 	struct move *m;
+	bool is_mixed = false;
 
 	wr_plan_bounds(plan, window, &lo, &hi);
 	nr = wr_plan_picks_of(plan, window, &begin);
@@ -246,20 +249,22 @@ static int gather(struct run *run, uint32_t window, uint64_t *ret_bytes)
 	for (i = begin; i < begin + nr; i++) {
 		m = &run->moves[run->nr_moves];
 		memset(m, 0, sizeof(*m));
-		m->slot = wr_handle_slot_at(run->hs, (uint32_t)plan->picks[i]);
-		m->word = wr_load_acquire(&m->slot->word); /* H3 */
-		first = wr_handle_location(m->word) - plan->range->first;
-		m->generation = wr_load_relaxed(&m->slot->generation);
-		m->nr_blocks = wr_load_relaxed(&m->slot->nr_blocks);
-		if (wr_handle_state(m->word) != WR_HANDLE_LIVE || first >= hi ||
-		    first + m->nr_blocks <= lo)
+		m->slot = wr_handle_word_at(run->hs, (uint32_t)plan->picks[i]);
+		m->word = wr_load_acquire(m->slot); /* H3 */
+		first = wr_handle_location(run->hs, m->word) - plan->range->first;
+		if (wr_handle_state(m->word) != WR_HANDLE_LIVE || first >= hi)
 			continue; /* freed, or moved with the window before */
+		m->block = first;
+		m->nr_blocks = wr_handle_nr_blocks(plan->range, first);
+		if (m->nr_blocks == 0 || first + m->nr_blocks <= lo)
+			continue;
 		if (!(m->word & WR_HANDLE_IS_MOVABLE))
 			return -EBUSY;
 		if (wr_handle_pins(m->word) > 0) {
 			run->report->nr_pinned++;
 			return -EBUSY;
 		}
+		is_mixed |= m->nr_blocks != run->moves[0].nr_blocks;
 		in_window += wr_min(first + m->nr_blocks, hi) - wr_max(first, lo);
 		*ret_bytes += m->nr_blocks << run->hs->block_shift;
 		run->nr_moves++;
@@ -268,17 +273,19 @@ static int gather(struct run *run, uint32_t window, uint64_t *ret_bytes)
 			   &plan->used[window]);
 	if (in_window < plan->used[window])
 		return -EBUSY;
-	qsort(run->moves, run->nr_moves, sizeof(*run->moves), compare_moves);
+	/* Large ones find room first. One size, as in a pool of one kind, is in order. */
+	if (is_mixed)
+		qsort(run->moves, run->nr_moves, sizeof(*run->moves), compare_moves);
 	for (i = 0; i < run->nr_moves; i++) {
-		m = &run->moves[i];
-		run->pairs[i].old = wr_handle_span(run->hs, m->slot, wr_handle_location(m->word));
+		run->pairs[i].old = run->moves[i].block;
+		run->pairs[i].nr = run->moves[i].nr_blocks;
 	}
 	return 0;
 }
 
 /*
- * Ask one window for places, from move @i on, as many as have the same size. The number of
- * moves that are settled: placed, or found to be no longer live.
+ * Ask one window for places, from move @i on, as many as have the same size. How many have
+ * places now.
  */
 static size_t ask_window(struct run *run, size_t i, uint32_t window)
 {
@@ -291,14 +298,10 @@ static size_t ask_window(struct run *run, size_t i, uint32_t window)
 	while (i + nr < run->nr_moves && run->moves[i + nr].nr_blocks == nr_blocks &&
 	       (nr + 1) * nr_blocks <= hi - lo - plan->used[window])
 		nr++;
-	nr = wr_zone_twins(plan->range->zone, &run->pairs[i], nr, lo, hi);
+	nr = wr_zone_twins(plan->range->zone, plan->range->region, &run->pairs[i], nr, lo, hi);
+	if (nr == 0)
+		plan->movable[window] = (uint32_t)nr_blocks;
 	for (k = i; k < i + nr; k++) {
-		if (run->pairs[k].code == -ENOSPC) {
-			plan->movable[window] = (uint32_t)nr_blocks;
-			return k - i;
-		}
-		if (run->pairs[k].code != 0)
-			continue;
 		plan->used[window] += (uint32_t)nr_blocks;
 		run->moves[k].place = window;
 		run->moves[k].has_twin = true;
@@ -342,7 +345,7 @@ static void drop_twins(struct run *run)
 		if (!m->has_twin)
 			continue;
 		m->has_twin = false;
-		leave(run, &run->pairs[i].twin);
+		leave(run, run->pairs[i].twin, run->pairs[i].nr);
 		run->plan->used[m->place] -= (uint32_t)m->nr_blocks;
 	}
 	give_left(run);

@@ -4,7 +4,7 @@
  * and sort.
  *
  * There is no list of the handles in a window, and none is kept: two passes over the slots
- * find them, 32 bytes each and in order, which costs less than the copies that follow and
+ * find them, 8 bytes each and in order, which costs less than the copies that follow and
  * nothing at all while nobody compacts.
  */
 #include <errno.h>
@@ -74,13 +74,14 @@ uint64_t wr_plan_count_free(const struct wr_handle_range *range, uint64_t window
 static bool look_at_slot(const struct wr_compact_plan *plan, uint32_t index, uint64_t *ret_word,
 			 uint64_t *ret_first, uint64_t *ret_nr)
 {
-	struct wr_handle_slot *slot = wr_handle_slot_at(plan->hs, index);
-	uint64_t word = wr_load_acquire(&slot->word); /* H3: for nr_blocks */
-	uint64_t first = wr_handle_location(word) - plan->range->first;
-	uint64_t nr = wr_load_relaxed(&slot->nr_blocks);
+	uint64_t word = wr_load_acquire(wr_handle_word_at(plan->hs, index)); /* H3: for nr */
+	uint64_t first = wr_handle_location(plan->hs, word) - plan->range->first;
+	uint64_t nr;
 
-	if (wr_handle_state(word) != WR_HANDLE_LIVE || first >= plan->range->nr_blocks || nr == 0 ||
-	    nr > plan->range->nr_blocks - first)
+	if (wr_handle_state(word) != WR_HANDLE_LIVE || first >= plan->range->nr_blocks)
+		return false;
+	nr = wr_handle_nr_blocks(plan->range, first);
+	if (nr == 0 || nr > plan->range->nr_blocks - first)
 		return false;
 	*ret_word = word;
 	*ret_first = first;

@@ -21,120 +21,6 @@
 #define SPIN_NS	    200000u
 #define SPIN_ROUNDS 256u
 
-/* ---- the table --------------------------------------------------------------------- */
-
-static void free_table(struct wr_handles *hs)
-{
-	uint32_t i;
-
-	for (i = 0; i < hs->nr_slots / WR_HANDLE_SEGMENT_SLOTS; i++)
-		wr_free(wr_load_relaxed(&hs->segments[i]));
-	wr_free(hs->segments);
-	wr_free(hs->ranges);
-	wr_free(hs);
-}
-
-static size_t nr_segments_max(const struct wr_handles *hs)
-{
-	return hs->max_slots / WR_HANDLE_SEGMENT_SLOTS;
-}
-
-/* Number the blocks of all regions one after the other. */
-static int add_ranges(struct wr_handles *hs)
-{
-	struct weir_pool *pool = hs->pool;
-	struct wr_handle_range *range;
-	uint64_t total = 0;
-	size_t i;
-	uint32_t k;
-
-	hs->nr_ranges = weir_pool_nr_regions(pool);
-	hs->ranges = wr_calloc(hs->nr_ranges, sizeof(*hs->ranges));
-	if (!hs->ranges)
-		return -ENOMEM;
-	range = hs->ranges;
-	for (i = 0; i < pool->nr_zones; i++) {
-		for (k = 0; k < pool->zones[i].nr_regions; k++, range++) {
-			range->zone = &pool->zones[i];
-			range->region = &pool->zones[i].regions[k];
-			range->base = range->region->map.base;
-			range->first = total;
-			range->nr_blocks = range->region->buddy.nr_blocks;
-			total += range->nr_blocks;
-		}
-	}
-	if (total > WR_HANDLE_LOCATION_MASK)
-		return -EOPNOTSUPP;
-	/* More than one live handle a block there is not; one segment is for those in between. */
-	total = wr_min(total, (uint64_t)UINT32_MAX - 2 * WR_HANDLE_SEGMENT_SLOTS);
-	hs->max_slots =
-		(uint32_t)wr_align_up(total + WR_HANDLE_SEGMENT_SLOTS, WR_HANDLE_SEGMENT_SLOTS);
-	hs->segments = wr_calloc(nr_segments_max(hs), sizeof(*hs->segments));
-	return hs->segments ? 0 : -ENOMEM;
-}
-
-static int new_table(struct weir_pool *pool, struct wr_handles **ret)
-{
-	struct wr_handles *hs = wr_calloc_aligned(_Alignof(struct wr_handles), sizeof(*hs));
-	int rc;
-
-	if (!hs)
-		return -ENOMEM;
-	hs->pool = pool;
-	hs->pool_number = (uint32_t)(pool->id_prefix >> WR_SPAN_POOL_SHIFT);
-	hs->block_shift = pool->zones[0].block_shift;
-	hs->first_free = WR_HANDLE_NONE;
-	hs->last_free = WR_HANDLE_NONE;
-	rc = add_ranges(hs);
-	if (rc != 0) {
-		free_table(hs);
-		return rc;
-	}
-	*ret = hs;
-	return 0;
-}
-
-int wr_handles_get(struct weir_pool *pool, struct wr_handles **ret)
-{
-	struct wr_handles *hs = wr_load_acquire(&pool->handles); /* H1 */
-	struct wr_handles *other = NULL;
-	int rc;
-
-	if (!hs) {
-		rc = new_table(pool, &hs);
-		if (rc != 0)
-			return rc;
-		wr_mutex_init(&hs->lock, WR_RANK_POOL_HANDLE, "pool.handle");
-		wr_mutex_init(&hs->wait_lock, WR_RANK_POOL_COMPACT, "pool.compact");
-		wr_cond_init(&hs->wait);
-		/* H1: pairs with the acquire above. */
-		if (!wr_cas_acq_rel(&pool->handles, &other, hs)) {
-			wr_cond_fini(&hs->wait);
-			wr_mutex_fini(&hs->wait_lock);
-			wr_mutex_fini(&hs->lock);
-			free_table(hs);
-			hs = other;
-		}
-	}
-	*ret = hs;
-	return 0;
-}
-
-/* As above, but none is made: NULL when the pool is not ours or has none. */
-static struct wr_handles *table_of(struct weir_pool *pool)
-{
-	return pool && wr_pool_is_ours(pool) ? wr_load_acquire(&pool->handles) : NULL;
-}
-
-const struct wr_handle_range *wr_handle_range_of(const struct wr_handles *hs, uint64_t location)
-{
-	const struct wr_handle_range *range = hs->ranges;
-
-	while (location - range->first >= range->nr_blocks)
-		range++;
-	return range;
-}
-
 static uint8_t *address_of(const struct wr_handles *hs, uint64_t location)
 {
 	const struct wr_handle_range *range = wr_handle_range_of(hs, location);
@@ -142,17 +28,17 @@ static uint8_t *address_of(const struct wr_handles *hs, uint64_t location)
 	return range->base + ((location - range->first) << hs->block_shift);
 }
 
-struct weir_span wr_handle_span(const struct wr_handles *hs, const struct wr_handle_slot *slot,
-				uint64_t location)
+/* The span that an unmovable block is: the zone or a thread's magazines know it by that. */
+static struct weir_span span_of(const struct wr_handles *hs, const struct wr_handle_range *range,
+				uint64_t block, uint64_t nr)
 {
-	const struct wr_handle_range *range = wr_handle_range_of(hs, location);
-	uint64_t block = location - range->first;
+	uint64_t word = wr_cell_load(&range->region->cells[block]);
 
 	return (struct weir_span){
 		.base = range->base + (block << hs->block_shift),
-		.bytes = (size_t)wr_load_relaxed(&slot->nr_blocks) << hs->block_shift,
+		.bytes = (size_t)(nr << hs->block_shift),
 		.id = range->zone->id_prefix | (range->region->first_block + block),
-		.generation = wr_load_relaxed(&slot->span_generation),
+		.generation = wr_cell_generation(word),
 		.node = range->zone->node,
 	};
 }
@@ -167,72 +53,6 @@ static uint64_t location_of(const struct wr_handles *hs, const struct weir_span 
 	return range->first + ((uint64_t)(p - range->base) >> hs->block_shift);
 }
 
-/* ---- free slots -------------------------------------------------------------------- */
-
-static void push_slot_locked(struct wr_handles *hs, uint32_t index) WR_REQUIRES(hs->lock)
-{
-	wr_lock_assert_held(&hs->lock);
-	wr_handle_slot_at(hs, index)->next = WR_HANDLE_NONE;
-	if (hs->first_free == WR_HANDLE_NONE)
-		hs->first_free = index;
-	else
-		wr_handle_slot_at(hs, hs->last_free)->next = index;
-	hs->last_free = index;
-}
-
-/* A segment that is allocated becomes the next slots, unless there are as many as can be. */
-static bool add_segment_locked(struct wr_handles *hs, struct wr_handle_slot *segment)
-	WR_REQUIRES(hs->lock)
-{
-	uint32_t nr = wr_load_relaxed(&hs->nr_slots);
-	uint32_t i;
-
-	wr_lock_assert_held(&hs->lock);
-	if (nr == hs->max_slots)
-		return false;
-	wr_store_relaxed(&hs->segments[nr / WR_HANDLE_SEGMENT_SLOTS], segment);
-	/* H2: pairs with the acquires of nr_slots. */
-	wr_store_release(&hs->nr_slots, nr + WR_HANDLE_SEGMENT_SLOTS);
-	for (i = 0; i < WR_HANDLE_SEGMENT_SLOTS; i++)
-		push_slot_locked(hs, nr + i);
-	return true;
-}
-
-/* The oldest free slot; memory for more is taken while no lock is held. */
-static int take_slot(struct wr_handles *hs, uint32_t *ret)
-{
-	struct wr_handle_slot *segment = NULL;
-	int rc = 0;
-
-	wr_mutex_lock(&hs->lock);
-	if (hs->first_free == WR_HANDLE_NONE) {
-		wr_mutex_unlock(&hs->lock);
-		segment = wr_calloc_aligned(WR_CACHE_LINE,
-					    WR_HANDLE_SEGMENT_SLOTS * sizeof(*segment));
-		if (!segment)
-			return -ENOMEM;
-		wr_mutex_lock(&hs->lock);
-		if (hs->first_free == WR_HANDLE_NONE && add_segment_locked(hs, segment))
-			segment = NULL;
-	}
-	if (hs->first_free != WR_HANDLE_NONE) {
-		*ret = hs->first_free;
-		hs->first_free = wr_handle_slot_at(hs, *ret)->next;
-	} else {
-		rc = -ENOSPC;
-	}
-	wr_mutex_unlock(&hs->lock);
-	wr_free(segment);
-	return rc;
-}
-
-static void put_slot(struct wr_handles *hs, uint32_t index)
-{
-	wr_mutex_lock(&hs->lock);
-	push_slot_locked(hs, index);
-	wr_mutex_unlock(&hs->lock);
-}
-
 /* ---- handles that are not live ----------------------------------------------------- */
 
 static bool is_zero(struct weir_handle handle)
@@ -240,22 +60,12 @@ static bool is_zero(struct weir_handle handle)
 	return handle.slot == 0 && handle.generation == 0 && handle.pool == 0;
 }
 
-static const char *tag_of(const struct wr_handle_slot *slot)
-{
-	const char *tag = wr_load_relaxed(&slot->tag);
-
-	return tag ? tag : "";
-}
-
-/* Whether the word, together with the whole generation, is the handle's. */
-static bool is_of(const struct wr_handle_slot *slot, uint64_t word, struct weir_handle handle)
+static bool is_of(const struct wr_handles *hs, uint64_t word, struct weir_handle handle)
 {
 	unsigned state = wr_handle_state(word);
-	uint32_t low = (uint32_t)(word >> WR_HANDLE_GENERATION_SHIFT) & WR_HANDLE_GENERATION_MASK;
 
 	return (state == WR_HANDLE_LIVE || state == WR_HANDLE_MOVING) &&
-	       low == (handle.generation & WR_HANDLE_GENERATION_MASK) &&
-	       wr_load_relaxed(&slot->generation) == handle.generation;
+	       wr_handle_generation(hs, word) == handle.generation;
 }
 
 static int report_foreign(struct wr_handles *hs, const char *call, struct weir_handle handle)
@@ -268,46 +78,46 @@ static int report_foreign(struct wr_handles *hs, const char *call, struct weir_h
 
 /* The slot exists and has another generation, or the same and is free. */
 static int report_dead(struct wr_handles *hs, const char *call, struct weir_handle handle,
-		       const struct wr_handle_slot *slot)
+		       uint64_t word)
 {
-	int32_t age = (int32_t)(wr_load_relaxed(&slot->generation) - handle.generation);
+	uint32_t generation = wr_handle_generation(hs, word);
 
-	if (age < 0)
+	if (generation < handle.generation)
 		return report_foreign(hs, call, handle);
-	if (age == 0) {
+	if (generation == handle.generation) {
 		wr_fetch_add_relaxed(&hs->count.nr_double_frees, 1);
 		wr_log(WEIR_LOG_ERROR, "pool",
 		       "%s: slot %u generation %u, tag '%s', was freed before", call, handle.slot,
-		       handle.generation, tag_of(slot));
+		       handle.generation, wr_handle_tag(hs, handle.slot));
 	} else {
 		wr_fetch_add_relaxed(&hs->count.nr_stale, 1);
 		wr_log(WEIR_LOG_ERROR, "pool",
 		       "%s: slot %u generation %u was freed before; tag '%s' has the slot now",
-		       call, handle.slot, handle.generation, tag_of(slot));
+		       call, handle.slot, handle.generation, wr_handle_tag(hs, handle.slot));
 	}
 	return -ESTALE;
 }
 
 /* The slot that a handle names, whatever is in it. */
 static int find_slot(struct wr_handles *hs, const char *call, struct weir_handle handle,
-		     struct wr_handle_slot **ret)
+		     _Atomic uint64_t **ret)
 {
 	/* H2: pairs with the release in add_segment_locked(). */
 	if (handle.pool != hs->pool_number || handle.generation == 0 ||
 	    handle.slot >= wr_load_acquire(&hs->nr_slots))
 		return report_foreign(hs, call, handle);
-	*ret = wr_handle_slot_at(hs, handle.slot);
+	*ret = wr_handle_word_at(hs, handle.slot);
 	return 0;
 }
 
 /* ---- waiting for a move ------------------------------------------------------------ */
 
-static bool is_moving(struct wr_handle_slot *slot)
+static bool is_moving(_Atomic uint64_t *slot)
 {
-	return wr_handle_state(wr_load_seq_cst(&slot->word)) == WR_HANDLE_MOVING;
+	return wr_handle_state(wr_load_seq_cst(slot)) == WR_HANDLE_MOVING;
 }
 
-static void wait_for_move(struct wr_handles *hs, struct wr_handle_slot *slot)
+static void wait_for_move(struct wr_handles *hs, _Atomic uint64_t *slot)
 {
 	uint64_t deadline = wr_now_ns() + SPIN_NS;
 	unsigned i;
@@ -327,10 +137,10 @@ static void wait_for_move(struct wr_handles *hs, struct wr_handle_slot *slot)
 	wr_mutex_unlock(&hs->wait_lock);
 }
 
-void wr_handle_publish(struct wr_handle_slot *slot, uint64_t word)
+void wr_handle_publish(_Atomic uint64_t *slot, uint64_t word)
 {
 	/* (C): pairs with the acquire of each pin. */
-	wr_store_release(&slot->word, word);
+	wr_store_release(slot, word);
 }
 
 void wr_handle_wake(struct wr_handles *hs)
@@ -349,23 +159,20 @@ void wr_handle_wake(struct wr_handles *hs)
 /* ---- birth and death --------------------------------------------------------------- */
 
 static struct weir_handle begin_handle(struct wr_handles *hs, uint32_t index, uint32_t flags,
-				       const char *tag, const struct weir_span *span)
+				       uint32_t tag, const struct weir_span *span)
 {
-	struct wr_handle_slot *slot = wr_handle_slot_at(hs, index);
-	uint32_t generation = wr_load_relaxed(&slot->generation) + 1;
+	_Atomic uint64_t *slot = wr_handle_word_at(hs, index);
+	uint32_t generation = wr_handle_generation(hs, wr_load_relaxed(slot)) + 1;
 	uint64_t word = location_of(hs, span);
+	const struct wr_handle_range *range = wr_handle_range_of(hs, word);
 
-	if (generation == 0)
-		generation = 1;
-	wr_store_relaxed(&slot->generation, generation);
-	wr_store_relaxed(&slot->tag, tag);
-	wr_store_relaxed(&slot->nr_blocks, (uint32_t)(span->bytes >> hs->block_shift));
-	wr_store_relaxed(&slot->span_generation, span->generation);
-	word |= (uint64_t)(generation & WR_HANDLE_GENERATION_MASK) << WR_HANDLE_GENERATION_SHIFT;
+	wr_handle_set_end(range, word - range->first, span->bytes >> hs->block_shift);
+	wr_handle_set_tag(hs, index, tag);
+	word |= (uint64_t)generation << hs->location_bits;
 	if (flags & WEIR_HANDLE_MOVABLE)
 		word |= WR_HANDLE_IS_MOVABLE;
-	/* H3: pairs with the acquire of whoever reads the word. */
-	wr_store_release(&slot->word, wr_handle_with_state(word, WR_HANDLE_LIVE));
+	/* H3: pairs with the acquire of whoever reads the word, for the end. */
+	wr_store_release(slot, wr_handle_with_state(word, WR_HANDLE_LIVE));
 	wr_fetch_add_relaxed(&hs->count.nr_live, 1);
 	return (struct weir_handle){
 		.slot = index, .generation = generation, .pool = hs->pool_number};
@@ -376,37 +183,25 @@ int weir_handle_alloc(struct weir_pool *pool, size_t bytes, int node, uint32_t f
 {
 	struct weir_span span = {0};
 	struct wr_handles *hs;
-	uint32_t index = 0;
+	uint32_t index = 0, number = 0;
 	int rc;
 
 	if (!pool || !ret || flags & ~WEIR_HANDLE_MOVABLE || !wr_pool_is_ours(pool))
 		return -EINVAL;
 	rc = wr_handles_get(pool, &hs);
 	if (rc == 0)
-		rc = take_slot(hs, &index);
+		rc = wr_handle_take_slot(hs, tag, &index, &number);
 	if (rc != 0)
 		return rc;
 	if (flags & WEIR_HANDLE_MOVABLE)
-		rc = wr_pool_alloc_by(pool, bytes, node, wr_zone_alloc_high, &span);
+		rc = wr_pool_alloc_by(pool, bytes, node, wr_zone_take_run, &span);
 	else
 		rc = weir_pool_alloc(pool, bytes, node, &span);
 	if (rc == 0)
-		*ret = begin_handle(hs, index, flags, tag, &span);
+		*ret = begin_handle(hs, index, flags, number, &span);
 	else
-		put_slot(hs, index);
+		wr_handle_put_slot(hs, index);
 	return rc;
-}
-
-/*
- * Only the low bits of the generation are in the word: the slot was reused a multiple of
- * 2^14 times between the look and the swap, and the block of another was taken.
- */
-static void undo_change(struct wr_handle_slot *slot, uint64_t word, bool add_pin)
-{
-	if (add_pin)
-		wr_fetch_sub_acq_rel(&slot->word, WR_HANDLE_ONE_PIN);
-	else
-		wr_store_seq_cst(&slot->word, word);
 }
 
 /*
@@ -414,23 +209,22 @@ static void undo_change(struct wr_handle_slot *slot, uint64_t word, bool add_pin
  * @add_pin: one more pin; else to FREEING, if there is none.
  */
 static int change_word(struct wr_handles *hs, const char *call, struct weir_handle handle,
-		       bool add_pin, bool may_wait, struct wr_handle_slot **ret_slot,
-		       uint64_t *ret_word)
+		       bool add_pin, bool may_wait, uint64_t *ret_word)
 {
-	struct wr_handle_slot *slot;
+	_Atomic uint64_t *slot;
 	uint64_t word, wanted;
 	int rc = find_slot(hs, call, handle, &slot);
 
 	if (rc != 0)
 		return rc;
-	for (word = wr_load_acquire(&slot->word);;) {
-		if (!is_of(slot, word, handle))
-			return report_dead(hs, call, handle, slot);
+	for (word = wr_load_acquire(slot);;) {
+		if (!is_of(hs, word, handle))
+			return report_dead(hs, call, handle, word);
 		if (wr_handle_state(word) == WR_HANDLE_MOVING) {
 			if (!may_wait)
 				return -EAGAIN;
 			wait_for_move(hs, slot);
-			word = wr_load_acquire(&slot->word);
+			word = wr_load_acquire(slot);
 			continue;
 		}
 		if (wr_handle_pins(word) > (add_pin ? WR_HANDLE_MAX_PINS - 1 : 0))
@@ -438,23 +232,32 @@ static int change_word(struct wr_handles *hs, const char *call, struct weir_hand
 		wanted = add_pin ? word + WR_HANDLE_ONE_PIN
 				 : wr_handle_with_state(word, WR_HANDLE_FREEING);
 		/* (C): acquire for the bytes; release only so that free orders after pins. */
-		if (wr_cas_acq_rel(&slot->word, &word, wanted))
+		if (wr_cas_acq_rel(slot, &word, wanted))
 			break;
 	}
-	if (wr_load_relaxed(&slot->generation) != handle.generation) {
-		undo_change(slot, word, add_pin);
-		return report_dead(hs, call, handle, slot);
-	}
-	*ret_slot = slot;
 	*ret_word = wanted;
+	return 0;
+}
+
+/* Give the blocks of a handle in FREEING back. */
+static int free_blocks(struct wr_handles *hs, uint64_t word)
+{
+	const struct wr_handle_range *range = wr_handle_range_of(hs, wr_handle_location(hs, word));
+	uint64_t block = wr_handle_location(hs, word) - range->first;
+	uint64_t nr = wr_handle_nr_blocks(range, block);
+
+	wr_handle_clear_end(range, block, nr);
+	if (!(word & WR_HANDLE_IS_MOVABLE))
+		return weir_pool_free(hs->pool, span_of(hs, range, block, nr));
+	wr_zone_free_run(range->zone, range->region,
+			 (struct wr_zone_run){.block = block, .nr = nr});
+	wr_pool_room_made(hs->pool);
 	return 0;
 }
 
 int weir_handle_free(struct weir_pool *pool, struct weir_handle handle)
 {
-	struct wr_handles *hs = table_of(pool);
-	struct wr_handle_slot *slot;
-	struct weir_span span;
+	struct wr_handles *hs = wr_handles_of(pool);
 	uint64_t word;
 	int rc;
 
@@ -463,20 +266,13 @@ int weir_handle_free(struct weir_pool *pool, struct weir_handle handle)
 	wr_might_block("freeing a handle");
 	if (!hs)
 		return -EINVAL;
-	rc = change_word(hs, "weir_handle_free", handle, false, true, &slot, &word);
+	rc = change_word(hs, "weir_handle_free", handle, false, true, &word);
 	if (rc != 0)
 		return rc;
-	span = wr_handle_span(hs, slot, wr_handle_location(word));
-	if (word & WR_HANDLE_IS_MOVABLE)
-		rc = wr_zone_free(wr_handle_range_of(hs, wr_handle_location(word))->zone, &span);
-	else
-		rc = weir_pool_free(pool, span);
+	rc = free_blocks(hs, word);
 	wr_assert(rc == 0);
-	if (word & WR_HANDLE_IS_MOVABLE)
-		wr_pool_room_made(pool);
-	wr_store_release(&slot->word, wr_handle_with_state(word, WR_HANDLE_FREE));
 	wr_fetch_sub_relaxed(&hs->count.nr_live, 1);
-	put_slot(hs, handle.slot);
+	wr_handle_put_slot(hs, handle.slot);
 	return rc;
 }
 
@@ -485,16 +281,15 @@ int weir_handle_free(struct weir_pool *pool, struct weir_handle handle)
 static int pin(struct weir_pool *pool, const char *call, struct weir_handle handle, bool may_wait,
 	       void **ret)
 {
-	struct wr_handles *hs = table_of(pool);
-	struct wr_handle_slot *slot;
+	struct wr_handles *hs = wr_handles_of(pool);
 	uint64_t word;
 	int rc;
 
 	if (!hs || !ret)
 		return -EINVAL;
-	rc = change_word(hs, call, handle, true, may_wait, &slot, &word);
+	rc = change_word(hs, call, handle, true, may_wait, &word);
 	if (rc == 0)
-		*ret = address_of(hs, wr_handle_location(word));
+		*ret = address_of(hs, wr_handle_location(hs, word));
 	return rc;
 }
 
@@ -512,8 +307,8 @@ int weir_handle_pin_try(struct weir_pool *pool, struct weir_handle handle, void 
 int weir_handle_unpin(struct weir_pool *pool, struct weir_handle handle)
 {
 	static const char call[] = "weir_handle_unpin";
-	struct wr_handles *hs = table_of(pool);
-	struct wr_handle_slot *slot;
+	struct wr_handles *hs = wr_handles_of(pool);
+	_Atomic uint64_t *slot;
 	uint64_t word;
 	int rc;
 
@@ -524,19 +319,19 @@ int weir_handle_unpin(struct weir_pool *pool, struct weir_handle handle)
 	rc = find_slot(hs, call, handle, &slot);
 	if (rc != 0)
 		return rc;
-	word = wr_load_relaxed(&slot->word);
+	word = wr_load_relaxed(slot);
 	do {
-		if (!is_of(slot, word, handle))
-			return report_dead(hs, call, handle, slot);
+		if (!is_of(hs, word, handle))
+			return report_dead(hs, call, handle, word);
 		if (wr_handle_pins(word) == 0) {
 			wr_fetch_add_relaxed(&hs->count.nr_unpin_faults, 1);
 			wr_log(WEIR_LOG_ERROR, "pool",
 			       "%s: slot %u generation %u, tag '%s', has no pin", call, handle.slot,
-			       handle.generation, tag_of(slot));
+			       handle.generation, wr_handle_tag(hs, handle.slot));
 			return -EINVAL;
 		}
 		/* (C): pairs with the acquire of the CAS to MOVING or FREEING. */
-	} while (!wr_cas_acq_rel(&slot->word, &word, word - WR_HANDLE_ONE_PIN));
+	} while (!wr_cas_acq_rel(slot, &word, word - WR_HANDLE_ONE_PIN));
 	return 0;
 }
 
@@ -546,8 +341,9 @@ int weir_handle_info(struct weir_pool *pool, struct weir_handle handle,
 		     struct weir_handle_info *ret)
 {
 	static const char call[] = "weir_handle_info";
-	struct wr_handles *hs = table_of(pool);
-	struct wr_handle_slot *slot;
+	struct wr_handles *hs = wr_handles_of(pool);
+	const struct wr_handle_range *range;
+	_Atomic uint64_t *slot;
 	uint64_t word;
 	int rc;
 
@@ -556,31 +352,22 @@ int weir_handle_info(struct weir_pool *pool, struct weir_handle handle,
 	rc = find_slot(hs, call, handle, &slot);
 	if (rc != 0)
 		return rc;
-	word = wr_load_acquire(&slot->word);
-	if (!is_of(slot, word, handle))
-		return report_dead(hs, call, handle, slot);
-	ret->bytes = (size_t)wr_load_relaxed(&slot->nr_blocks) << hs->block_shift;
-	ret->tag = tag_of(slot);
+	word = wr_load_acquire(slot);
+	if (!is_of(hs, word, handle))
+		return report_dead(hs, call, handle, word);
+	range = wr_handle_range_of(hs, wr_handle_location(hs, word));
+	ret->bytes = (size_t)wr_handle_nr_blocks(range, wr_handle_location(hs, word) - range->first)
+		     << hs->block_shift;
+	ret->tag = wr_handle_tag(hs, handle.slot);
 	ret->flags = word & WR_HANDLE_IS_MOVABLE ? WEIR_HANDLE_MOVABLE : 0;
 	ret->nr_pins = wr_handle_pins(word);
-	ret->node = wr_handle_range_of(hs, wr_handle_location(word))->zone->node;
+	ret->node = range->zone->node;
 	return 0;
-}
-
-uint64_t wr_handles_metadata(struct weir_pool *pool)
-{
-	struct wr_handles *hs = table_of(pool);
-
-	if (!hs)
-		return 0;
-	return sizeof(*hs) + hs->nr_ranges * sizeof(*hs->ranges) +
-	       nr_segments_max(hs) * sizeof(*hs->segments) +
-	       wr_load_relaxed(&hs->nr_slots) * (uint64_t)sizeof(struct wr_handle_slot);
 }
 
 void weir_handle_stats(struct weir_pool *pool, struct weir_handle_stats *ret)
 {
-	struct wr_handles *hs = table_of(pool);
+	struct wr_handles *hs = wr_handles_of(pool);
 	struct wr_handle_counters *c;
 
 	memset(ret, 0, sizeof(*ret));
@@ -607,20 +394,20 @@ void weir_handle_stats(struct weir_pool *pool, struct weir_handle_stats *ret)
 static void report_live(struct wr_handles *hs)
 {
 	uint32_t nr = wr_load_relaxed(&hs->nr_slots);
-	struct wr_handle_slot *slot;
+	_Atomic uint64_t *slot;
 	unsigned reported = 0;
 	uint32_t i;
 
 	if (wr_load_relaxed(&hs->count.nr_live) == 0)
 		return;
 	for (i = 0; i < nr && reported < 8; i++) {
-		slot = wr_handle_slot_at(hs, i);
-		if (wr_handle_state(wr_load_relaxed(&slot->word)) == WR_HANDLE_FREE)
+		slot = wr_handle_word_at(hs, i);
+		if (wr_handle_state(wr_load_relaxed(slot)) == WR_HANDLE_FREE)
 			continue;
 		reported++;
 		wr_log(WEIR_LOG_ERROR, "pool",
 		       "closed with a handle not freed: slot %u, tag '%s', %u pins", i,
-		       tag_of(slot), wr_handle_pins(wr_load_relaxed(&slot->word)));
+		       wr_handle_tag(hs, i), wr_handle_pins(wr_load_relaxed(slot)));
 	}
 }
 
@@ -639,12 +426,5 @@ void wr_handles_close(struct weir_pool *pool, bool ours)
 	}
 	wr_store_relaxed(&pool->handles, NULL);
 	wr_maintain_free(hs->maintain);
-	free_table(hs);
+	wr_handle_free_table(hs);
 }
-
-#if WR_DEBUG
-void wr_test_handle_set_generation(struct weir_pool *pool, uint32_t slot, uint32_t generation)
-{
-	wr_store_relaxed(&wr_handle_slot_at(table_of(pool), slot)->generation, generation);
-}
-#endif

@@ -28,9 +28,45 @@ void wr_zone_fini(struct wr_pool_zone *zone)
 
 	for (i = 0; i < zone->nr_regions; i++) {
 		wr_buddy_fini(&zone->regions[i].buddy);
-		wr_free(zone->regions[i].cells);
+		wr_free(zone->regions[i].cell_memory);
+		wr_free(zone->regions[i].cell_pages);
 	}
 	zone->nr_regions = 0;
+}
+
+/* Cells that begin at a page, so that those of a chunk are a page that is there or not. */
+static int get_cells(struct wr_pool_region *r, uint64_t nr_blocks)
+{
+	uint64_t nr_pages = (nr_blocks + WR_CELL_PAGE - 1) / WR_CELL_PAGE;
+	uint64_t bytes;
+
+	if (wr_mul_overflow(nr_blocks, (uint64_t)sizeof(*r->cells), &bytes) ||
+	    wr_add_overflow(bytes, (uint64_t)WR_CELL_PAGE_BYTES, &bytes))
+		return -ENOMEM;
+	r->nr_cell_pages = 0;
+	r->cell_pages = wr_calloc((size_t)(nr_pages + 63) / 64, sizeof(*r->cell_pages));
+	/* Zeroed, and for all but small pools not touched for that. */
+	r->cell_memory = wr_calloc(1, (size_t)bytes);
+	if (!r->cell_pages || !r->cell_memory) {
+		wr_free(r->cell_pages);
+		wr_free(r->cell_memory);
+		return -ENOMEM;
+	}
+	r->cells = (struct wr_pool_cell *)((uint8_t *)r->cell_memory +
+					   (-(uintptr_t)r->cell_memory & (WR_CELL_PAGE_BYTES - 1)));
+	return 0;
+}
+
+/* The cells of a chunk that are written from here on count as metadata. */
+static void use_cells(struct wr_pool_region *r, uint64_t block)
+{
+	uint64_t page = block / WR_CELL_PAGE;
+	uint64_t bit = 1ull << (page % 64);
+
+	if (r->cell_pages[page / 64] & bit)
+		return;
+	r->cell_pages[page / 64] |= bit;
+	r->nr_cell_pages++;
 }
 
 int wr_zone_add_region(struct wr_pool_zone *zone, const struct wr_pool_provider *provider,
@@ -48,11 +84,10 @@ int wr_zone_add_region(struct wr_pool_zone *zone, const struct wr_pool_provider 
 	if (rc != 0)
 		return rc;
 	/* Numbers of blocks are kept in 32 bits. */
-	r->cells =
-		before + nr_blocks <= UINT32_MAX ? wr_calloc(nr_blocks, sizeof(*r->cells)) : NULL;
-	if (!r->cells) {
+	rc = before + nr_blocks <= UINT32_MAX ? get_cells(r, nr_blocks) : -ENOMEM;
+	if (rc != 0) {
 		wr_buddy_fini(&r->buddy);
-		return -ENOMEM;
+		return rc;
 	}
 	r->provider = provider;
 	r->map = *map;
@@ -81,6 +116,8 @@ static uint64_t open_cell(struct wr_pool_region *r, uint64_t block, uint64_t nr,
 	uint64_t word = wr_cell_load(cell) & ~(WR_CELL_ONE - 1);
 
 	wr_assert(wr_cell_generation(word) % 2 == 0);
+	use_cells(r, block);
+	use_cells(r, block + (nr > 1));
 	word = wr_cell_next(word) | (uint64_t)spare << WR_CELL_SPARE_SHIFT;
 	if (nr > 1) {
 		word |= WR_CELL_MULTI;
@@ -88,6 +125,16 @@ static uint64_t open_cell(struct wr_pool_region *r, uint64_t block, uint64_t nr,
 	}
 	wr_cell_store(cell, word);
 	return word;
+}
+
+/* The reverse, with nothing left in the low halves: a run without a span may come. */
+static void close_cell(struct wr_pool_region *r, uint64_t block, uint64_t word, uint64_t nr)
+{
+	struct wr_pool_cell *cell = &r->cells[block];
+
+	wr_cell_store(cell, wr_cell_next(word) & ~(WR_CELL_ONE - 1));
+	if (nr > 1)
+		wr_cell_store(cell + 1, wr_cell_load(cell + 1) & ~(WR_CELL_ONE - 1));
 }
 
 /* The blocks are taken: they are a span now. */
@@ -225,7 +272,7 @@ int wr_zone_free(struct wr_pool_zone *zone, const struct weir_span *span)
 	if (rc == 0 && wr_cell_owner(word) != 0)
 		rc = -EAGAIN;
 	if (rc == 0) {
-		wr_cell_store(&r->cells[block], wr_cell_next(word));
+		close_cell(r, block, word, nr);
 		wr_buddy_free(&r->buddy, block, nr);
 		c->used_blocks -= nr;
 		c->requested_bytes -= span->bytes - wr_cell_spare(word);
@@ -245,6 +292,7 @@ static void own_cell(struct wr_pool_region *r, uint64_t block, unsigned size, ui
 	uint64_t word = wr_cell_load(cell) & ~(WR_CELL_ONE - 1);
 
 	wr_assert(wr_cell_generation(word) % 2 == 0);
+	use_cells(r, block);
 	word |= owner | (uint64_t)(size % WR_CELL_SIZES) << WR_CELL_SIZE_SHIFT;
 	wr_cell_store(cell, word);
 }
@@ -307,6 +355,15 @@ void wr_zone_give(struct wr_pool_zone *zone, unsigned order, const uint32_t *blo
 	wr_mutex_unlock(&zone->lock);
 }
 
+/* What the cells take: those of chunks in which there was a span, and a byte for eight chunks. */
+static uint64_t cell_bytes(const struct wr_pool_region *r)
+{
+	uint64_t all = r->buddy.nr_blocks * sizeof(struct wr_pool_cell);
+
+	return wr_min(all, r->nr_cell_pages * WR_CELL_PAGE_BYTES) +
+	       (all / WR_CELL_PAGE_BYTES + 7) / 8;
+}
+
 void wr_zone_add_stats(struct wr_pool_zone *zone, struct weir_pool_stats *sum)
 {
 	const struct wr_zone_counts *c = &zone->counts;
@@ -321,7 +378,7 @@ void wr_zone_add_stats(struct wr_pool_zone *zone, struct weir_pool_stats *sum)
 		sum->free_bytes += b->nr_free << shift;
 		sum->largest_free_bytes =
 			wr_max(sum->largest_free_bytes, wr_buddy_longest_run(b) << shift);
-		sum->metadata_bytes += b->memory_bytes + b->nr_blocks * sizeof(struct wr_pool_cell);
+		sum->metadata_bytes += b->memory_bytes + cell_bytes(&zone->regions[i]);
 	}
 	sum->used_bytes += (c->used_blocks - c->aside_blocks) << shift;
 	sum->cached_bytes += c->aside_blocks << shift;
@@ -334,9 +391,33 @@ void wr_zone_add_stats(struct wr_pool_zone *zone, struct weir_pool_stats *sum)
 	wr_mutex_unlock(&zone->lock);
 }
 
-int wr_zone_alloc_high(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret)
+/* ---- runs: blocks that a handle stands for, without a cell ------------------------------ */
+
+static uint32_t spare_of_run(const struct wr_pool_region *r, uint64_t block)
+{
+	uint64_t page = block / WR_CELL_PAGE;
+
+	if (!(r->cell_pages[page / 64] >> page % 64 & 1))
+		return 0;
+	return wr_cell_spare(wr_cell_load(&r->cells[block]));
+}
+
+/* The low half of a cell that describes no span says this of the run that begins there. */
+static void set_spare_of_run(struct wr_pool_region *r, uint64_t block, size_t spare)
+{
+	struct wr_pool_cell *cell = &r->cells[block];
+
+	if (spare == spare_of_run(r, block))
+		return;
+	use_cells(r, block);
+	wr_cell_store(cell, (wr_cell_load(cell) & ~(WR_CELL_ONE - 1)) |
+				    (uint64_t)spare << WR_CELL_SPARE_SHIFT);
+}
+
+int wr_zone_take_run(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret)
 {
 	unsigned shift = zone->block_shift;
+	struct wr_pool_region *r;
 	uint64_t nr, block;
 	uint32_t i;
 	int rc = -ENOSPC;
@@ -349,73 +430,66 @@ int wr_zone_alloc_high(struct wr_pool_zone *zone, size_t bytes, struct weir_span
 		rc = wr_buddy_alloc_high(&zone->regions[i - 1].buddy, nr, align_order(zone, bytes),
 					 &block);
 	if (rc == 0) {
-		*ret = begin_span(zone, &zone->regions[i], block, nr,
-				  (size_t)((nr << shift) - bytes));
+		r = &zone->regions[i];
+		set_spare_of_run(r, block, (size_t)((nr << shift) - bytes));
 		count_alloc(&zone->counts, nr, bytes, shift);
 		note_free_blocks(zone);
+		*ret = (struct weir_span){.base = (uint8_t *)r->map.base + (block << shift),
+					  .bytes = (size_t)(nr << shift),
+					  .id = zone->id_prefix | (r->first_block + block),
+					  .node = zone->node};
 	}
 	wr_mutex_unlock(&zone->lock);
 	return rc;
 }
 
-/* The twin of one live span, or why there is none. */
-static int begin_twin(struct wr_pool_zone *zone, struct wr_pool_region *r, struct wr_zone_pair *p,
-		      uint64_t lo, uint64_t hi) WR_REQUIRES(zone->lock)
+void wr_zone_free_run(struct wr_pool_zone *zone, struct wr_pool_region *r, struct wr_zone_run run)
 {
-	uint64_t block = (p->old.id & WR_SPAN_BLOCK_MASK) - r->first_block;
-	uint64_t word = wr_cell_load(&r->cells[block]);
-	uint64_t nr = 0, at = 0;
-	int rc;
+	struct wr_zone_counts *c = &zone->counts;
+	uint64_t bytes = run.nr << zone->block_shift;
 
-	rc = wr_zone_check_span(zone, r, block, word, &p->old, &nr);
-	/* What was read of the slot may be of two handles; then it is nobody's to move. */
-	if (rc == 0 && wr_cell_owner(word) != 0)
-		rc = -ESTALE;
-	if (rc == 0)
-		rc = wr_buddy_alloc_in(&r->buddy, lo, hi, nr, align_order(zone, p->old.bytes), &at);
-	if (rc != 0)
-		return rc;
-	p->twin = begin_span(zone, r, at, nr, wr_cell_spare(word));
-	count_taken(&zone->counts, nr);
-	return 0;
+	wr_mutex_lock(&zone->lock);
+	c->requested_bytes -= bytes - spare_of_run(r, run.block);
+	set_spare_of_run(r, run.block, 0);
+	wr_buddy_free(&r->buddy, run.block, run.nr);
+	c->used_blocks -= run.nr;
+	c->nr_live--;
+	c->nr_frees++;
+	c->live_by_class[class_of(bytes)]--;
+	note_free_blocks(zone);
+	wr_mutex_unlock(&zone->lock);
 }
 
-size_t wr_zone_twins(struct wr_pool_zone *zone, struct wr_zone_pair *pairs, size_t nr, uint64_t lo,
-		     uint64_t hi)
+size_t wr_zone_twins(struct wr_pool_zone *zone, struct wr_pool_region *r,
+		     struct wr_zone_pair *pairs, size_t nr, uint64_t lo, uint64_t hi)
 {
-	struct wr_pool_region *r = wr_zone_region_of(zone, pairs->old.id & WR_SPAN_BLOCK_MASK);
-	bool has_room = true;
 	size_t i;
 
-	wr_assert(r && nr > 0);
+	nr = wr_min(nr, (size_t)WR_ZONE_PAIRS);
 	wr_mutex_lock(&zone->lock);
-	for (i = 0; i < wr_min(nr, (size_t)WR_ZONE_PAIRS) && has_room; i++) {
-		pairs[i].code = begin_twin(zone, r, &pairs[i], lo, hi);
-		has_room = pairs[i].code != -ENOSPC;
+	for (i = 0; i < nr; i++) {
+		if (wr_buddy_alloc_in(&r->buddy, lo, hi, pairs[i].nr,
+				      align_order(zone, (size_t)pairs[i].nr << zone->block_shift),
+				      &pairs[i].twin) != 0)
+			break;
+		count_taken(&zone->counts, pairs[i].nr);
+		set_spare_of_run(r, pairs[i].twin, spare_of_run(r, pairs[i].old));
 	}
 	note_free_blocks(zone);
 	wr_mutex_unlock(&zone->lock);
 	return i;
 }
 
-void wr_zone_drop(struct wr_pool_zone *zone, const struct weir_span *spans, size_t nr)
+void wr_zone_drop(struct wr_pool_zone *zone, struct wr_pool_region *r,
+		  const struct wr_zone_run *runs, size_t nr)
 {
-	struct wr_pool_region *r;
-	uint64_t block, word, n;
 	size_t i;
 
 	wr_mutex_lock(&zone->lock);
 	for (i = 0; i < nr; i++) {
-		block = spans[i].id & WR_SPAN_BLOCK_MASK;
-		r = wr_zone_region_of(zone, block);
-		wr_assert(r);
-		block -= r->first_block;
-		word = wr_cell_load(&r->cells[block]);
-		if (wr_zone_check_span(zone, r, block, word, &spans[i], &n) != 0)
-			continue;
-		wr_cell_store(&r->cells[block], wr_cell_next(word));
-		wr_buddy_free(&r->buddy, block, n);
-		zone->counts.used_blocks -= n;
+		set_spare_of_run(r, runs[i].block, 0);
+		wr_buddy_free(&r->buddy, runs[i].block, runs[i].nr);
+		zone->counts.used_blocks -= runs[i].nr;
 	}
 	note_free_blocks(zone);
 	wr_mutex_unlock(&zone->lock);

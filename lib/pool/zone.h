@@ -34,7 +34,14 @@ struct wr_pool_region {
 	uint64_t first_block;			 /* [const] number of block 0 within the zone */
 	struct wr_buddy buddy;			 /* [POOL_ZONE] */
 	struct wr_pool_cell *cells;		 /* [const] as many as the buddy has blocks */
+	void *cell_memory;			 /* [const] that the cells lie in */
+	uint64_t *cell_pages;			 /* [POOL_ZONE] bit set: a cell was written */
+	uint64_t nr_cell_pages;			 /* [POOL_ZONE] how many of them */
 };
+
+/* Cells in a page of memory, which at 4 KiB a block are those of a chunk. */
+#define WR_CELL_PAGE_BYTES 4096u
+#define WR_CELL_PAGE	   (WR_CELL_PAGE_BYTES / 8)
 
 /* Sizes by powers of two from 256 bytes; what is larger than the last counts as the last. */
 #define WR_ZONE_CLASSES 33u
@@ -80,32 +87,43 @@ int wr_zone_add_region(struct wr_pool_zone *zone, const struct wr_pool_provider 
 /* 0, -EINVAL (above the largest region), -ENOSPC. */
 int wr_zone_alloc(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret);
 
-/* The same from the high end of the zone: for what may be moved. */
-int wr_zone_alloc_high(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret);
+/*
+ * Runs: blocks that a handle stands for, and that are in no span. Their cells stay as they
+ * are, so a chunk in which there was never a span has none in memory; only when less was
+ * asked for than there is, the first cell keeps the difference. Who holds a run knows where
+ * it is and how long: nothing is checked.
+ */
+struct wr_zone_run {
+	uint64_t block; /* within the region */
+	uint64_t nr;
+};
 
-/* A live span and one for its content to move to; @code: what became of the try to have it. */
+/* A run from the high end of the zone, as a span of generation 0. As wr_zone_alloc(). */
+int wr_zone_take_run(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret);
+void wr_zone_free_run(struct wr_pool_zone *zone, struct wr_pool_region *r, struct wr_zone_run run);
+
+/* Where a run of @nr blocks is, and where its content may move. */
 struct wr_zone_pair {
-	struct weir_span old, twin;
-	int code;
+	uint64_t old, twin; /* first blocks */
+	uint64_t nr;
 };
 
 /* Pairs that are worked on under one hold of the zone's lock: some microseconds. */
 #define WR_ZONE_PAIRS 64u
 
 /*
- * For each pair, a second span as large as @old, within the blocks [lo, hi) of the same
+ * For each pair, a second run as large as @old, within the blocks [lo, hi) of the same
  * region. One of the two is given back by wr_zone_drop(), whichever is not wanted; between
- * the two calls both use blocks and count as one span. Ends with the first pair for which
- * there is no room. All are of one region. The code of a pair: 0, -ENOSPC, or what
- * wr_zone_free() says of a span that is not live.
+ * the two calls both use blocks and count as one. @old need not be live any more.
  *
- * Return: pairs that have a code, at least one; at most WR_ZONE_PAIRS.
+ * Return: how many of the pairs, from the first on, have twins now; at most WR_ZONE_PAIRS.
  */
-size_t wr_zone_twins(struct wr_pool_zone *zone, struct wr_zone_pair *pairs, size_t nr, uint64_t lo,
-		     uint64_t hi);
+size_t wr_zone_twins(struct wr_pool_zone *zone, struct wr_pool_region *r,
+		     struct wr_zone_pair *pairs, size_t nr, uint64_t lo, uint64_t hi);
 
-/* Give spans back whose content is elsewhere, and that stay counted there. */
-void wr_zone_drop(struct wr_pool_zone *zone, const struct weir_span *spans, size_t nr);
+/* Give runs back whose content is elsewhere, and that stay counted there. */
+void wr_zone_drop(struct wr_pool_zone *zone, struct wr_pool_region *r,
+		  const struct wr_zone_run *runs, size_t nr);
 
 /* Blocks in use in each of @nr ranges of @step blocks, from @first on. */
 void wr_zone_count_used(struct wr_pool_zone *zone, const struct wr_pool_region *r, uint64_t first,

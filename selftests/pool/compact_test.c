@@ -515,7 +515,7 @@ static void *wait_for_it(void *arg)
 TEST_F(compact, pins_and_frees_wait_for_the_end_of_a_copy_and_the_try_does_not)
 {
 	struct waiter pinner = {.pool = self->pool}, freer = {.pool = self->pool, .frees = true};
-	struct wr_handle_slot *slot[2];
+	_Atomic uint64_t *slot[2];
 	struct weir_handle_stats s;
 	uint64_t word[2];
 	pthread_t threads[2];
@@ -525,9 +525,9 @@ TEST_F(compact, pins_and_frees_wait_for_the_end_of_a_copy_and_the_try_does_not)
 	for (i = 0; i < 2; i++) {
 		ASSERT_EQ(0, help_take(self->pool, 4096, 0, WEIR_HANDLE_MOVABLE, (uint64_t)i,
 				       &blocks[i]));
-		slot[i] = wr_handle_slot_at(self->pool->handles, blocks[i].handle.slot);
-		word[i] = wr_load_relaxed(&slot[i]->word);
-		wr_store_seq_cst(&slot[i]->word, wr_handle_with_state(word[i], WR_HANDLE_MOVING));
+		slot[i] = wr_handle_word_at(self->pool->handles, blocks[i].handle.slot);
+		word[i] = wr_load_relaxed(slot[i]);
+		wr_store_seq_cst(slot[i], wr_handle_with_state(word[i], WR_HANDLE_MOVING));
 	}
 	pinner.handle = blocks[0].handle;
 	freer.handle = blocks[1].handle;
