@@ -148,6 +148,29 @@ static void end_span(struct weir_pool *pool, const struct weir_span *whole, stru
 	}
 }
 
+/*
+ * A span that is not live is freed. The tag is of what lies at its first block, or lay there
+ * last: of a second free that is the span itself, unless the block was given out again.
+ */
+static void report_bad_free(struct weir_pool *pool, const struct weir_span *span, int rc)
+{
+	unsigned zone = wr_span_zone(span->id);
+	uint64_t block = span->id & WR_SPAN_BLOCK_MASK;
+	const char *tag = NULL;
+	bool is_live = false;
+
+	if (span->id >> WR_SPAN_POOL_SHIFT == pool->id_prefix >> WR_SPAN_POOL_SHIFT &&
+	    zone < pool->nr_zones && block < wr_zone_nr_blocks(&pool->zones[zone])) {
+		wr_mutex_lock(&pool->debug->lock);
+		tag = pool->debug->zones[zone].tags[block];
+		is_live = pool->debug->zones[zone].asked[block] != 0;
+		wr_mutex_unlock(&pool->debug->lock);
+	}
+	wr_log(WEIR_LOG_ERROR, "pool", "%s: %zu bytes at %p, where %s \"%s\"",
+	       rc == -ESTALE ? "freed twice" : "freed, but no span of this pool", span->bytes,
+	       span->base, is_live ? "now lives" : "the last was of", tag ? tag : "");
+}
+
 int wr_debug_free(struct weir_pool *pool, const struct weir_span *span)
 {
 	struct weir_span whole = wr_debug_whole(pool, span);
@@ -163,6 +186,8 @@ int wr_debug_free(struct weir_pool *pool, const struct weir_span *span)
 	wr_mutex_unlock(&pool->debug->lock);
 	if (rc == 0)
 		wr_pool_room_made(pool);
+	else
+		report_bad_free(pool, span, rc);
 	report(pool, &f);
 	return rc;
 }
