@@ -29,5 +29,5 @@ deps_ctx := base metrics knob topo pool io cache load stream
 owner_metrics_sample := metrics
 owner_metrics_segment := metrics
 owner_metrics_system := metrics
-# weir bench lock measures the locks themselves and weir replay the policies; every other tool uses public headers and base.
-deps_tools := lock policy predict prefetch
+# weir bench lock and store measure modules themselves and weir replay the policies; every other tool uses public headers and base.
+deps_tools := lock tier policy predict prefetch

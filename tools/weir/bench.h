@@ -123,6 +123,8 @@ int wr_bench_load(const struct wr_bench_args *args);
 int wr_bench_stream(const struct wr_bench_args *args);
 int wr_bench_ladder(const struct wr_bench_args *args);
 int wr_bench_demo(const struct wr_bench_args *args);
+/* args->path is a folder on the disk that is asked about. */
+int wr_bench_store(const struct wr_bench_args *args);
 /* Takes no model: args->path is not looked at. */
 int wr_bench_gemv(const struct wr_bench_args *args);
 int wr_bench_metrics(const struct wr_bench_args *args);

@@ -20,6 +20,8 @@ static const struct {
 	{"ladder", wr_bench_ladder, true, "passes on every rung of the io ladder"},
 	{"demo", wr_bench_demo, true,
 	 "one run of each arm, pass by pass, as a table and a picture"},
+	{"store", wr_bench_store, true,
+	 "the store of owned blocks against fio, in the folder PATH"},
 	{"pool", wr_bench_pool, false, "the memory pool against packaged allocators"},
 	{"lock", wr_bench_lock, false, "the locks against pthread and ThreadSanitizer"},
 	{"cache", wr_bench_cache, false, "hits of the cache, against RocksDB's caches"},

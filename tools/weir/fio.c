@@ -151,8 +151,8 @@ static char **make_arguments(const struct wr_fio_opts *o, bool huge)
 	ADD(strdup("--output-format=json"));
 	ADD(strdup("--ioengine=io_uring"));
 	ADD(strdup("--direct=1"));
-	ADD(strdup("--rw=read"));
-	ADD(strdup("--readonly"));
+	ADD(strdup(o->write ? "--rw=write" : "--rw=read"));
+	ADD(strdup(o->write ? "--end_fsync=1" : "--readonly"));
 	ADD(strdup("--thread"));
 	ADD(strdup(huge ? "--mem=mmaphuge" : "--mem=malloc"));
 	snprintf(text, sizeof(text), "--bs=%zu", o->block_bytes ? o->block_bytes : (size_t)1 << 20);
@@ -281,11 +281,13 @@ static int parse(const char *output, struct wr_fio_result *r, struct weir_error 
 
 	snprintf(r->version, sizeof(r->version), "%s", version ? version : "fio");
 	json_array_foreach(jobs, i, job) {
+		/* What a job does not do is there with zeroes. */
 		const json_t *rd = json_object_get(job, "read");
+		const json_t *wr = json_object_get(job, "write");
 
 		failed |= (int)number(job, "error");
-		r->bytes += (uint64_t)number(rd, "io_bytes");
-		r->seconds += number(rd, "runtime") / 1e3;
+		r->bytes += (uint64_t)(number(rd, "io_bytes") + number(wr, "io_bytes"));
+		r->seconds += (number(rd, "runtime") + number(wr, "runtime")) / 1e3;
 		r->cpu_seconds += (number(job, "usr_cpu") + number(job, "sys_cpu")) / 100 *
 				  number(job, "job_runtime") / 1e3;
 	}

@@ -24,6 +24,7 @@
  * @huge_pages:  Land in 2 MiB pages (--mem=mmaphuge) when the machine gives enough of
  *               them; as root they are reserved for the run and given back after it.
  *               Otherwise in fio's default buffers.
+ * @write:       Write over the files instead, and sync each at its end.
  */
 struct wr_fio_opts {
 	const char *const *files;
@@ -32,11 +33,12 @@ struct wr_fio_opts {
 	uint32_t depth;
 	uint64_t file_bytes;
 	bool huge_pages;
+	bool write;
 };
 
 /**
  * struct wr_fio_result - What fio said.
- * @bytes:            Read.
+ * @bytes:            Read, or written.
  * @seconds:          Sum over the files; fio counts milliseconds.
  * @bytes_per_second: Their quotient.
  * @cpu_seconds:      User and system time of fio's jobs.
