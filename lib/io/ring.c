@@ -187,6 +187,9 @@ static bool call_back(struct wr_io_ring *ring)
 	for (; r != NULL; r = wr_io_sched_pop_ended(&lane->sched)) {
 		wr_io_lane_call_back(lane, r);
 		wr_io_sched_finished(&lane->sched, r);
+		/* What it has asked for goes to the device before the next one runs. */
+		if (!wr_mpsc_is_empty(&lane->inbox))
+			break;
 	}
 	return true;
 }
