@@ -117,7 +117,8 @@ static void drop_saved(FIXTURE_DATA(damage) * self)
 	st_dir_remove(saved);
 }
 
-TEST_F(damage, a_bit_changed_anywhere_costs_at_most_one_block)
+/* Hundreds of stores are opened: minutes on a machine that does much else. */
+TEST_F_TIMEOUT(damage, a_bit_changed_anywhere_costs_at_most_one_block, 300)
 {
 	uint64_t total = file_bytes(self->path), extent = wr_store_cost(BYTES);
 	uint64_t record = WR_STORE_PAGE + 5 * extent;
@@ -149,7 +150,7 @@ TEST_F(damage, a_bit_changed_anywhere_costs_at_most_one_block)
 	drop_saved(self);
 }
 
-TEST_F(damage, a_file_cut_anywhere_loses_only_what_was_cut_off)
+TEST_F_TIMEOUT(damage, a_file_cut_anywhere_loses_only_what_was_cut_off, 300)
 {
 	uint64_t total = file_bytes(self->path), extent = wr_store_cost(BYTES);
 	static const int deltas[] = {-4096, -1, 0, 1, 4096};
@@ -328,7 +329,7 @@ static int life(FIXTURE_DATA(damage) * self)
 	return rc != 0 ? rc : nr == BLOCKS ? 0 : -ENOENT;
 }
 
-TEST_F(damage, any_allocation_may_fail)
+TEST_F_TIMEOUT(damage, any_allocation_may_fail, 300)
 {
 	int64_t live = wr_test_alloc_live();
 	int nr_failed = 0;

@@ -106,7 +106,7 @@ static void one_step(struct __test_metadata *_metadata, FIXTURE_DATA(model) * se
 	}
 }
 
-TEST_F(model, any_order_of_calls_and_restarts_gives_what_a_map_gives)
+TEST_F_TIMEOUT(model, any_order_of_calls_and_restarts_gives_what_a_map_gives, 300)
 {
 	struct wr_store_stats stats;
 	uint64_t nr_cleaned = 0;
@@ -136,7 +136,7 @@ TEST_F(model, any_order_of_calls_and_restarts_gives_what_a_map_gives)
 	EXPECT_GT(nr_cleaned, 10);
 }
 
-TEST_F(model, a_full_store_says_so_and_takes_more_after_removes)
+TEST_F_TIMEOUT(model, a_full_store_says_so_and_takes_more_after_removes, 300)
 {
 	struct wr_store_stats stats;
 	uint64_t n;
@@ -162,7 +162,7 @@ TEST_F(model, a_full_store_says_so_and_takes_more_after_removes)
 		ASSERT_EQ(st_get(self->s, i % 2 ? i : 2000 + i, i % 2 ? 1 : 3, 64 << 10), 0);
 }
 
-TEST_F(model, a_lower_budget_is_reached_and_a_higher_one_used)
+TEST_F_TIMEOUT(model, a_lower_budget_is_reached_and_a_higher_one_used, 300)
 {
 	struct wr_store_stats stats;
 
