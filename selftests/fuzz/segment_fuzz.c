@@ -70,6 +70,8 @@ static void put_right(struct image *im, uint64_t at, uint8_t how)
 	if (how & 2)
 		r.bytes %= 5 * WR_STORE_PAGE;
 	padded = wr_align_up(r.bytes, WR_STORE_PAGE);
+	if (r.bytes > im->bytes)
+		how = 0;
 	if ((how & 4) && r.kind == WR_STORE_BLOCK && at + WR_STORE_PAGE + r.bytes <= im->bytes)
 		r.data_hash = wr_store_hash(im->mem + at + WR_STORE_PAGE, r.bytes);
 	if ((how & 4) && r.kind == WR_STORE_SEAL && padded <= at)
