@@ -27,6 +27,7 @@ static const struct {
 	{"cache", wr_bench_cache, false, "hits of the cache, against RocksDB's caches"},
 	{"metrics", wr_bench_metrics, false, "what counting costs, against prometheus-cpp"},
 	{"instrument", wr_bench_instrument, false, "what counting and probing cost the pool"},
+	{"trace", wr_bench_trace, false, "what watching a process costs it (needs BPF)"},
 	{"predict", wr_bench_predict, false,
 	 "what reading ahead is worth, simulated; PATH, if any: a trace"},
 	{"gemv", wr_bench_gemv, false, "the compute kernels against a plain read of memory"},
