@@ -58,8 +58,8 @@ struct hold {
 	pthread_barrier_t meet;
 	unsigned nr;
 	uint64_t hold_ns;
-	_Atomic uint32_t holder_tid;
-	_Atomic uint64_t waited_ns; /* by the waiter's own clock */
+	uint32_t holder_tid; /* read after the threads have been joined */
+	uint64_t waited_ns;  /* by the waiter's own clock */
 };
 
 /* Holds while the other surely waits: it begins to wait at the barrier. */
