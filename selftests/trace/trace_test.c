@@ -19,6 +19,7 @@
 #include <weir/trace.h>
 
 #include "base/alloc.h"
+#include "base/atomic.h"
 #include "base/util.h"
 
 #define NR_HOLDS 50
@@ -59,11 +60,33 @@ struct hold {
 	pthread_barrier_t meet;
 	unsigned nr;
 	uint64_t hold_ns;
-	uint32_t holder_tid; /* read after the threads have been joined */
-	uint64_t waited_ns;  /* by the waiter's own clock */
+	_Atomic uint32_t waiter_tid; /* 0: not about to take it */
+	uint32_t holder_tid;	     /* read after the threads have been joined */
+	uint64_t waited_ns;	     /* by the waiter's own clock */
 };
 
-/* Holds while the other surely waits: it begins to wait at the barrier. */
+/* Until the waiter, which is about to take the lock, sleeps. */
+static void wait_until_it_sleeps(struct hold *h)
+{
+	char path[64], line[256], *state;
+	uint32_t tid;
+	FILE *f;
+
+	for (;;) {
+		sleep_ns(100000);
+		tid = wr_load_acquire(&h->waiter_tid);
+		snprintf(path, sizeof(path), "/proc/self/task/%u/stat", tid);
+		f = tid != 0 ? fopen(path, "re") : NULL;
+		if (!f)
+			continue;
+		state = fgets(line, sizeof(line), f) ? strrchr(line, ')') : NULL;
+		fclose(f);
+		if (state && state[2] == 'S')
+			return;
+	}
+}
+
+/* Holds while the other surely waits. */
 static void *hold(void *arg)
 {
 	struct hold *h = arg;
@@ -72,6 +95,7 @@ static void *hold(void *arg)
 	for (unsigned i = 0; i < h->nr; i++) {
 		pthread_mutex_lock(h->mutex);
 		pthread_barrier_wait(&h->meet);
+		wait_until_it_sleeps(h);
 		sleep_ns(h->hold_ns);
 		pthread_mutex_unlock(h->mutex);
 		pthread_barrier_wait(&h->meet);
@@ -88,7 +112,9 @@ static void *wait_for(void *arg)
 
 		pthread_barrier_wait(&h->meet);
 		start = wr_now_ns();
+		wr_store_release(&h->waiter_tid, (uint32_t)syscall(SYS_gettid));
 		pthread_mutex_lock(h->mutex);
+		wr_store_release(&h->waiter_tid, 0);
 		h->waited_ns += wr_now_ns() - start;
 		pthread_mutex_unlock(h->mutex);
 		pthread_barrier_wait(&h->meet);
@@ -161,7 +187,7 @@ TEST(waits_are_those_of_the_waiter_and_the_holder_is_named)
 	find_lock(_metadata, trace, &first, &f);
 	ASSERT_TRUE(f.seen);
 	EXPECT_EQ(f.waits.kind, WEIR_WAIT_LOCK);
-	EXPECT_GE(f.waits.waits, NR_HOLDS - 1);
+	EXPECT_GE(f.waits.waits, NR_HOLDS);
 	/* A machine that is busy may let the holder in again before the waiter runs. */
 	EXPECT_LE(f.waits.waits, NR_HOLDS + NR_HOLDS / 5);
 	EXPECT_EQ(f.waits.held_ns + f.waits.runq_ns, f.waits.wait_ns);
@@ -172,7 +198,7 @@ TEST(waits_are_those_of_the_waiter_and_the_holder_is_named)
 	EXPECT_EQ(f.waits.last_waker, a.holder_tid);
 	find_lock(_metadata, trace, &second, &f);
 	ASSERT_TRUE(f.seen);
-	EXPECT_GE(f.waits.waits, NR_HOLDS / 2 - 1);
+	EXPECT_GE(f.waits.waits, NR_HOLDS / 2);
 	EXPECT_LE(f.waits.waits, NR_HOLDS / 2 + NR_HOLDS / 5);
 	EXPECT_EQ(f.holder_tid, b.holder_tid);
 	weir_trace_close(trace);
@@ -342,7 +368,9 @@ TEST(faults_are_counted_and_are_not_cpu_misses)
 	EXPECT_LE(nr, faults / 5 * 6);
 	weir_trace_meta(trace, &meta);
 	weir_trace_totals(trace, &totals);
-	EXPECT_EQ(totals.minor_faults, nr);
+	/* Read a moment later. */
+	EXPECT_GE(totals.minor_faults, nr);
+	EXPECT_LE(totals.minor_faults, nr + faults / 5);
 	rc = weir_trace_part(trace, 4, &name, &reason);
 	EXPECT_STREQ(name, "cpu-misses");
 	EXPECT_EQ(meta.cpu_miss_available, rc == 0);
