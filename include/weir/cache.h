@@ -52,6 +52,7 @@ extern "C" {
 #endif
 
 struct weir_cache;
+struct weir_io;
 
 /* Tiers; 0 in a request is L2. */
 enum weir_tier {
@@ -177,6 +178,13 @@ struct weir_cache_class_opts {
  * @room_wait_ns:  How long a get or insert waits for others to put their pins when all that
  *                 could leave is pinned; then it is -ENOSPC. Default 1 s.
  * @classes:       By enum weir_cache_class.
+ * @l3_dir:        L3 is segment files in this folder, made if it is not there (its parent must
+ *                 be); one cache at a time. Then @l3 is NULL. Only during the call.
+ * @l3_budget:     Bytes of all those files at most, 17 MiB or more; needed with @l3_dir.
+ * @l3_io:         The engine they are read and written through, open longer than the cache.
+ *                 NULL: one of their own.
+ * @l3_no_sync:    1: a block counts as kept when it is written, which outlives the process; 0:
+ *                 when it is on the device, which outlives a power cut.
  */
 struct weir_cache_opts {
 	size_t size;
@@ -192,6 +200,10 @@ struct weir_cache_opts {
 	uint64_t nr_entries;
 	uint64_t room_wait_ns;
 	struct weir_cache_class_opts classes[WEIR_NR_CLASSES];
+	const char *l3_dir;
+	uint64_t l3_budget;
+	struct weir_io *l3_io;
+	uint64_t l3_no_sync;
 };
 
 /**
@@ -226,7 +238,10 @@ struct weir_pin {
  * Context: Any thread.
  * Owner:   The caller, until weir_cache_close().
  * Return:  0, -EINVAL (an option is out of range), -E2BIG (newer options than this library
- *          knows), -ENOENT (no policy of that name), -ENOMEM.
+ *          knows), -ENOENT (no policy of that name), -ENOMEM; of @opts->l3_dir: -EINVAL (it is
+ *          neither empty nor a store, or the budget is too small), -EBUSY (it is open in another
+ *          process), -EOPNOTSUPP, -EBADMSG, -ENOTDIR, -ENOENT, -ELOOP, -EACCES, -EDQUOT, -EROFS,
+ *          -EMFILE, -ENFILE, -EIO, -EAGAIN (no thread).
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_cache_open(const struct weir_cache_opts *opts,
@@ -651,6 +666,12 @@ WEIR_API int weir_cache_dump(struct weir_cache *cache,
  * @nr_late:       Of these: somebody waited for them.
  * @nr_wasted:     Of these: dropped without having been got, or ended with an error.
  *                 nr_useful + nr_late + nr_wasted <= nr_prefetches.
+ *
+ * Of L3: @nr_hits and @nr_misses count how often bytes that are not in memory were looked for
+ * there and found, or not, by gets and prefetches; @nr_fills and @fill_bytes the blocks it took;
+ * @nr_failed reads and writes that it refused or that ended with an error. Of a folder the sums
+ * of all classes also have @budget_bytes, @used_bytes (of its files) and @nr_entries. All else
+ * is 0.
  */
 struct weir_cache_stats {
 	uint64_t budget_bytes;
@@ -678,13 +699,13 @@ struct weir_cache_stats {
 /**
  * weir_cache_stats() - Read the numbers of a class in a tier.
  * @cache:    The cache.
- * @tier:     WEIR_TIER_L1 or WEIR_TIER_L2.
+ * @tier:     WEIR_TIER_L1, WEIR_TIER_L2 or WEIR_TIER_L3.
  * @class_id: enum weir_cache_class, or WEIR_NR_CLASSES for the sum of all.
  * @ret:      Filled: everything but the hits of threads that run is of one instant, and
  *            what the struct says of sums holds in every reading.
  *
  * Context: Any thread. Takes CACHE. Does not block.
- * Return:  0, -EINVAL.
+ * Return:  0, -EINVAL, -ENODEV (there is no L3).
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_cache_stats(struct weir_cache *cache, uint32_t tier,

@@ -57,7 +57,8 @@ struct weir;
  * @progress:       As in struct weir_pool_opts: while the memory is touched.
  * @progress_arg:   Handed to @progress.
  * @cache:          Open a cache with these options; where they name no L2, it is the context's
- *                  pool. Only during the call. NULL: no cache.
+ *                  pool, and where they name a folder for L3 and no engine, the context's.
+ *                  Only during the call. NULL: no cache.
  */
 struct weir_opts {
 	size_t size;

@@ -12,6 +12,7 @@
 #include "base/util.h"
 #include "cache/cache_internal.h"
 #include "cache/tier_pool.h"
+#include "cache/tier_store.h"
 
 #define DEFAULT_ENTRIES	  65536u
 #define MIN_ENTRIES	  64u
@@ -35,7 +36,8 @@ static int check_opts(struct weir_cache_opts *o)
 	o->nr_entries = o->nr_entries ? o->nr_entries : DEFAULT_ENTRIES;
 	o->room_wait_ns = o->room_wait_ns ? o->room_wait_ns : DEFAULT_ROOM_WAIT;
 	if (!o->pool == !o->l2 || o->nr_entries < MIN_ENTRIES ||
-	    o->nr_entries > 1u << WR_MAX_ENTRIES_LOG || (o->l1 && !o->l1_budget))
+	    o->nr_entries > 1u << WR_MAX_ENTRIES_LOG || (o->l1 && !o->l1_budget) ||
+	    (o->l3 && o->l3_dir) || !o->l3_dir != !o->l3_budget || o->l3_no_sync > 1)
 		return -EINVAL;
 	for (uint32_t c = 0; c < WEIR_NR_CLASSES; c++) {
 		if (o->classes[c].share_permille > 1000 ||
@@ -103,6 +105,19 @@ static void set_tiers(struct weir_cache *cache, const struct weir_cache_opts *o)
 	}
 }
 
+/* After everything else: it is not made for a cache that cannot be opened. */
+static int open_folder(struct weir_cache *cache, const struct weir_cache_opts *o,
+		       struct weir_error *err)
+{
+	int rc = o->l3_dir ? wr_cache_open_store(o, &cache->folder, err) : 0;
+
+	if (rc || !o->l3_dir)
+		return rc;
+	cache->store = wr_cache_store_ops;
+	cache->store_arg = cache->folder;
+	return 0;
+}
+
 /* The table is at most two thirds full. Memory that is not touched is not taken. */
 static int make_table(struct weir_cache *cache, uint64_t nr_entries)
 {
@@ -134,6 +149,7 @@ static int copy_names(struct weir_cache *cache, const struct weir_cache_opts *o)
 
 static void free_cache(struct weir_cache *cache)
 {
+	wr_store_close(cache->folder);
 	for (uint32_t c = 0; c < WEIR_NR_CLASSES; c++) {
 		for (unsigned int tier = 0; tier < WR_NR_MEM; tier++)
 			wr_policy_close(cache->tiers[tier].policies[c]);
@@ -186,6 +202,12 @@ int weir_cache_open(const struct weir_cache_opts *opts, struct weir_cache **ret,
 		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE,
 				    "no memory for a table of %llu entries",
 				    (unsigned long long)o.nr_entries);
+	}
+	rc = open_folder(cache, &o, err);
+	if (rc) {
+		wr_threads_unregister(cache);
+		free_cache(cache);
+		return rc;
 	}
 	*ret = cache;
 	return 0;
@@ -394,14 +416,39 @@ static void add_numbers(const struct wr_class_numbers *n, struct weir_cache_stat
 	ret->nr_wasted += n->nr_wasted;
 }
 
+static int store_stats(struct weir_cache *cache, uint32_t class_id, struct weir_cache_stats *ret)
+{
+	struct weir_cache_stats sum = {0};
+	struct wr_store_stats folder;
+
+	if (!cache->store.size)
+		return -ENODEV;
+	wr_mutex_lock(&cache->lock);
+	for (uint32_t c = 0; c < WEIR_NR_CLASSES; c++)
+		if (class_id == WEIR_NR_CLASSES || class_id == c)
+			add_numbers(&cache->store_numbers[c], &sum);
+	wr_mutex_unlock(&cache->lock);
+	if (cache->folder && class_id == WEIR_NR_CLASSES) {
+		wr_store_stats(cache->folder, &folder);
+		sum.budget_bytes = folder.budget_bytes;
+		sum.used_bytes = folder.disk_bytes;
+		sum.nr_entries = folder.nr_blocks;
+	}
+	sum.nr_gets = sum.nr_hits + sum.nr_misses;
+	*ret = sum;
+	return 0;
+}
+
 int weir_cache_stats(struct weir_cache *cache, uint32_t tier, uint32_t class_id,
 		     struct weir_cache_stats *ret)
 {
 	struct weir_cache_stats sum = {0};
 	struct wr_tier *t;
 
-	if ((tier != WEIR_TIER_L1 && tier != WEIR_TIER_L2) || class_id > WEIR_NR_CLASSES)
+	if (tier < WEIR_TIER_L1 || tier > WEIR_TIER_L3 || class_id > WEIR_NR_CLASSES)
 		return -EINVAL;
+	if (tier == WEIR_TIER_L3)
+		return store_stats(cache, class_id, ret);
 	t = &cache->tiers[tier - 1];
 	wr_mutex_lock(&cache->lock);
 	for (uint32_t c = 0; c < WEIR_NR_CLASSES; c++) {

@@ -228,6 +228,7 @@ struct wr_plan {
 };
 
 struct wr_watch; /* watch.c */
+struct wr_store; /* of the module tier */
 
 #define WR_NR_CONDS 16u
 
@@ -263,7 +264,9 @@ struct weir_cache {
 	struct wr_tier tiers[WR_NR_MEM];
 	struct weir_store_ops store; /* [const] size 0: none */
 	void *store_arg;	     /* [const] */
-	uint64_t room_wait_ns;	     /* [const] */
+	struct wr_store *folder;     /* [const] the same where it is ours; NULL otherwise */
+	struct wr_class_numbers store_numbers[WEIR_NR_CLASSES]; /* [CACHE] */
+	uint64_t room_wait_ns;					/* [const] */
 	struct wr_class classes[WEIR_NR_CLASSES];
 	struct wr_rule rules[WR_NR_RULES]; /* [CACHE] */
 	uint32_t nr_rules;		   /* [CACHE] */

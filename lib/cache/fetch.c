@@ -210,11 +210,20 @@ static void copy_done(void *arg, int result)
 	wr_cache_complete(copy->cache, copy->token, result, 0);
 }
 
+static void read_failed(struct weir_cache *cache, uint64_t token)
+{
+	wr_mutex_lock(&cache->lock);
+	cache->store_numbers[cache->entries[wr_tag_index(token)].class_id].nr_failed++;
+	wr_mutex_unlock(&cache->lock);
+}
+
 static void read_done(void *arg, int result)
 {
 	struct wr_copy *copy = arg;
 
 	/* Not a copy: nothing was held for it. */
+	if (result)
+		read_failed(copy->reader, copy->token);
 	wr_cache_complete(copy->reader, copy->token, result, 0);
 }
 
@@ -255,8 +264,12 @@ static int begin_read(struct weir_cache *cache, uint32_t index)
 	struct wr_copy *copy = &cache->entries[index].copies[WR_L2];
 	struct weir_key key = {wr_load_relaxed(&slot->hi), wr_load_relaxed(&slot->lo)};
 
-	return cache->store.get(cache->store_arg, key, copy->mem.base, copy->mem.bytes, read_done,
-				copy);
+	int rc = cache->store.get(cache->store_arg, key, copy->mem.base, copy->mem.bytes, read_done,
+				  copy);
+
+	if (rc)
+		read_failed(cache, copy->token);
+	return rc;
 }
 
 /* From when the source has said 0 the fetch may be promoted; one that should have been, is now. */
@@ -320,6 +333,7 @@ static int find_way(struct weir_cache *cache, uint32_t index, unsigned int tier,
 {
 	struct wr_entry *e = &cache->entries[index];
 	struct wr_slot *slot = &cache->slots[index];
+	struct wr_class_numbers *n = &cache->store_numbers[e->class_id];
 	struct weir_store_item found;
 	int rc = -ENOENT;
 
@@ -333,6 +347,10 @@ static int find_way(struct weir_cache *cache, uint32_t index, unsigned int tier,
 		wr_mutex_unlock(&cache->lock);
 		rc = cache->store.find(cache->store_arg, key, &found);
 		wr_mutex_lock(&cache->lock);
+		n->slow_hits += !rc;
+		n->slow_hit_bytes += rc ? 0 : found.bytes;
+		n->nr_misses += rc == -ENOENT;
+		n->nr_failed += rc && rc != -ENOENT;
 	}
 	if (!rc) {
 		*ret = WAY_STORE;

@@ -431,8 +431,12 @@ static int write_down(struct weir_cache *cache, const struct victim *v, uint32_t
 	for (uint32_t i = 0; i < nr; i++) {
 		struct wr_entry *e = &cache->entries[v[i].index];
 		struct wr_class_numbers *n = &cache->tiers[WR_L2].numbers[e->class_id];
+		struct wr_class_numbers *below = &cache->store_numbers[e->class_id];
 
 		wr_cache_set_state(cache, v[i].index, WR_L2, WR_COPY_READY);
+		below->nr_fills += !puts[i].result;
+		below->fill_bytes += puts[i].result ? 0 : e->bytes;
+		below->nr_failed += puts[i].result != 0;
 		n->nr_demotions += !puts[i].result;
 		n->nr_stuck += puts[i].result != 0;
 		e->is_stored |= !puts[i].result;

@@ -76,6 +76,8 @@ static int open_cache(struct weir *weir, const struct weir_opts *opts, struct we
 				    weir_strerror(rc));
 	if (!cache_opts.l2)
 		cache_opts.pool = weir->pool;
+	if (cache_opts.l3_dir && !cache_opts.l3_io)
+		cache_opts.l3_io = weir->io;
 	return weir_cache_open(&cache_opts, &weir->cache, err);
 }
 

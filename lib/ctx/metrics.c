@@ -60,6 +60,20 @@
 	X("hits", "", COUNTER, nr_hits, "Gets that found their bytes") \
 	X("misses", "", COUNTER, nr_misses, "Gets that began a fetch")
 
+/* Of L3, for all classes together, and by class: behind weir_cache_l3_. */
+#define CACHE_STORE_METRICS(X)                                                 \
+	X("budget_bytes", "bytes", GAUGE, budget_bytes, "Bytes files may be")  \
+	X("used_bytes", "bytes", GAUGE, used_bytes, "Bytes files are")         \
+	X("entries", "", GAUGE, nr_entries, "Blocks there")                    \
+	X("hit_bytes", "bytes", COUNTER, hit_bytes, "Bytes of blocks found")   \
+	X("fill_bytes", "bytes", COUNTER, fill_bytes, "Bytes of blocks taken") \
+	X("fills", "", COUNTER, nr_fills, "Blocks taken")                      \
+	X("failed", "", COUNTER, nr_failed, "Reads and writes that ended with an error")
+
+#define CACHE_STORE_CLASS_METRICS(X)                                          \
+	X("hits", "", COUNTER, nr_hits, "Looked for after memory, and found") \
+	X("misses", "", COUNTER, nr_misses, "Looked for after memory, not found")
+
 #define X(name, unit, kind, field, help)          \
 	static int64_t read_io_##field(void *arg) \
 	{                                         \
@@ -92,18 +106,18 @@ struct cache_metric {
 	bool by_class;
 };
 
-static const struct cache_metric cache_metrics[] = {
 #define X(name, unit, kind, field, help) \
 	{{WEIR_METRIC_##kind, name, unit, help}, offsetof(struct weir_cache_stats, field), false},
-	CACHE_METRICS(X)
-#undef X
-#define X(name, unit, kind, field, help) \
+#define X_CLASS(name, unit, kind, field, help) \
 	{{WEIR_METRIC_##kind, name, unit, help}, offsetof(struct weir_cache_stats, field), true},
-		CACHE_CLASS_METRICS(X)
+static const struct cache_metric memory_metrics[] = {CACHE_METRICS(X) CACHE_CLASS_METRICS(X_CLASS)};
+static const struct cache_metric store_metrics[] = {CACHE_STORE_METRICS(X)
+							    CACHE_STORE_CLASS_METRICS(X_CLASS)};
 #undef X
-};
+#undef X_CLASS
 
-#define MAX_CACHE_SERIES (2 * wr_array_size(cache_metrics) * (1 + WEIR_NR_CLASSES))
+#define MAX_CACHE_SERIES \
+	((2 * wr_array_size(memory_metrics) + wr_array_size(store_metrics)) * (1 + WEIR_NR_CLASSES))
 
 static int64_t read_cache(void *arg)
 {
@@ -131,26 +145,36 @@ static int register_cache_one(struct weir *weir, const struct cache_metric *metr
 	return weir_metrics_register_read(weir->metrics, &desc, read_cache, series, &id);
 }
 
+static int register_tier(struct weir *weir, uint32_t tier, struct wr_ctx_series **series)
+{
+	bool is_store = tier == WEIR_TIER_L3;
+	const struct cache_metric *all = is_store ? store_metrics : memory_metrics;
+	size_t nr = is_store ? wr_array_size(store_metrics) : wr_array_size(memory_metrics);
+	struct weir_cache_stats stats;
+	int rc = 0;
+
+	if (weir_cache_stats(weir->cache, tier, WEIR_NR_CLASSES, &stats) ||
+	    (!is_store && !stats.budget_bytes))
+		return 0; /* there is no such tier */
+	for (size_t i = 0; !rc && i < nr; i++) {
+		uint32_t c = all[i].by_class ? 0 : WEIR_NR_CLASSES;
+
+		for (; !rc && c <= WEIR_NR_CLASSES; c++)
+			rc = register_cache_one(weir, &all[i], tier, c, (*series)++);
+	}
+	return rc;
+}
+
 static int register_cache(struct weir *weir)
 {
 	struct wr_ctx_series *series = wr_calloc(MAX_CACHE_SERIES, sizeof(*series));
-	struct weir_cache_stats stats;
 	int rc = 0;
 
 	if (!series)
 		return -ENOMEM;
 	weir->series = series;
-	for (uint32_t tier = WEIR_TIER_L1; tier <= WEIR_TIER_L2; tier++) {
-		if (weir_cache_stats(weir->cache, tier, WEIR_NR_CLASSES, &stats) ||
-		    !stats.budget_bytes)
-			continue;
-		for (size_t i = 0; !rc && i < wr_array_size(cache_metrics); i++) {
-			uint32_t c = cache_metrics[i].by_class ? 0 : WEIR_NR_CLASSES;
-
-			for (; !rc && c <= WEIR_NR_CLASSES; c++)
-				rc = register_cache_one(weir, &cache_metrics[i], tier, c, series++);
-		}
-	}
+	for (uint32_t tier = WEIR_TIER_L1; !rc && tier <= WEIR_TIER_L3; tier++)
+		rc = register_tier(weir, tier, &series);
 	return rc;
 }
 

@@ -13,6 +13,7 @@
 #include "harness/sanitized.h"
 #include "io/io_help.h"
 #include "stream/testmodel.h"
+#include "tier/store_help.h"
 
 #define POOL_BYTES ((size_t)4 << 20)
 #define NR_CYCLES  200
@@ -214,6 +215,38 @@ TEST(what_its_cache_does_is_counted_in_the_contexts_registry)
 	EXPECT_EQ(number(weir, "weir_cache_l2_budget_bytes"), (int64_t)POOL_BYTES);
 	EXPECT_EQ(number(weir, "weir_cache_l1_hits"), -1);
 	weir_close(weir);
+}
+
+TEST(its_cache_keeps_what_leaves_memory_in_a_folder_and_counts_it)
+{
+	struct weir_cache_item item = {.key = {1, 2}, .bytes = 100, .class_id = WEIR_CLASS_KV};
+	struct weir_cache_opts cache_opts = {.size = sizeof(cache_opts)};
+	struct weir_opts opts = options();
+	struct weir *weir = NULL;
+	struct weir_pin pin;
+	char bytes[100] = {7};
+	char dir[256];
+
+	st_dir(dir, sizeof(dir), "ctx");
+	cache_opts.l3_dir = dir;
+	cache_opts.l3_budget = 20 << 20;
+	opts.flags = WEIR_OPEN_PRIVATE;
+	opts.cache = &cache_opts;
+	ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+	ASSERT_EQ(weir_cache_insert(weir_get_cache(weir), &item, bytes), 0);
+	ASSERT_EQ(weir_cache_flush(weir_get_cache(weir)), 0);
+	EXPECT_EQ(number(weir, "weir_cache_l3_fills"), 1);
+	EXPECT_EQ(number(weir, "weir_cache_l3_entries"), 1);
+	EXPECT_EQ(number(weir, "weir_cache_l3_budget_bytes"), 20 << 20);
+	weir_close(weir);
+	ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+	ASSERT_EQ(weir_cache_get(weir_get_cache(weir), &item, 0, &pin), 0);
+	EXPECT_EQ(memcmp(pin.data, bytes, sizeof(bytes)), 0);
+	EXPECT_EQ(weir_cache_put(weir_get_cache(weir), &pin), 0);
+	EXPECT_EQ(number(weir, "weir_cache_l3_kv_hits"), 1);
+	EXPECT_EQ(number(weir, "weir_cache_l3_misses"), 0);
+	weir_close(weir);
+	st_dir_remove(dir);
 }
 
 TEST(its_progress_reaches_the_whole_budget)
