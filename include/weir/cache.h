@@ -149,7 +149,8 @@ struct weir_cache_source {
 /**
  * struct weir_cache_class_opts - How one class is kept.
  * @policy:         Name of what orders its entries; NULL is the default. `weir replay --help`
- *                  lists the names.
+ *                  lists the names. What it advises not to keep passes through: it stays while
+ *                  it is pinned, and leaves before all else when room is wanted.
  * @share_permille: Its part of each memory tier's budget. A class may use what others leave,
  *                  and gives it back when they come. 0: an equal part of what the classes
  *                  with a part leave.
@@ -666,6 +667,7 @@ WEIR_API int weir_cache_dump(struct weir_cache *cache,
  * @nr_late:       Of these: somebody waited for them.
  * @nr_wasted:     Of these: dropped without having been got, or ended with an error.
  *                 nr_useful + nr_late + nr_wasted <= nr_prefetches.
+ * @nr_passed:     Fetches that the policy advised not to keep.
  *
  * Of L3: @nr_hits and @nr_misses count how often bytes that are not in memory were looked for
  * there and found, or not, by gets and prefetches; @nr_fills and @fill_bytes the blocks it took;
@@ -694,6 +696,7 @@ struct weir_cache_stats {
 	uint64_t nr_useful;
 	uint64_t nr_late;
 	uint64_t nr_wasted;
+	uint64_t nr_passed;
 };
 
 /**

@@ -414,6 +414,7 @@ static void add_numbers(const struct wr_class_numbers *n, struct weir_cache_stat
 	ret->nr_useful += n->nr_useful;
 	ret->nr_late += n->nr_late;
 	ret->nr_wasted += n->nr_wasted;
+	ret->nr_passed += n->nr_passed;
 }
 
 static int store_stats(struct weir_cache *cache, uint32_t class_id, struct weir_cache_stats *ret)

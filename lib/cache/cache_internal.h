@@ -110,6 +110,7 @@ struct wr_copy {
 	uint64_t token;
 	bool is_listed;
 	bool is_passing;	/* instead: in the tier's line of what leaves first */
+	bool is_unasked;	/* the policy advised not to keep it: it passes through */
 	uint32_t before, after; /* in that line: index + 1; 0: none */
 };
 
@@ -175,7 +176,7 @@ struct wr_class_numbers {
 	uint64_t used_bytes;
 	uint64_t nr_entries, nr_misses, nr_waits, fill_bytes, nr_fills, nr_failed, nr_inserts;
 	uint64_t slow_hits, slow_hit_bytes, nr_evictions, nr_demotions, nr_stuck;
-	uint64_t nr_prefetches, nr_useful, nr_late, nr_wasted;
+	uint64_t nr_prefetches, nr_useful, nr_late, nr_wasted, nr_passed;
 };
 
 struct wr_class {
@@ -431,6 +432,12 @@ struct wr_policy *wr_cache_policy(struct weir_cache *cache, unsigned int tier, u
 	WR_REQUIRES(cache->lock);
 /* A copy is there: into its policy with it. */
 void wr_cache_list(struct weir_cache *cache, uint32_t index, unsigned int tier)
+	WR_REQUIRES(cache->lock);
+/*
+ * A hit on what its policy advised not to keep: to the policy it is a miss, and perhaps it is now
+ * to be kept.
+ */
+void wr_cache_ask_again(struct weir_cache *cache, uint32_t index, unsigned int tier)
 	WR_REQUIRES(cache->lock);
 /* A name as the host gave it. */
 void wr_cache_set_name(struct wr_entry *e, const char *name);

@@ -36,7 +36,7 @@ void wr_cache_list(struct weir_cache *cache, uint32_t index, unsigned int tier)
 
 	wr_lock_assert_held(&cache->lock);
 	wr_store_relaxed(&slot->mark, wr_load_relaxed(&cache->epoch));
-	if (e->rule == WEIR_RULE_STREAM) {
+	if (e->rule == WEIR_RULE_STREAM || copy->is_unasked) {
 		wr_cache_enter_line(cache, index, tier);
 		return;
 	}
@@ -46,6 +46,47 @@ void wr_cache_list(struct weir_cache *cache, uint32_t index, unsigned int tier)
 	copy->node.next_use = wr_cache_next_use(cache, policy, copy->node.key);
 	wr_policy_insert(policy, &copy->node);
 	copy->is_listed = true;
+}
+
+/* Of the limit, what evictions leave free for those that come next: that is no room to fill. */
+#define SLACK_PART 256u
+
+/*
+ * Whether the policy wants it kept. While there is room all is, and what is larger than a class's
+ * share is nothing that its policy can judge.
+ */
+static bool is_wanted(struct weir_cache *cache, uint32_t index, unsigned int tier, uint64_t bytes)
+	WR_REQUIRES(cache->lock)
+{
+	const struct wr_tier *t = &cache->tiers[tier];
+	const struct wr_slot *slot = &cache->slots[index];
+	uint32_t class_id = cache->entries[index].class_id;
+	struct wr_policy *policy = t->policies[class_id];
+	struct weir_key key = {wr_load_relaxed(&slot->hi), wr_load_relaxed(&slot->lo)};
+
+	if (t->used + bytes + t->limit / SLACK_PART <= t->limit ||
+	    bytes > wr_cache_share(cache, tier, class_id))
+		return true;
+	return wr_policy_admit(policy, key, bytes, wr_cache_next_use(cache, policy, key));
+}
+
+void wr_cache_ask_again(struct weir_cache *cache, uint32_t index, unsigned int tier)
+{
+	struct wr_entry *e = &cache->entries[index];
+	struct wr_slot *slot = &cache->slots[index];
+	struct wr_policy *policy = cache->tiers[tier].policies[e->class_id];
+	struct wr_copy *copy = &e->copies[tier];
+	struct weir_key key = {wr_load_relaxed(&slot->hi), wr_load_relaxed(&slot->lo)};
+
+	wr_lock_assert_held(&cache->lock);
+	wr_policy_miss(policy, key, e->bytes);
+	if (cache->plan)
+		wr_cache_plan_reference(cache, policy, key, NULL);
+	if (!is_wanted(cache, index, tier, copy->charged))
+		return;
+	copy->is_unasked = false;
+	wr_cache_unlist(cache, index, tier, false);
+	wr_cache_list(cache, index, tier);
 }
 
 void wr_cache_set_name(struct wr_entry *e, const char *name)
@@ -389,6 +430,12 @@ static int start(struct weir_cache *cache, uint32_t index, unsigned int tier,
 	bytes = wr_align_up(bytes, WEIR_TIER_ALIGN);
 	if (way == WAY_COPY)
 		e->nr_holds++;
+	/* Only of what somebody reads and looks at now: forecasts and hints know more than it. */
+	if (way == WAY_FILL && urgency == WR_WAITING && item->tier != WEIR_TIER_L1 &&
+	    e->rule == WEIR_RULE_NORMAL && !is_wanted(cache, index, tier, bytes)) {
+		copy->is_unasked = true;
+		cache->tiers[tier].numbers[e->class_id].nr_passed++;
+	}
 	rc = wr_cache_take(cache, tier, e->class_id, bytes, urgency == WR_WAITING, &mem);
 	if (rc) {
 		if (way == WAY_COPY)
@@ -430,6 +477,7 @@ int wr_cache_bring(struct weir_cache *cache, uint32_t index, unsigned int tier,
 	e->source = NULL;
 	e->copies[tier].charged = 0;
 	e->copies[tier].cache = NULL;
+	e->copies[tier].is_unasked = false;
 	n->nr_entries++;
 	n->nr_prefetches += urgency == WR_AHEAD;
 	cache->nr_filling++;

@@ -173,6 +173,10 @@ static int pin_locked(struct weir_cache *cache, struct slow *s, uint32_t index)
 	n->slow_hits++;
 	n->slow_hit_bytes += e->bytes;
 	e->nr_uses++;
+	if (e->copies[s->tier].is_unasked && e->copies[s->tier].is_passing) {
+		wr_cache_ask_again(cache, index, s->tier);
+		return 0;
+	}
 	if (!e->copies[s->tier].is_listed)
 		return 0;
 	wr_policy_hit(policy, &e->copies[s->tier].node);

@@ -192,6 +192,7 @@ static void replace(struct weir_cache *cache, uint32_t index, const struct weir_
 	wr_cache_renew(cache, index);
 	e->copies[WR_L2].mem = *mem;
 	e->copies[WR_L2].charged = charged;
+	e->copies[WR_L2].is_unasked = false;
 	e->bytes = item->bytes;
 	e->is_owned = true;
 	e->is_stored = false;

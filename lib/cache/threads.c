@@ -198,9 +198,14 @@ static void tell(struct weir_cache *cache, uint64_t tag) WR_REQUIRES(cache->lock
 	struct wr_entry *e = &cache->entries[index];
 	struct wr_copy *copy = &e->copies[tier];
 
-	if (!wr_tag_is_of(tag, word) || !copy->is_listed)
+	if (!wr_tag_is_of(tag, word) || (!copy->is_listed && !copy->is_unasked))
 		return;
 	e->nr_uses++;
+	if (!copy->is_listed) {
+		if (copy->is_passing)
+			wr_cache_ask_again(cache, index, tier);
+		return;
+	}
 	wr_policy_hit(cache->tiers[tier].policies[e->class_id], &copy->node);
 	if (cache->plan)
 		wr_cache_plan_reference(cache, cache->tiers[tier].policies[e->class_id],

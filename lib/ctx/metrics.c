@@ -47,6 +47,7 @@
 	X("failed", "", COUNTER, nr_failed, "Fetches that ended with an error")                 \
 	X("inserts", "", COUNTER, nr_inserts, "Entries inserted by the host")                   \
 	X("evictions", "", COUNTER, nr_evictions, "Copies that left for room")                  \
+	X("passed", "", COUNTER, nr_passed, "Fetches that the policy advised not to keep")      \
 	X("demotions", "", COUNTER, nr_demotions, "Copies that went down a tier")               \
 	X("stuck", "", COUNTER, nr_stuck, "Copies that should have gone down and could not")    \
 	X("prefetches", "", COUNTER, nr_prefetches, "Prefetches begun")                         \

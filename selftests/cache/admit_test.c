@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a policy advises not to keep: it can be got and pinned as all else, displaces nothing that is
+ * kept, and is kept when it is asked for often enough.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "kselftest_harness.h"
+
+#include "cache/rig.h"
+
+#define BYTES	4096u
+#define NR_KEPT 64u
+
+/* clang-format off */
+FIXTURE(admit) {
+	struct rig *rig;
+};
+FIXTURE_VARIANT(admit) {
+	const char *policy;
+};
+/* clang-format on */
+
+FIXTURE_VARIANT_ADD(admit, lfu){.policy = "lfu"};
+FIXTURE_VARIANT_ADD(admit, loop){.policy = "loop"};
+FIXTURE_VARIANT_ADD(admit, lru){.policy = "lru"};
+
+FIXTURE_SETUP(admit)
+{
+	struct weir_cache_opts opts = {.room_wait_ns = 50000000};
+
+	opts.classes[WEIR_CLASS_WEIGHTS].policy = variant->policy;
+	opts.classes[WEIR_CLASS_WEIGHTS].share_permille = 1000;
+	self->rig = calloc(1, sizeof(*self->rig));
+	ASSERT_EQ(rig_open(self->rig, &opts, NR_KEPT * BYTES), 0);
+}
+
+FIXTURE_TEARDOWN(admit)
+{
+	EXPECT_TRUE(rig_close(self->rig));
+	EXPECT_LE(atomic_load(&self->rig->l2.peak), NR_KEPT * BYTES);
+	free(self->rig);
+}
+
+/* Keys from @first on, one after the other. True: all were right. */
+static bool get_all(struct rig *rig, uint32_t first, uint32_t nr)
+{
+	bool good = true;
+
+	for (uint32_t n = first; n < first + nr; n++) {
+		struct weir_pin p;
+
+		if (rig_get(rig, n, BYTES, &p))
+			return false;
+		good = good && rig_check(p.data, n, BYTES, NULL);
+		weir_cache_put(rig->cache, &p);
+	}
+	return good;
+}
+
+/* Hits of one pass over the keys. */
+static uint64_t hits_of_pass(struct rig *rig, uint32_t first, uint32_t nr)
+{
+	uint64_t before = rig_stats(rig, WEIR_TIER_L2).nr_hits;
+
+	return get_all(rig, first, nr) ? rig_stats(rig, WEIR_TIER_L2).nr_hits - before : 0;
+}
+
+TEST_F(admit, a_loop_larger_than_the_cache_hits_what_is_kept)
+{
+	uint64_t hits = 0;
+
+	for (uint32_t i = 0; i < 20; i++)
+		hits = hits_of_pass(self->rig, 0, 2 * NR_KEPT);
+	if (variant->policy[1] == 'r') {
+		EXPECT_EQ(hits, 0u);
+		EXPECT_EQ(rig_stats(self->rig, WEIR_TIER_L2).nr_passed, 0u);
+		return;
+	}
+	EXPECT_GE(hits, NR_KEPT - 4);
+	EXPECT_GT(rig_stats(self->rig, WEIR_TIER_L2).nr_passed, NR_KEPT);
+}
+
+TEST_F(admit, what_passes_through_stays_while_it_is_pinned)
+{
+	struct weir_pin pins[NR_KEPT / 2];
+
+	for (uint32_t i = 0; i < 8; i++)
+		ASSERT_TRUE(get_all(self->rig, 0, NR_KEPT));
+	for (uint32_t i = 0; i < NR_KEPT / 2; i++)
+		ASSERT_EQ(rig_get(self->rig, 1000 + i, BYTES, &pins[i]), 0);
+	EXPECT_TRUE(get_all(self->rig, 2000, 2 * NR_KEPT));
+	for (uint32_t i = 0; i < NR_KEPT / 2; i++) {
+		EXPECT_TRUE(rig_check(pins[i].data, 1000 + i, BYTES, NULL));
+		weir_cache_put(self->rig->cache, &pins[i]);
+	}
+}
+
+TEST_F(admit, a_scan_displaces_hardly_anything_that_is_used_often)
+{
+	if (variant->policy[1] != 'f')
+		return;
+	for (uint32_t i = 0; i < 8; i++)
+		ASSERT_TRUE(get_all(self->rig, 0, NR_KEPT));
+	ASSERT_TRUE(get_all(self->rig, 1000, 10 * NR_KEPT));
+	EXPECT_GE(rig_stats(self->rig, WEIR_TIER_L2).nr_passed, 9 * NR_KEPT);
+	EXPECT_GE(hits_of_pass(self->rig, 0, NR_KEPT), NR_KEPT - 2);
+}
+
+TEST_F(admit, what_is_asked_for_often_is_kept_after_all)
+{
+	uint64_t hits;
+
+	if (variant->policy[1] != 'f')
+		return;
+	for (uint32_t i = 0; i < 4; i++)
+		ASSERT_TRUE(get_all(self->rig, 0, NR_KEPT));
+	for (uint32_t i = 0; i < 40; i++)
+		ASSERT_TRUE(get_all(self->rig, 1000, 2));
+	ASSERT_TRUE(get_all(self->rig, 2000, NR_KEPT));
+	hits = hits_of_pass(self->rig, 1000, 2);
+	EXPECT_EQ(hits, 2u);
+}
+
+TEST_F(admit, what_a_hint_wants_is_not_asked_about)
+{
+	struct weir_cache_item item = rig_item(1000, BYTES, WEIR_CLASS_WEIGHTS);
+	uint64_t before;
+
+	for (uint32_t i = 0; i < 8; i++)
+		ASSERT_TRUE(get_all(self->rig, 0, NR_KEPT));
+	before = rig_stats(self->rig, WEIR_TIER_L2).nr_passed;
+	EXPECT_EQ(weir_cache_need(self->rig->cache, &item, 1), 1);
+	EXPECT_EQ(rig_stats(self->rig, WEIR_TIER_L2).nr_passed, before);
+	EXPECT_EQ(hits_of_pass(self->rig, 1000, 1), 1u);
+}
+
+TEST_HARNESS_MAIN
