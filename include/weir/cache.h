@@ -355,7 +355,9 @@ WEIR_API WEIR_MUST_CHECK int weir_cache_remove(struct weir_cache *cache, struct 
  * @cache: The cache.
  * @item:  As for weir_cache_get().
  *
- * Makes room only by dropping what needs no copying. Nobody waits for it.
+ * Makes room only by dropping what needs no copying. Nobody waits for it. The policy of its class
+ * hears of it when it is first got, as of a miss; until then up to an eighth of L2 is spared for
+ * what was prefetched, and what is more leaves first, the oldest before.
  *
  * Context: Any thread. Takes CACHE, calls the source or L3. Does not block (if the source's
  *          functions do not).

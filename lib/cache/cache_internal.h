@@ -100,6 +100,13 @@ enum wr_urgency {
 	WR_WAITING, /* somebody waits, also for room */
 };
 
+/* Lines of copies that are in no policy, in the order of coming. */
+enum wr_chain {
+	WR_PASSING, /* leaves before all others */
+	WR_STAGED,  /* prefetched: the policy hears of it when it is first got */
+	WR_NR_CHAINS,
+};
+
 /* One copy of an entry. */
 struct wr_copy {
 	struct weir_tier_mem mem;
@@ -110,6 +117,7 @@ struct wr_copy {
 	uint64_t token;
 	bool is_listed;
 	bool is_passing;	/* instead: in the tier's line of what leaves first */
+	bool is_staged;		/* or in that of what was prefetched and not got since */
 	bool is_unasked;	/* the policy advised not to keep it: it passes through */
 	uint32_t before, after; /* in that line: index + 1; 0: none */
 };
@@ -205,7 +213,8 @@ struct wr_tier {
 	uint64_t peak;		  /* [CACHE] */
 	uint64_t leaving;	  /* [CACHE] of used: memory on its way back to the tier */
 	struct wr_line line;	  /* [CACHE] */
-	uint32_t first_passing, last_passing;	     /* [CACHE] index + 1; 0: none */
+	uint32_t first[WR_NR_CHAINS], last[WR_NR_CHAINS]; /* [CACHE] index + 1; 0: none */
+	uint64_t staged; /* [CACHE] bytes charged for what is in WR_STAGED */
 	struct wr_policy *policies[WEIR_NR_CLASSES]; /* [CACHE] made at first use */
 	struct wr_class_numbers numbers[WEIR_NR_CLASSES];
 };
@@ -364,12 +373,6 @@ void wr_cache_give(struct weir_cache *cache, unsigned int tier, uint32_t class_i
 /* Take a copy out of the index. It is READY; pins make it dead. The entry is renewed. */
 void wr_cache_detach(struct weir_cache *cache, uint32_t index, unsigned int tier, bool evicted)
 	WR_REQUIRES(cache->lock);
-/* A copy that only passes through: it leaves before all others. */
-void wr_cache_enter_line(struct weir_cache *cache, uint32_t index, unsigned int tier)
-	WR_REQUIRES(cache->lock);
-/* Out of its policy or that line. */
-void wr_cache_unlist(struct weir_cache *cache, uint32_t index, unsigned int tier, bool evicted)
-	WR_REQUIRES(cache->lock);
 /* Down to the limit. 0, -EBUSY, or what a lower tier said. */
 int wr_cache_shrink(struct weir_cache *cache, unsigned int tier) WR_REQUIRES(cache->lock);
 /* Free what is dead and no longer pinned. True if there was any. Unlocks meanwhile. */
@@ -381,6 +384,15 @@ void wr_cache_room_changed(struct weir_cache *cache) WR_REQUIRES(cache->lock);
 
 /* The limit of L2, between what pressure leaves and the budget; then down to it. As shrink. */
 int wr_cache_set_limit(struct weir_cache *cache, unsigned int tier, uint64_t limit)
+	WR_REQUIRES(cache->lock);
+
+/* ---- lines.c: copies that are in no policy ---- */
+
+/* Behind the others of a line. */
+void wr_cache_enter_line(struct weir_cache *cache, uint32_t index, unsigned int tier,
+			 enum wr_chain chain) WR_REQUIRES(cache->lock);
+/* Out of its policy or line. */
+void wr_cache_unlist(struct weir_cache *cache, uint32_t index, unsigned int tier, bool evicted)
 	WR_REQUIRES(cache->lock);
 
 /* ---- hints.c ---- */
@@ -434,8 +446,8 @@ struct wr_policy *wr_cache_policy(struct weir_cache *cache, unsigned int tier, u
 void wr_cache_list(struct weir_cache *cache, uint32_t index, unsigned int tier)
 	WR_REQUIRES(cache->lock);
 /*
- * A hit on what its policy advised not to keep: to the policy it is a miss, and perhaps it is now
- * to be kept.
+ * A hit on what is in no policy, because that advised not to keep it or has not heard of it: to the
+ * policy it is a miss, and then it is to be kept, or passes through.
  */
 void wr_cache_ask_again(struct weir_cache *cache, uint32_t index, unsigned int tier)
 	WR_REQUIRES(cache->lock);

@@ -37,7 +37,11 @@ void wr_cache_list(struct weir_cache *cache, uint32_t index, unsigned int tier)
 	wr_lock_assert_held(&cache->lock);
 	wr_store_relaxed(&slot->mark, wr_load_relaxed(&cache->epoch));
 	if (e->rule == WEIR_RULE_STREAM || copy->is_unasked) {
-		wr_cache_enter_line(cache, index, tier);
+		wr_cache_enter_line(cache, index, tier, WR_PASSING);
+		return;
+	}
+	if (tier == WR_L2 && wr_load_relaxed(&slot->word) & WR_WORD_FRESH) {
+		wr_cache_enter_line(cache, index, tier, WR_STAGED);
 		return;
 	}
 	copy->node.key.hi = wr_load_relaxed(&slot->hi);
@@ -82,9 +86,7 @@ void wr_cache_ask_again(struct weir_cache *cache, uint32_t index, unsigned int t
 	wr_policy_miss(policy, key, e->bytes);
 	if (cache->plan)
 		wr_cache_plan_reference(cache, policy, key, NULL);
-	if (!is_wanted(cache, index, tier, copy->charged))
-		return;
-	copy->is_unasked = false;
+	copy->is_unasked = !is_wanted(cache, index, tier, copy->charged);
 	wr_cache_unlist(cache, index, tier, false);
 	wr_cache_list(cache, index, tier);
 }

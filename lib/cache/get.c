@@ -151,6 +151,7 @@ static int pin_locked(struct weir_cache *cache, struct slow *s, uint32_t index)
 	struct wr_policy *policy = cache->tiers[s->tier].policies[e->class_id];
 	uint64_t word = wr_load_relaxed(&slot->word);
 	_Atomic uint64_t *h;
+	bool is_first = false; /* get of what was prefetched: the policy knows */
 
 	if (s->item->bytes && s->item->bytes != e->bytes)
 		return -EINVAL;
@@ -163,6 +164,10 @@ static int pin_locked(struct weir_cache *cache, struct slow *s, uint32_t index)
 		cache->tiers[WR_L2].numbers[e->class_id].nr_useful++;
 		word &= ~WR_WORD_FRESH;
 		wr_store_release(&slot->word, word);
+		if (e->copies[WR_L2].is_staged) {
+			wr_cache_ask_again(cache, index, WR_L2);
+			is_first = s->tier == WR_L2;
+		}
 	}
 	if (!wr_pin_try(cache, s->t, h, index, s->tier, word, s->ret)) {
 		wr_assert(false);
@@ -173,6 +178,8 @@ static int pin_locked(struct weir_cache *cache, struct slow *s, uint32_t index)
 	n->slow_hits++;
 	n->slow_hit_bytes += e->bytes;
 	e->nr_uses++;
+	if (is_first)
+		return 0;
 	if (e->copies[s->tier].is_unasked && e->copies[s->tier].is_passing) {
 		wr_cache_ask_again(cache, index, s->tier);
 		return 0;

@@ -41,11 +41,14 @@ static void apply_again(struct weir_cache *cache, uint32_t index) WR_REQUIRES(ca
 	wr_cache_apply_rules(cache, index);
 	if ((old == WEIR_RULE_STREAM) == (e->rule == WEIR_RULE_STREAM))
 		return;
-	for (unsigned int tier = 0; tier < WR_NR_MEM; tier++)
-		if (e->copies[tier].is_listed || e->copies[tier].is_passing) {
-			wr_cache_unlist(cache, index, tier, false);
-			wr_cache_list(cache, index, tier);
-		}
+	for (unsigned int tier = 0; tier < WR_NR_MEM; tier++) {
+		const struct wr_copy *copy = &e->copies[tier];
+
+		if (!copy->is_listed && !copy->is_passing && !copy->is_staged)
+			continue;
+		wr_cache_unlist(cache, index, tier, false);
+		wr_cache_list(cache, index, tier);
+	}
 }
 
 int weir_cache_rule(struct weir_cache *cache, const char *glob, uint32_t kind)

@@ -23,6 +23,8 @@
 #define MAX_PINS 256u
 /* More than what is needed is dropped at a time, so that small things share a barrier. */
 #define BATCH_PART 512u
+/* Of the limit, what was prefetched and not got since may keep; what is more leaves, oldest first. */
+#define STAGED_PART 8u
 
 struct victim {
 	uint32_t index;
@@ -135,27 +137,47 @@ static uint32_t next_class(struct weir_cache *cache, unsigned int tier, unsigned
 	return best;
 }
 
-static bool choose_one(struct weir_cache *cache, struct batch *b) WR_REQUIRES(cache->lock)
+/* The first of a line that may leave. */
+static struct wr_policy_node *first_of(struct weir_cache *cache, struct batch *b,
+				       enum wr_chain chain) WR_REQUIRES(cache->lock)
 {
-	struct wr_policy_node *node = NULL;
-	uint32_t index, class_id, passing;
-	unsigned int done = 0;
-	struct victim *v;
+	uint32_t at = cache->tiers[b->tier].first[chain];
 
-	for (passing = cache->tiers[b->tier].first_passing; passing;
-	     passing = cache->entries[passing - 1].copies[b->tier].after)
-		if (may_leave(b, passing - 1))
-			break;
-	if (passing)
-		node = &cache->entries[passing - 1].copies[b->tier].node;
+	for (; at; at = cache->entries[at - 1].copies[b->tier].after)
+		if (may_leave(b, at - 1))
+			return &cache->entries[at - 1].copies[b->tier].node;
+	return NULL;
+}
+
+/* What passes through, then what is staged beyond its part, then by the policies, then the rest. */
+static struct wr_policy_node *choose_node(struct weir_cache *cache, struct batch *b)
+	WR_REQUIRES(cache->lock)
+{
+	const struct wr_tier *t = &cache->tiers[b->tier];
+	struct wr_policy_node *node = first_of(cache, b, WR_PASSING);
+	unsigned int done = 0;
+	uint32_t class_id;
+
+	if (!node && t->staged > t->limit / STAGED_PART)
+		node = first_of(cache, b, WR_STAGED);
 	while (!node) {
 		class_id = next_class(cache, b->tier, done);
 		if (class_id == WEIR_NR_CLASSES)
-			return false;
-		node = wr_policy_victim(cache->tiers[b->tier].policies[class_id], may_leave_node,
-					b);
+			return first_of(cache, b, WR_STAGED);
+		node = wr_policy_victim(t->policies[class_id], may_leave_node, b);
 		done |= 1u << class_id;
 	}
+	return node;
+}
+
+static bool choose_one(struct weir_cache *cache, struct batch *b) WR_REQUIRES(cache->lock)
+{
+	struct wr_policy_node *node = choose_node(cache, b);
+	struct victim *v;
+	uint32_t index;
+
+	if (!node)
+		return false;
 	index = index_of(cache, node);
 	v = can_drop(cache, index, b->tier) ? &b->drops[b->nr_drops++] : &b->moves[b->nr_moves++];
 	v->index = index;
@@ -182,52 +204,6 @@ static void choose(struct weir_cache *cache, struct batch *b, uint64_t bytes)
 }
 
 /* ---- dropping ---- */
-
-/* The line of what only passes through, in the order of coming. */
-static void leave_line(struct weir_cache *cache, struct wr_copy *copy, unsigned int tier)
-	WR_REQUIRES(cache->lock)
-{
-	struct wr_tier *t = &cache->tiers[tier];
-
-	if (copy->before)
-		cache->entries[copy->before - 1].copies[tier].after = copy->after;
-	else
-		t->first_passing = copy->after;
-	if (copy->after)
-		cache->entries[copy->after - 1].copies[tier].before = copy->before;
-	else
-		t->last_passing = copy->before;
-	copy->is_passing = false;
-}
-
-void wr_cache_enter_line(struct weir_cache *cache, uint32_t index, unsigned int tier)
-{
-	struct wr_copy *copy = &cache->entries[index].copies[tier];
-	struct wr_tier *t = &cache->tiers[tier];
-
-	wr_lock_assert_held(&cache->lock);
-	copy->before = t->last_passing;
-	copy->after = 0;
-	copy->is_passing = true;
-	if (t->last_passing)
-		cache->entries[t->last_passing - 1].copies[tier].after = index + 1;
-	else
-		t->first_passing = index + 1;
-	t->last_passing = index + 1;
-}
-
-void wr_cache_unlist(struct weir_cache *cache, uint32_t index, unsigned int tier, bool evicted)
-{
-	struct wr_entry *e = &cache->entries[index];
-	struct wr_copy *copy = &e->copies[tier];
-
-	wr_lock_assert_held(&cache->lock);
-	if (copy->is_listed)
-		wr_policy_remove(cache->tiers[tier].policies[e->class_id], &copy->node, evicted);
-	copy->is_listed = false;
-	if (copy->is_passing)
-		leave_line(cache, copy, tier);
-}
 
 /* What a copy was is out of the index; the memory is still charged. */
 static void forget_copy(struct weir_cache *cache, uint32_t index, unsigned int tier, bool evicted)

@@ -346,4 +346,43 @@ TEST(a_pool_is_a_tier_and_gets_everything_back)
 	free(rig);
 }
 
+TEST_F(hints, what_was_prefetched_stays_until_it_is_got)
+{
+	struct weir_cache_item item = rig_item(1000, BYTES, WEIR_CLASS_WEIGHTS);
+
+	ASSERT_EQ(weir_cache_prefetch(self->rig->cache, &item), 1);
+	for (uint32_t n = 0; n < 4 * ROOM; n++)
+		ASSERT_EQ(touch(self->rig, n), 0);
+	ASSERT_EQ(touch(self->rig, 1000), 0);
+	EXPECT_EQ(fills(self->rig, 1000), 1u);
+	EXPECT_EQ(rig_stats(self->rig, WEIR_TIER_L2).nr_useful, 1u);
+	/* From then on it is the policy's. */
+	for (uint32_t n = 0; n < 4 * ROOM; n++)
+		ASSERT_EQ(touch(self->rig, n), 0);
+	ASSERT_EQ(touch(self->rig, 1000), 0);
+	EXPECT_EQ(fills(self->rig, 1000), 2u);
+}
+
+TEST_F(hints, what_was_prefetched_in_vain_keeps_an_eighth_at_most)
+{
+	struct weir_cache_item item;
+	uint32_t nr_left = 0;
+
+	for (uint32_t n = 0; n < ROOM; n++) {
+		item = rig_item(1000 + n, BYTES, WEIR_CLASS_WEIGHTS);
+		ASSERT_EQ(weir_cache_prefetch(self->rig->cache, &item), 1);
+	}
+	for (uint32_t n = 0; n < 2 * ROOM; n++)
+		ASSERT_EQ(touch(self->rig, n), 0);
+	for (uint32_t n = 0; n < ROOM; n++)
+		nr_left += weir_cache_keep(self->rig->cache, rig_key(1000 + n), true) == 0;
+	EXPECT_EQ(nr_left, ROOM / 8);
+	EXPECT_EQ(rig_stats(self->rig, WEIR_TIER_L2).nr_wasted, ROOM - ROOM / 8);
+	/* The latest of them, and of the others what was used last. */
+	EXPECT_EQ(touch(self->rig, 1000 + ROOM - 1), 0);
+	EXPECT_EQ(fills(self->rig, 1000 + ROOM - 1), 1u);
+	EXPECT_EQ(touch(self->rig, 2 * ROOM - 1), 0);
+	EXPECT_EQ(fills(self->rig, 2 * ROOM - 1), 1u);
+}
+
 TEST_HARNESS_MAIN
