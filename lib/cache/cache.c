@@ -12,7 +12,8 @@
 #include "base/util.h"
 #include "cache/cache_internal.h"
 #include "cache/tier_pool.h"
-#include "cache/tier_store.h"
+#include "tier/ops.h"
+#include "tier/store.h"
 
 #define DEFAULT_ENTRIES	  65536u
 #define MIN_ENTRIES	  64u
@@ -109,11 +110,16 @@ static void set_tiers(struct weir_cache *cache, const struct weir_cache_opts *o)
 static int open_folder(struct weir_cache *cache, const struct weir_cache_opts *o,
 		       struct weir_error *err)
 {
-	int rc = o->l3_dir ? wr_cache_open_store(o, &cache->folder, err) : 0;
+	struct wr_store_opts store = {.size = sizeof(store),
+				      .budget_bytes = o->l3_budget,
+				      .io = o->l3_io,
+				      .sync = o->l3_no_sync ? WR_STORE_SYNC_NONE
+							    : WR_STORE_SYNC_DATA};
+	int rc = o->l3_dir ? wr_store_open(o->l3_dir, &store, &cache->folder, err) : 0;
 
 	if (rc || !o->l3_dir)
 		return rc;
-	cache->store = wr_cache_store_ops;
+	cache->store = wr_store_ops;
 	cache->store_arg = cache->folder;
 	return 0;
 }
