@@ -171,6 +171,8 @@ C_ALL = -std=c11 $(WARN) -pthread -fvisibility=hidden $(CONFIG_CFLAGS) $(SANFLAG
 LD_ALL = -pthread $(SANFLAGS) $(LDFLAGS)
 LIBS = $(CONFIG_LIBS) -ldl -lm
 TOOL_LIBS = $(CONFIG_TOOL_LIBS) $(LIBS)
+# Only of the tests that use it.
+TEST_LIBS = -Wl,--as-needed $(LIBS_FUSE3) -Wl,--no-as-needed
 DEBUG_FLAGS := -O1 -g -DWR_DEBUG=1
 # The harness is not ours: its own warnings are not either.
 TEST_FLAGS = -isystem $(KSELFTEST_DIR) -Iselftests -Itools/weir -Wno-unused-parameter -Wno-missing-prototypes \
@@ -281,7 +283,7 @@ $(B)/debug/weir: $(DEBUG_TOOL_OBJ) $(CHECKED_OBJ) $(B)/debug/libweir.a
 $(B)/selftests/%_test: $(B)/debug/selftests/%_test.o $(B)/debug/libhelp.a $(B)/debug/libtools.a $(B)/debug/libweir.a
 	$(call say,LD,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) -o $@ $^ $(LD_ALL) $(TOOL_LIBS)
+	$(Q)$(CC) -o $@ $^ $(LD_ALL) $(TOOL_LIBS) $(TEST_LIBS)
 
 $(B)/selftests/%_fuzz: $(B)/debug/selftests/%_fuzz.o $(B)/debug/libhelp.a $(B)/debug/libtools.a $(B)/debug/libweir.a
 	$(call say,LD,$@)
