@@ -119,6 +119,28 @@ static void swap_with_shelf(struct worker *w, struct weir_span *span)
 	pthread_mutex_unlock(&slot->lock);
 }
 
+/* Until the pool is full: what one thread holds alone would not fill it, and threads may run in turn. */
+static void fill(struct worker *w)
+{
+	size_t i;
+
+	for (i = 0; i < NR_OWN; i++) {
+		int rc;
+
+		give_back(w->stress, &w->own[i]);
+		rc = weir_pool_alloc(w->stress->pool, MIB, WEIR_NODE_ANY, &w->own[i]);
+		if (rc == -ENOSPC) {
+			atomic_fetch_add(&w->stress->nr_full, 1);
+			return;
+		}
+		if (rc != 0)
+			fault(w->stress);
+		else
+			stamp(&w->own[i]);
+	}
+	fault(w->stress);
+}
+
 static void *work(void *arg)
 {
 	struct worker *w = arg;
@@ -135,6 +157,7 @@ static void *work(void *arg)
 		else
 			take(w, span);
 	}
+	fill(w);
 	for (i = 0; i < NR_OWN; i++)
 		give_back(w->stress, &w->own[i]);
 	atomic_fetch_sub(&w->stress->nr_running, 1);

@@ -208,7 +208,7 @@ TEST_F_TIMEOUT(crash, nothing_acknowledged_is_lost_and_nothing_torn_is_served_af
 	       (unsigned long long)sh->nr_acked, (unsigned long long)nr_torn);
 	EXPECT_EQ(tally.nr_lost, 0);
 	EXPECT_EQ(tally.nr_torn, 0);
-	EXPECT_GT(sh->nr_acked, (uint64_t)nr);
+	EXPECT_GT(atomic_load(&sh->nr_acked), (uint64_t)nr);
 	munmap(sh, sizeof(*sh));
 }
 

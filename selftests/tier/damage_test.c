@@ -284,6 +284,7 @@ TEST_F(damage, files_are_for_nobody_else)
 
 TEST_F(damage, a_second_process_is_told_who_has_it_open)
 {
+	struct wr_store *again;
 	char want[64];
 	pid_t pid;
 	int status;
@@ -292,19 +293,14 @@ TEST_F(damage, a_second_process_is_told_who_has_it_open)
 	snprintf(want, sizeof(want), "process %d", (int)getpid());
 	pid = fork();
 	if (pid == 0) {
-		struct wr_store *s;
-		int rc = wr_store_open(self->dir, &self->opts, &s, &self->err);
+		int rc = wr_store_open(self->dir, &self->opts, &again, &self->err);
 
 		(_exit)(rc == -EBUSY && strstr(self->err.message, want) != NULL ? 0 : 1);
 	}
 	ASSERT_EQ(waitpid(pid, &status, 0), pid);
 	EXPECT_EQ(status, 0);
 	/* Nor twice in one process. */
-	{
-		struct wr_store *s;
-
-		EXPECT_EQ(wr_store_open(self->dir, &self->opts, &s, &self->err), -EBUSY);
-	}
+	EXPECT_EQ(wr_store_open(self->dir, &self->opts, &again, &self->err), -EBUSY);
 	EXPECT_EQ(nr_right(self->s), (int)BLOCKS);
 }
 

@@ -21,11 +21,18 @@ FIXTURE(faulty)
 {
 	struct fault_fs fs;
 	struct fault_knobs *knobs;
+	const char *missing; /* why there is no such file system here, or NULL */
 	char backing[256], mount[256], dir[300], below[300];
 	struct wr_store *s;
 	uint64_t version[NR_KEYS]; /* acknowledged; 0: none */
 	uint64_t maybe[NR_KEYS];   /* failed since then: may be found after a restart */
 };
+
+#define NEED_FUSE()                                        \
+	do {                                               \
+		if (self->missing)                         \
+			SKIP(return, "%s", self->missing); \
+	} while (0)
 
 static int start(FIXTURE_DATA(faulty) * self)
 {
@@ -43,17 +50,15 @@ static int start(FIXTURE_DATA(faulty) * self)
 
 FIXTURE_SETUP(faulty)
 {
-	const char *missing;
-
 	st_dir(self->backing, sizeof(self->backing), "backing");
 	st_dir(self->mount, sizeof(self->mount), "mount");
 	snprintf(self->dir, sizeof(self->dir), "%s/s", self->mount);
 	snprintf(self->below, sizeof(self->below), "%s/s", self->backing);
 	st_dir_remove(self->below);
 	st_dir_remove(self->backing);
-	missing = fault_fs_start(&self->fs, self->backing, self->mount);
-	if (missing)
-		SKIP(return, "%s", missing);
+	self->missing = fault_fs_start(&self->fs, self->backing, self->mount);
+	if (self->missing)
+		return;
 	self->knobs = self->fs.knobs;
 	ASSERT_EQ(start(self), 0);
 }
@@ -105,6 +110,7 @@ static void check_all(struct __test_metadata *_metadata, FIXTURE_DATA(faulty) * 
 
 TEST_F(faulty, short_and_slow_reads_give_whole_blocks)
 {
+	NEED_FUSE();
 	ASSERT_EQ(put_all(self, 1), 0);
 	self->knobs->short_permille = 500;
 	self->knobs->delay_us = 500;
@@ -118,6 +124,7 @@ TEST_F(faulty, failing_reads_are_reported_and_pass)
 {
 	unsigned int nr_failed = 0;
 
+	NEED_FUSE();
 	ASSERT_EQ(put_all(self, 1), 0);
 	self->knobs->read_code = EIO;
 	self->knobs->read_permille = 700;
@@ -134,6 +141,7 @@ TEST_F(faulty, failing_reads_are_reported_and_pass)
 
 TEST_F(faulty, failing_writes_lose_nothing_that_was_acknowledged)
 {
+	NEED_FUSE();
 	ASSERT_EQ(put_all(self, 1), 0);
 	self->knobs->write_code = EIO;
 	self->knobs->write_permille = 300;
@@ -150,6 +158,7 @@ TEST_F(faulty, failing_writes_lose_nothing_that_was_acknowledged)
 
 TEST_F(faulty, a_failing_sync_acknowledges_nothing)
 {
+	NEED_FUSE();
 	ASSERT_EQ(put_all(self, 1), 0);
 	self->knobs->sync_code = EIO;
 	EXPECT_EQ(put_all(self, 1000), NR_KEYS);
@@ -164,6 +173,7 @@ TEST_F(faulty, a_full_file_system_is_named_and_nothing_is_lost)
 {
 	int rc = 0;
 
+	NEED_FUSE();
 	ASSERT_EQ(put_all(self, 1), 0);
 	self->knobs->room_bytes = 600000;
 	for (uint64_t n = 0; n < 100 && rc == 0; n++)
@@ -178,6 +188,7 @@ TEST_F(faulty, a_full_file_system_is_named_and_nothing_is_lost)
 
 TEST_F(faulty, opening_where_nothing_can_be_read_says_so_or_finds_it_later)
 {
+	NEED_FUSE();
 	ASSERT_EQ(put_all(self, 1), 0);
 	wr_store_close(self->s);
 	self->s = NULL;
