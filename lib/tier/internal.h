@@ -61,6 +61,7 @@ struct wr_store_segment {
 	struct wr_store_op_list unsynced; /* written, not in a batch yet */
 	struct wr_store_op_list batch;	  /* the sync under way is for these */
 	bool syncing;
+	bool spare; /* the one that was kept free: for removes and copies, not for puts */
 	bool stuck; /* cleaning it got nowhere: not again until something of it is removed */
 	struct wr_store *store; /* [const] */
 	TAILQ_ENTRY(wr_store_segment) link;
@@ -122,10 +123,11 @@ struct wr_store {
 	struct wr_store_segment_list segments;
 	struct wr_store_segment *active;  /* puts and removes go here */
 	struct wr_store_segment *copy_to; /* cleaned blocks go here; the keeper's */
-	struct wr_store_op_list waiting;  /* for a segment */
-	struct wr_store_op_list late;	  /* failed while being submitted: the keeper ends them */
+	struct wr_store_op_list waiting;  /* puts, for a segment */
+	struct wr_store_op_list leaving; /* removes, likewise: they do not wait for room for puts */
+	struct wr_store_op_list late;	 /* failed while being submitted: the keeper ends them */
 	uint64_t next_number, next_seq;
-	uint64_t ceiling;	/* the budget before, while a lower one is being reached */
+	uint64_t ceiling; /* the budget, or the one before while a lower one is being reached */
 	uint64_t pending_bytes; /* extents of puts under way */
 	uint64_t nr_ops;	/* puts, removes and gets under way */
 	bool closing, stop;
@@ -189,6 +191,8 @@ void wr_store_op_end(struct wr_store *s, struct wr_store_op *op, int result,
 		     struct wr_store_todo *todo) WR_REQUIRES(s->lock);
 /* Somebody has left the segment. */
 void wr_store_segment_leave(struct wr_store *s, struct wr_store_segment *seg) WR_REQUIRES(s->lock);
+/* A lower budget is reached when a segment is kept free within it. */
+void wr_store_settle(struct wr_store *s) WR_REQUIRES(s->lock);
 /* Puts that the budget has room for, all in all. */
 uint64_t wr_store_capacity(const struct wr_store *s) WR_REQUIRES(s->lock);
 

@@ -21,11 +21,6 @@
 
 /* ---- segments ------------------------------------------------------------------------------------- */
 
-static uint64_t allowed(const struct wr_store *s) WR_REQUIRES(s->lock)
-{
-	return s->stats.disk_bytes > s->stats.budget_bytes ? s->ceiling : s->stats.budget_bytes;
-}
-
 /* Charged before it is allocated. */
 static int make_segment(struct wr_store *s, struct wr_store_segment **ret) WR_REQUIRES(s->lock)
 {
@@ -97,8 +92,7 @@ static void give_back(struct wr_store *s, struct wr_store_segment *seg) WR_REQUI
 	wr_mutex_lock(&s->lock);
 	/* Bytes are free when the file is closed. */
 	s->stats.disk_bytes -= bytes;
-	if (s->stats.disk_bytes <= s->stats.budget_bytes)
-		s->ceiling = s->stats.budget_bytes;
+	wr_store_settle(s);
 }
 
 /* A REMOVE is needed as long as another segment may hold what it is about. */
@@ -174,12 +168,13 @@ static struct wr_store_segment *choose(struct wr_store *s) WR_REQUIRES(s->lock)
 	struct wr_store_segment *seg, *best = NULL;
 	uint64_t room = wr_max(room_in(s->copy_to), room_in(s->active));
 
-	if (s->stats.disk_bytes + s->segment_bytes <= allowed(s))
+	if (s->stats.disk_bytes + s->segment_bytes <= s->ceiling)
 		room = s->segment_bytes;
 	TAILQ_FOREACH(seg, &s->segments, link) {
 		uint64_t dead = seg->file_bytes - seg->live_bytes;
 
-		if (seg->state != WR_SEGMENT_SEALED || seg->stuck || room_for(seg) > room ||
+		if (seg->state != WR_SEGMENT_SEALED || seg->stuck || TAILQ_EMPTY(&seg->entries) ||
+		    room_for(seg) > room ||
 		    dead < wr_max(seg->file_bytes / WORTH, 4 * (uint64_t)WR_STORE_PAGE))
 			continue;
 		if (best == NULL || dead > best->file_bytes - best->live_bytes)
@@ -200,12 +195,13 @@ static bool have_copy_to(struct wr_store *s, uint64_t bytes) WR_REQUIRES(s->lock
 {
 	if (room_in(s->copy_to) >= bytes)
 		return true;
-	if (s->stats.disk_bytes + s->segment_bytes > allowed(s)) {
+	if (s->stats.disk_bytes + s->segment_bytes > s->ceiling) {
 		/* Removes have taken what was left for this: go on in their segment. */
 		if (room_in(s->active) < bytes)
 			return false;
 		fill_up(&s->copy_to);
 		s->copy_to = s->active;
+		s->copy_to->spare = false;
 		s->active = NULL;
 		return true;
 	}
@@ -217,12 +213,13 @@ static bool have_copy_to(struct wr_store *s, uint64_t bytes) WR_REQUIRES(s->lock
 }
 
 static uint32_t gather(struct wr_store *s, struct wr_store_segment *seg,
-		       struct copy copies[COPY_BATCH]) WR_REQUIRES(s->lock)
+		       struct copy copies[COPY_BATCH], bool *full) WR_REQUIRES(s->lock)
 {
 	struct wr_store_entry *e;
 	uint64_t bytes = 0;
 	uint32_t nr = 0;
 
+	*full = false;
 	TAILQ_FOREACH(e, &seg->entries, link) {
 		struct copy *c = &copies[nr];
 
@@ -236,6 +233,7 @@ static uint32_t gather(struct wr_store *s, struct wr_store_segment *seg,
 		if (!wr_store_segment_place(s->copy_to, wr_store_extent(e->item.bytes),
 					    &c->to.offset)) {
 			s->copy_to->nr_planned--;
+			*full = true;
 			break;
 		}
 		bytes += wr_store_extent(e->item.bytes);
@@ -308,10 +306,11 @@ static bool copy_batch(struct wr_store *s, struct wr_store_segment *seg) WR_REQU
 {
 	struct copy copies[COPY_BATCH];
 	struct wr_store_segment *to = s->copy_to;
-	uint32_t nr = gather(s, seg, copies), nr_moved = 0;
+	bool full;
+	uint32_t nr = gather(s, seg, copies, &full), nr_moved = 0;
 	int rc = 0;
 
-	if (nr == 0 && to->used != WR_STORE_PAGE && !TAILQ_EMPTY(&seg->entries)) {
+	if (nr == 0 && full && to->used != WR_STORE_PAGE) {
 		/* The first block is larger than the room: the next segment has it. */
 		fill_up(&s->copy_to);
 		return to->nr_items != 0;
@@ -353,8 +352,12 @@ static bool clean(struct wr_store *s) WR_REQUIRES(s->lock)
 
 	while ((seg = choose(s)) != NULL) {
 		drop_graves(s, seg);
-		if (TAILQ_EMPTY(&seg->entries))
-			return true;
+		if (TAILQ_EMPTY(&seg->entries)) {
+			/* Given back at once, or by the last one who reads it. */
+			if (seg->nr_refs == 0)
+				return true;
+			continue;
+		}
 		if (!have_copy_to(s, room_for(seg)))
 			return false;
 		if (copy_batch(s, seg))
@@ -366,7 +369,7 @@ static bool clean(struct wr_store *s) WR_REQUIRES(s->lock)
 
 /* ---- what waits --------------------------------------------------------------------------------------- */
 
-static void fail_waiting(struct wr_store *s, int rc) WR_REQUIRES(s->lock)
+static void fail(struct wr_store *s, struct wr_store_op_list *list, int rc) WR_REQUIRES(s->lock)
 {
 	struct wr_store_todo todo;
 	struct wr_store_op_list failed = STAILQ_HEAD_INITIALIZER(failed);
@@ -374,7 +377,7 @@ static void fail_waiting(struct wr_store *s, int rc) WR_REQUIRES(s->lock)
 
 	wr_store_todo_init(&todo);
 	/* What stands behind these in its line comes to wait anew. */
-	STAILQ_CONCAT(&failed, &s->waiting);
+	STAILQ_CONCAT(&failed, list);
 	while ((op = STAILQ_FIRST(&failed)) != NULL) {
 		STAILQ_REMOVE_HEAD(&failed, link);
 		wr_store_op_end(s, op, rc, &todo);
@@ -398,31 +401,70 @@ static bool more_will_come(struct wr_store *s) WR_REQUIRES(s->lock)
 	return false;
 }
 
+/* No segment can be made: -EAGAIN when one may be had later or something was achieved, else -ENOSPC. */
+static int wait_for_room(struct wr_store *s, bool *achieved) WR_REQUIRES(s->lock)
+{
+	*achieved = clean(s);
+	return *achieved || more_will_come(s) ? -EAGAIN : -ENOSPC;
+}
+
+/*
+ * A segment that removes can go to. One is left for them, and for cleaning, which is how the others
+ * come back: whichever needs it first has it, and the other follows into it.
+ */
+static int open_for_removes(struct wr_store *s, bool *achieved) WR_REQUIRES(s->lock)
+{
+	bool is_last = s->stats.disk_bytes + 2 * s->segment_bytes > s->ceiling;
+	int rc = 0;
+
+	*achieved = true;
+	if (s->stats.disk_bytes + s->segment_bytes <= s->ceiling) {
+		rc = make_segment(s, &s->active);
+	} else if (room_in(s->copy_to) >= 4 * (uint64_t)WR_STORE_PAGE) {
+		s->active = s->copy_to;
+		s->copy_to = NULL;
+	} else {
+		return wait_for_room(s, achieved);
+	}
+	if (rc == 0)
+		s->active->spare = is_last;
+	return rc;
+}
+
+/* Two are needed, so that one is left. */
+static int open_for_puts(struct wr_store *s, bool *achieved) WR_REQUIRES(s->lock)
+{
+	uint64_t need = (s->active == NULL ? 2 : 1) * s->segment_bytes;
+
+	*achieved = true;
+	if (s->stats.disk_bytes + need > s->ceiling)
+		return wait_for_room(s, achieved);
+	if (s->active == NULL)
+		return make_segment(s, &s->active);
+	s->active->spare = false;
+	return 0;
+}
+
 static bool serve_waiting(struct wr_store *s) WR_REQUIRES(s->lock)
 {
-	struct wr_store_op *first = STAILQ_FIRST(&s->waiting);
+	struct wr_store_op_list *list = &s->leaving;
 	struct wr_store_todo todo;
-	uint64_t need;
+	bool achieved = true;
+	int rc = 0;
 
-	if (first == NULL)
+	if (STAILQ_EMPTY(list))
+		list = &s->waiting;
+	if (STAILQ_EMPTY(list))
 		return false;
-	/* One segment is left for cleaning, which is how the others come back, and for removes. */
-	need = first->item.kind == WR_STORE_BLOCK ? 2 * s->segment_bytes : s->segment_bytes;
-	if (s->active == NULL && s->stats.disk_bytes + need > allowed(s)) {
-		if (clean(s))
-			return true;
-		if (more_will_come(s))
-			return false;
-		fail_waiting(s, -ENOSPC);
+	if (list == &s->leaving && s->active == NULL)
+		rc = open_for_removes(s, &achieved);
+	else if (list == &s->waiting && (s->active == NULL || s->active->spare))
+		rc = open_for_puts(s, &achieved);
+	if (rc == -EAGAIN)
+		return achieved;
+	if (rc != 0) {
+		fail(s, list, rc);
 		return true;
-	}
-	if (s->active == NULL) {
-		int rc = make_segment(s, &s->active);
-
-		if (rc != 0) {
-			fail_waiting(s, rc);
-			return true;
-		}
 	}
 	wr_store_todo_init(&todo);
 	wr_store_place_waiting(s, &todo);
@@ -462,7 +504,10 @@ void *wr_store_keeper_main(void *arg) WR_NO_THREAD_SAFETY
 			continue;
 		if (s->stop)
 			break;
-		if (s->stats.disk_bytes > s->stats.budget_bytes && clean(s))
+		/* Room is made again as soon as the last of it is used. */
+		if ((s->ceiling > s->stats.budget_bytes ||
+		     (s->active != NULL && s->active->spare)) &&
+		    clean(s))
 			continue;
 		wr_cond_wait(&s->work, &s->lock);
 	}

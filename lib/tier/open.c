@@ -527,6 +527,7 @@ int wr_store_open(const char *dir, const struct wr_store_opts *opts, struct wr_s
 	wr_cond_init(&s->changed);
 	TAILQ_INIT(&s->segments);
 	STAILQ_INIT(&s->waiting);
+	STAILQ_INIT(&s->leaving);
 	STAILQ_INIT(&s->late);
 	s->dir_fd = s->lock_fd = -1;
 	s->next_number = s->next_seq = 1;

@@ -68,12 +68,18 @@ static void close_active(struct wr_store *s) WR_REQUIRES(s->lock)
 	wr_cond_signal(&s->work);
 }
 
+static struct wr_store_op_list *line_of(struct wr_store *s, const struct wr_store_op *op)
+	WR_REQUIRES(s->lock)
+{
+	return op->item.kind == WR_STORE_REMOVE ? &s->leaving : &s->waiting;
+}
+
 /* 0, -EAGAIN (no room: a new segment is needed), -ENOMEM. */
 static int place(struct wr_store *s, struct wr_store_op *op) WR_REQUIRES(s->lock)
 {
 	struct wr_store_segment *seg = s->active;
 
-	if (seg == NULL)
+	if (seg == NULL || (seg->spare && op->item.kind == WR_STORE_BLOCK))
 		return -EAGAIN;
 	if (wr_store_segment_reserve(seg) != 0)
 		return -ENOMEM;
@@ -90,21 +96,28 @@ static int place(struct wr_store *s, struct wr_store_op *op) WR_REQUIRES(s->lock
 	return 0;
 }
 
-void wr_store_place_waiting(struct wr_store *s, struct wr_store_todo *todo)
+static void place_list(struct wr_store *s, struct wr_store_op_list *list,
+		       struct wr_store_todo *todo) WR_REQUIRES(s->lock)
 {
 	struct wr_store_op *op;
 
-	while ((op = STAILQ_FIRST(&s->waiting)) != NULL) {
+	while ((op = STAILQ_FIRST(list)) != NULL) {
 		int rc = place(s, op);
 
 		if (rc == -EAGAIN)
 			return;
-		STAILQ_REMOVE_HEAD(&s->waiting, link);
+		STAILQ_REMOVE_HEAD(list, link);
 		if (rc == 0)
 			STAILQ_INSERT_TAIL(&todo->submit, op, link);
 		else
 			wr_store_op_end(s, op, rc, todo);
 	}
+}
+
+void wr_store_place_waiting(struct wr_store *s, struct wr_store_todo *todo)
+{
+	place_list(s, &s->leaving, todo);
+	place_list(s, &s->waiting, todo);
 }
 
 /* It is first in its line. 0: it is under way; else it has failed. */
@@ -115,13 +128,13 @@ static int begin(struct wr_store *s, struct wr_store_op *op, struct wr_store_tod
 
 	if (op->item.kind == WR_STORE_REMOVE && op->entry->state != WR_ENTRY_LIVE)
 		return -ENOENT;
-	if (STAILQ_EMPTY(&s->waiting))
+	if (STAILQ_EMPTY(line_of(s, op)))
 		rc = place(s, op);
 	if (rc == 0)
 		STAILQ_INSERT_TAIL(&todo->submit, op, link);
 	if (rc != -EAGAIN)
 		return rc;
-	STAILQ_INSERT_TAIL(&s->waiting, op, link);
+	STAILQ_INSERT_TAIL(line_of(s, op), op, link);
 	wr_cond_signal(&s->work);
 	return 0;
 }
@@ -512,6 +525,12 @@ void wr_store_stats(struct wr_store *s, struct wr_store_stats *ret)
 	wr_mutex_unlock(&s->lock);
 }
 
+void wr_store_settle(struct wr_store *s)
+{
+	if (s->stats.disk_bytes + s->segment_bytes <= s->stats.budget_bytes)
+		s->ceiling = s->stats.budget_bytes;
+}
+
 int wr_store_set_budget(struct wr_store *s, uint64_t budget_bytes)
 {
 	int rc;
@@ -519,11 +538,10 @@ int wr_store_set_budget(struct wr_store *s, uint64_t budget_bytes)
 	if (budget_bytes < WR_STORE_OVERHEAD + 4 * s->segment_bytes)
 		return -EINVAL;
 	wr_mutex_lock(&s->lock);
-	s->ceiling = wr_max(wr_max(s->ceiling, s->stats.budget_bytes), budget_bytes);
-	if (s->stats.disk_bytes <= budget_bytes)
-		s->ceiling = budget_bytes;
+	s->ceiling = wr_max(s->ceiling, budget_bytes);
 	s->stats.budget_bytes = budget_bytes;
-	rc = s->stats.disk_bytes > budget_bytes ? -EINPROGRESS : 0;
+	wr_store_settle(s);
+	rc = s->ceiling > budget_bytes ? -EINPROGRESS : 0;
 	/* What the budget allows now may be tried again. */
 	wr_cond_signal(&s->work);
 	wr_mutex_unlock(&s->lock);

@@ -184,8 +184,9 @@ int wr_store_get(struct wr_store *s, struct weir_key key, void *buf, size_t cap,
  *
  * 0 (@done will be called), -ENOENT (it is not there, and no put of it is under way), -ENOMEM,
  * -ESHUTDOWN. @done may get -ENOENT (the put it waited for has failed), -EDQUOT, -EROFS, -EIO,
- * -ENOMEM, -ECANCELED; the block is then still there. -ENOSPC only where blocks of nearly a segment's
- * size leave no room: a segment is kept free for removes and for putting blocks together.
+ * -ENOMEM, -ECANCELED; the block is then still there.
+ * A segment is kept free for removes and for putting blocks together; -ENOSPC only where blocks of
+ * nearly a segment's size leave even that no room.
  */
 int wr_store_remove(struct wr_store *s, struct weir_key key, wr_store_done_fn done,
 		    void *arg) WEIR_MUST_CHECK;
@@ -205,9 +206,9 @@ size_t wr_store_max_bytes(const struct wr_store *s);
 uint64_t wr_store_cost(size_t bytes);
 
 /*
- * Change the budget. 0 when the files fit it now; -EINPROGRESS when they do not yet: segments are
- * being given back, and puts get -ENOSPC until they fit; if live blocks stand in the way, remove
- * some. -EINVAL (less than 4 segments).
+ * Change the budget. 0 when the files fit it now, with a segment to spare; -EINPROGRESS when they
+ * do not yet: segments are being given back, and while the files are larger puts get -ENOSPC; if
+ * live blocks stand in the way, remove some. -EINVAL (less than 4 segments).
  */
 int wr_store_set_budget(struct wr_store *s, uint64_t budget_bytes) WEIR_MUST_CHECK;
 

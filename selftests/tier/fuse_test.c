@@ -14,8 +14,9 @@
 #include "tier/fault_fs.h"
 #include "tier/store_help.h"
 
-#define NR_KEYS 40u
-#define MOST	50000u
+#define NR_KEYS	    40u
+#define MOST	    50000u
+#define MOST_FAILED 8u
 
 FIXTURE(faulty)
 {
@@ -25,7 +26,9 @@ FIXTURE(faulty)
 	char backing[256], mount[256], dir[300], below[300];
 	struct wr_store *s;
 	uint64_t version[NR_KEYS]; /* acknowledged; 0: none */
-	uint64_t maybe[NR_KEYS];   /* failed since then: may be found after a restart */
+	/* Failed since then: any of them may be found after a restart. */
+	uint64_t maybe[NR_KEYS][MOST_FAILED];
+	unsigned int nr_maybe[NR_KEYS];
 };
 
 #define NEED_FUSE()                                        \
@@ -80,10 +83,12 @@ static unsigned int put_all(FIXTURE_DATA(faulty) * self, uint64_t from)
 	for (uint64_t k = 0; k < NR_KEYS; k++) {
 		int rc = st_put(self->s, k, from + k, st_bytes(k, from + k, MOST));
 
-		if (rc == 0)
+		if (rc == 0) {
 			self->version[k] = from + k;
-		else
-			self->maybe[k] = from + k;
+			self->nr_maybe[k] = 0;
+		} else if (self->nr_maybe[k] < MOST_FAILED) {
+			self->maybe[k][self->nr_maybe[k]++] = from + k;
+		}
 		nr += rc != 0;
 	}
 	return nr;
@@ -95,9 +100,9 @@ static int check(FIXTURE_DATA(faulty) * self, uint64_t k)
 	uint64_t version = self->version[k];
 	int rc = st_get(self->s, k, version, st_bytes(k, version, MOST));
 
-	if (rc == 1 || (rc == 0 && version == 0)) {
-		version = self->maybe[k];
-		rc = version ? st_get(self->s, k, version, st_bytes(k, version, MOST)) : 1;
+	for (unsigned int i = 0; i < self->nr_maybe[k] && (rc == 1 || (rc == 0 && !version)); i++) {
+		version = self->maybe[k][i];
+		rc = st_get(self->s, k, version, st_bytes(k, version, MOST));
 	}
 	return rc == -ENOENT && self->version[k] == 0 ? 0 : rc;
 }
