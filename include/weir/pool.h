@@ -3,8 +3,9 @@
  * weir/pool.h - Memory the weights land in: huge pages, one arena per NUMA node.
  *
  * A pool reserves its whole capacity once, backs it with the largest pages the
- * machine gives (1 GiB hugetlb, 2 MiB hugetlb, transparent huge pages, 4 KiB, in
- * this order, each step down reported with its reason), touches it from threads
+ * machine gives (1 GiB hugetlb, 2 MiB hugetlb, transparent huge pages, 4 KiB, in this
+ * order: what the large ones do not suffice for is given by the next, and each step down
+ * is reported with its reason), touches it from threads
  * of its node, and never gives it back while it is open. Blocks are cut from it
  * by a buddy allocator that returns the tail of a rounded-up block, so that a
  * span occupies exactly its size in units of the smallest block. The metadata
@@ -68,12 +69,30 @@ enum weir_page_kind {
 #define WEIR_POOL_DEBUG (1u << 4)
 
 /**
+ * struct weir_page_step - Memory of a node that a kind of page did not give.
+ * @node:      The node, -1 when the machine has no such notion.
+ * @kind:      enum weir_page_kind that was tried.
+ * @next_kind: Tried next for these bytes; WEIR_PAGE_KINDS when no other is allowed.
+ * @code:      -ENOMEM (there are such pages, and too few), -EOPNOTSUPP (this system has
+ *             none, or none that suit).
+ * @bytes:     How much of the node's share.
+ * @reason:    One sentence, as in weir_pool_page_reason().
+ */
+struct weir_page_step {
+	int32_t node;
+	uint32_t kind;
+	uint32_t next_kind;
+	int32_t code;
+	uint64_t bytes;
+	char reason[200];
+};
+
+/**
  * struct weir_pool_opts - How to open a pool. Zero means the default.
  * @size:              sizeof(struct weir_pool_opts).
  * @capacity_bytes:    Bytes to manage, summed over all nodes; each node's share is
- *                     rounded down to the page size obtained (less than 2 MiB a node
- *                     are lost that way, or 1 GiB pages are not used). No default:
- *                     0 is -EINVAL.
+ *                     rounded down to the size of the pages obtained (less than 2 MiB
+ *                     a node are lost that way). No default: 0 is -EINVAL.
  * @node_mask:         Bit n set: use NUMA node n. Default: all nodes with memory
  *                     that this process may use. The capacity is split evenly.
  * @page_kinds:        Mask of 1u << enum weir_page_kind that may be used.
@@ -88,6 +107,10 @@ enum weir_page_kind {
  *                     and in all. Starts again from 0 when a page kind turned out
  *                     not to be had. Must not call weir. NULL: not called.
  * @progress_arg:      Handed to @progress.
+ * @step_down:         Called from the opening thread for each step to smaller pages, also
+ *                     when the pool cannot be opened in the end. Must not call weir. NULL:
+ *                     not called; weir_pool_page_step() has them, too.
+ * @step_down_arg:     Handed to @step_down.
  */
 struct weir_pool_opts {
 	size_t size;
@@ -99,6 +122,8 @@ struct weir_pool_opts {
 	size_t prefault_threads;
 	void (*progress)(void *arg, size_t done_bytes, size_t total_bytes);
 	void *progress_arg;
+	void (*step_down)(void *arg, const struct weir_page_step *step);
+	void *step_down_arg;
 };
 
 /**
@@ -163,6 +188,11 @@ struct weir_pool_region {
  * @populate_ns:        Time spent getting and touching pages at open.
  * @thp_bytes:          Bytes of THP regions that the kernel really backed with huge
  *                      pages when last looked at (open), else 0.
+ * @pages_4k_bytes:     Of @capacity_bytes, in regions of 4 KiB pages,
+ * @pages_thp_bytes:    of transparent huge pages,
+ * @pages_2m_bytes:     of 2 MiB pages,
+ * @pages_1g_bytes:     and of 1 GiB pages.
+ * @nr_page_steps:      Steps to smaller pages when the pool was opened.
  */
 struct weir_pool_stats {
 	uint64_t capacity_bytes;
@@ -181,6 +211,11 @@ struct weir_pool_stats {
 	uint64_t metadata_bytes;
 	uint64_t populate_ns;
 	uint64_t thp_bytes;
+	uint64_t pages_4k_bytes;
+	uint64_t pages_thp_bytes;
+	uint64_t pages_2m_bytes;
+	uint64_t pages_1g_bytes;
+	uint64_t nr_page_steps;
 };
 
 /**
@@ -330,6 +365,9 @@ WEIR_API int weir_pool_span_free(struct weir_pool *pool, const struct weir_span 
  * weir_pool_nr_regions() - How many mappings a pool consists of.
  * @pool: The pool.
  *
+ * One for each kind of page that a node's memory consists of, largest pages first. Those
+ * of a node lie one behind the other, and a span may begin in one and end in the next.
+ *
  * Context: Any thread. Takes no lock; constant while the pool is open.
  * Return:  The number, at least 1.
  * Since:   0.1
@@ -372,6 +410,29 @@ WEIR_API int weir_pool_page_kind(const struct weir_pool *pool);
  * Since:   0.1
  */
 WEIR_API const char *weir_pool_page_reason(const struct weir_pool *pool);
+
+/**
+ * weir_pool_nr_page_steps() - How many steps to smaller pages were taken at open.
+ * @pool: The pool.
+ *
+ * Context: Any thread. Takes no lock; constant while the pool is open.
+ * Return:  The number; 0 when the largest kind allowed was obtained in full.
+ * Since:   0.1
+ */
+WEIR_API size_t weir_pool_nr_page_steps(const struct weir_pool *pool);
+
+/**
+ * weir_pool_page_step() - Describe one of them.
+ * @pool:  The pool.
+ * @index: 0 to weir_pool_nr_page_steps() - 1, in the order in which they were taken.
+ * @ret:   The step; untouched on failure.
+ *
+ * Context: Any thread. Takes no lock.
+ * Return:  0, -EINVAL (no such index).
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_pool_page_step(const struct weir_pool *pool, size_t index,
+						 struct weir_page_step *ret);
 
 /**
  * weir_page_kind_name() - A page kind as text.

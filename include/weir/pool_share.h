@@ -13,6 +13,9 @@
  *	(what lies here at region.base + n lies there at base + n)
  *	weir_region_unmap(base, bytes);
  *
+ * A node has a region for each kind of page that its memory consists of. A span may lie
+ * in two of them: what is past the end of the one is at the beginning of the next.
+ *
  * Which bytes are in use, and when they may be reused, is for the processes to agree on:
  * spans and statistics are of the process that opened the pool. Pages are gone when no
  * process has them mapped and none has the descriptor. A region's size is sealed: nobody

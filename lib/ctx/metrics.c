@@ -33,7 +33,13 @@
 	X("weir_pool_free_bytes", "bytes", GAUGE, free_bytes, "Bytes in no span")                 \
 	X("weir_pool_largest_free_bytes", "bytes", GAUGE, largest_free_bytes, "Largest run free") \
 	X("weir_pool_peak_used_bytes", "bytes", GAUGE, peak_used_bytes, "Most bytes in spans")    \
-	X("weir_pool_failed", "", COUNTER, nr_failed, "Allocations refused for want of room")
+	X("weir_pool_failed", "", COUNTER, nr_failed, "Allocations refused for want of room")     \
+	X("weir_pool_pages_4k_bytes", "bytes", GAUGE, pages_4k_bytes, "Bytes in 4 KiB pages")     \
+	X("weir_pool_pages_thp_bytes", "bytes", GAUGE, pages_thp_bytes,                           \
+	  "In transparent huge ones")                                                             \
+	X("weir_pool_pages_2m_bytes", "bytes", GAUGE, pages_2m_bytes, "In 2 MiB hugetlb pages")   \
+	X("weir_pool_pages_1g_bytes", "bytes", GAUGE, pages_1g_bytes, "In 1 GiB hugetlb pages")   \
+	X("weir_pool_page_steps", "", COUNTER, nr_page_steps, "Steps down to smaller pages")
 
 /* By tier, for all classes together: name behind weir_cache_<tier>_, and as above. */
 #define CACHE_METRICS(X)                                                                        \

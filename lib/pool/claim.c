@@ -215,6 +215,18 @@ static void add_set(struct wr_pool_set *set, struct weir_pool_stats *sum)
 	sum->nr_bad_frees += set->nr_late;
 }
 
+/* What is known since the pool was opened. */
+static void add_constants(const struct weir_pool *pool, struct weir_pool_stats *sum)
+{
+	sum->populate_ns = pool->populate_ns;
+	sum->thp_bytes = pool->thp_bytes;
+	sum->pages_4k_bytes = pool->kind_bytes[WEIR_PAGE_4K];
+	sum->pages_thp_bytes = pool->kind_bytes[WEIR_PAGE_THP];
+	sum->pages_2m_bytes = pool->kind_bytes[WEIR_PAGE_2M];
+	sum->pages_1g_bytes = pool->kind_bytes[WEIR_PAGE_1G];
+	sum->nr_page_steps = pool->reasons.nr_steps;
+}
+
 void wr_claim_stats(struct weir_pool *pool, struct weir_pool_stats *ret)
 {
 	struct weir_pool_stats sum = {0};
@@ -229,17 +241,15 @@ void wr_claim_stats(struct weir_pool *pool, struct weir_pool_stats *ret)
 	sum.metadata_bytes += wr_handles_metadata(pool);
 	sum.nr_bad_frees += wr_load_relaxed(&pool->nr_bad_frees);
 	sum.nr_overwrites = wr_load_relaxed(&pool->nr_overwrites);
-	sum.populate_ns = pool->populate_ns;
-	sum.thp_bytes = pool->thp_bytes;
+	add_constants(pool, &sum);
 	*ret = sum;
 }
 
 void weir_pool_stats(struct weir_pool *pool, struct weir_pool_stats *ret)
 {
-	struct weir_pool_stats sum = {.metadata_bytes = pool->fixed_bytes,
-				      .populate_ns = pool->populate_ns,
-				      .thp_bytes = pool->thp_bytes};
+	struct weir_pool_stats sum = {.metadata_bytes = pool->fixed_bytes};
 
+	add_constants(pool, &sum);
 	if (wr_pool_is_ours(pool)) {
 		wr_claim_all(pool);
 		wr_claim_stats(pool, &sum);

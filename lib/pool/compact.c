@@ -42,7 +42,7 @@ struct move {
 	_Atomic uint64_t *slot;
 	uint64_t word;	/* as it was when the place was taken */
 	uint32_t place; /* window */
-	uint64_t block; /* first, within the region */
+	uint64_t block; /* first, within the zone */
 	uint64_t nr_blocks;
 	bool has_twin;
 };
@@ -61,7 +61,7 @@ struct run {
 	struct wr_zone_run left[WR_ZONE_PAIRS]; /* to be given back: nobody's content any more */
 	size_t nr_left;
 	size_t tail;	   /* places behind it in the line are full */
-	uint64_t nr_begun; /* windows of this region emptied */
+	uint64_t nr_begun; /* windows of this zone emptied */
 };
 
 static bool is_stopped(const struct run *run)
@@ -118,8 +118,7 @@ static int begin_move(struct run *run, struct move *m)
 static void give_left(struct run *run)
 {
 	if (run->nr_left > 0)
-		wr_zone_drop(run->plan->range->zone, run->plan->range->region, run->left,
-			     run->nr_left);
+		wr_zone_drop(run->plan->range->zone, run->left, run->nr_left);
 	run->nr_left = 0;
 }
 
@@ -269,8 +268,7 @@ static int gather(struct run *run, uint32_t window, uint64_t *ret_bytes)
 		*ret_bytes += m->nr_blocks << run->hs->block_shift;
 		run->nr_moves++;
 	}
-	wr_zone_count_used(plan->range->zone, plan->range->region, lo, hi - lo, 1,
-			   &plan->used[window]);
+	wr_zone_count_used(plan->range->zone, lo, hi - lo, 1, &plan->used[window]);
 	if (in_window < plan->used[window])
 		return -EBUSY;
 	/* Large ones find room first. One size, as in a pool of one kind, is in order. */
@@ -298,7 +296,7 @@ static size_t ask_window(struct run *run, size_t i, uint32_t window)
 	while (i + nr < run->nr_moves && run->moves[i + nr].nr_blocks == nr_blocks &&
 	       (nr + 1) * nr_blocks <= hi - lo - plan->used[window])
 		nr++;
-	nr = wr_zone_twins(plan->range->zone, plan->range->region, &run->pairs[i], nr, lo, hi);
+	nr = wr_zone_twins(plan->range->zone, &run->pairs[i], nr, lo, hi);
 	if (nr == 0)
 		plan->movable[window] = (uint32_t)nr_blocks;
 	for (k = i; k < i + nr; k++) {
@@ -386,7 +384,7 @@ static int move_window(struct run *run, uint32_t window)
 		drop_twins(run);
 	give_left(run);
 	wr_plan_bounds(plan, window, &lo, &hi);
-	wr_zone_count_used(plan->range->zone, plan->range->region, lo, hi - lo, 1, &used);
+	wr_zone_count_used(plan->range->zone, lo, hi - lo, 1, &used);
 	if (used == 0) {
 		run->report->nr_emptied++;
 		run->nr_begun++;
@@ -396,7 +394,7 @@ static int move_window(struct run *run, uint32_t window)
 	return rc == -ECANCELED ? rc : 0;
 }
 
-/* ---- one region -------------------------------------------------------------------- */
+/* ---- one zone ---------------------------------------------------------------------- */
 
 static bool is_reached(const struct run *run)
 {
@@ -474,8 +472,7 @@ static uint64_t window_of(const struct wr_handles *hs, uint64_t target_bytes)
 	return target_bytes >> hs->block_shift;
 }
 
-static int compact_region(struct run *run, const struct wr_handle_range *range,
-			  uint32_t *ret_reason)
+static int compact_zone(struct run *run, const struct wr_handle_range *range, uint32_t *ret_reason)
 {
 	uint64_t wanted =
 		run->opts->nr_wanted - run->report->nr_free_before - run->report->nr_emptied;
@@ -543,7 +540,7 @@ static uint64_t count_free(struct wr_handles *hs, const struct weir_compact_opts
 	return nr;
 }
 
-/* Of two regions' reasons, the one that says more about the whole. */
+/* Of two zones' reasons, the one that says more about the whole. */
 static uint32_t worse(uint32_t a, uint32_t b)
 {
 	static const uint8_t weight[WEIR_COMPACT_REASONS] = {
@@ -556,7 +553,7 @@ static uint32_t worse(uint32_t a, uint32_t b)
 	return weight[a] > weight[b] ? a : b;
 }
 
-static int compact_regions(struct run *run)
+static int compact_zones(struct run *run)
 {
 	struct weir_compact_report *r = run->report;
 	uint32_t reason;
@@ -567,7 +564,7 @@ static int compact_regions(struct run *run)
 	for (i = 0; i < run->hs->nr_ranges; i++) {
 		if (!is_asked(run->opts, &run->hs->ranges[i]))
 			continue;
-		rc = compact_region(run, &run->hs->ranges[i], &reason);
+		rc = compact_zone(run, &run->hs->ranges[i], &reason);
 		if (rc != 0 && r->nr_moves == 0)
 			return rc;
 		if (rc != 0)
@@ -595,7 +592,7 @@ int wr_compact_run(struct wr_handles *hs, const struct weir_compact_opts *o,
 	wr_fetch_add_relaxed(&hs->count.nr_compactions, 1);
 	report.nr_free_before = count_free(hs, o);
 	if (!is_reached(&run))
-		rc = compact_regions(&run);
+		rc = compact_zones(&run);
 	if (report.nr_too_long > 0 && report.nr_moves == 0)
 		doubt_rate(hs);
 	report.nr_free_after = count_free(hs, o);

@@ -42,8 +42,8 @@ static void count_used(struct wr_compact_plan *plan)
 
 	for (i = 0; i < plan->nr_windows; i += nr) {
 		nr = wr_min(step, plan->nr_windows - i);
-		wr_zone_count_used(plan->range->zone, plan->range->region, i * plan->window_blocks,
-				   plan->window_blocks, nr, plan->used + i);
+		wr_zone_count_used(plan->range->zone, i * plan->window_blocks, plan->window_blocks,
+				   nr, plan->used + i);
 	}
 }
 
@@ -59,8 +59,7 @@ uint64_t wr_plan_count_free(const struct wr_handle_range *range, uint64_t window
 	for (i = 0; i < nr_windows; i += nr) {
 		nr = wr_min(windows_at_once(window_blocks), nr_windows - i);
 		nr = wr_min(nr, wr_array_size(used));
-		wr_zone_count_used(range->zone, range->region, i * window_blocks, window_blocks, nr,
-				   used);
+		wr_zone_count_used(range->zone, i * window_blocks, window_blocks, nr, used);
 		for (k = 0; k < nr; k++) {
 			sum += used[k];
 			nr_free += used[k] == 0 && (i + k + 1) * window_blocks <= range->nr_blocks;
@@ -70,7 +69,7 @@ uint64_t wr_plan_count_free(const struct wr_handle_range *range, uint64_t window
 	return nr_free;
 }
 
-/* A block in the plan's region, from its slot. False: free, elsewhere, or changing. */
+/* A block in the plan's zone, from its slot. False: free, elsewhere, or changing. */
 static bool look_at_slot(const struct wr_compact_plan *plan, uint32_t index, uint64_t *ret_word,
 			 uint64_t *ret_first, uint64_t *ret_nr)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * pool/compact_plan.h - What to empty and where to put it, for one region.
+ * pool/compact_plan.h - What to empty and where to put it, for one zone.
  *
  * A window is an aligned range of the size that shall become free. The windows that hold
  * something and have room stand in one line:
@@ -44,7 +44,7 @@ struct wr_compact_plan {
 };
 
 /*
- * Look at a region and put its windows in line. @max_blocks: larger blocks stay where they
+ * Look at a zone and put its windows in line. @max_blocks: larger blocks stay where they
  * are. 0, -ENOMEM; wr_plan_fini() in both cases.
  */
 int wr_plan_init(struct wr_compact_plan *plan, struct wr_handles *hs,
@@ -63,7 +63,7 @@ bool wr_plan_has_gain(const struct wr_compact_plan *plan);
 /* Blocks in use in the @nr emptiest windows that could be emptied, as it was planned. */
 uint64_t wr_plan_bound(const struct wr_compact_plan *plan, uint64_t nr);
 
-/* Wholly free windows of a region, now; *@ret_used: blocks in use in all of it. */
+/* Wholly free windows of a zone, now; *@ret_used: blocks in use in all of it. */
 uint64_t wr_plan_count_free(const struct wr_handle_range *range, uint64_t window_blocks,
 			    uint64_t *ret_used);
 

@@ -160,7 +160,7 @@ static void report_bad_free(struct weir_pool *pool, const struct weir_span *span
 	bool is_live = false;
 
 	if (span->id >> WR_SPAN_POOL_SHIFT == pool->id_prefix >> WR_SPAN_POOL_SHIFT &&
-	    zone < pool->nr_zones && block < wr_zone_nr_blocks(&pool->zones[zone])) {
+	    zone < pool->nr_zones && block < pool->zones[zone].buddy.nr_blocks) {
 		wr_mutex_lock(&pool->debug->lock);
 		tag = pool->debug->zones[zone].tags[block];
 		is_live = pool->debug->zones[zone].asked[block] != 0;
@@ -201,7 +201,7 @@ void wr_debug_report_live(struct weir_pool *pool)
 	for (i = 0; i < pool->nr_zones; i++) {
 		const struct wr_debug_zone *z = &pool->debug->zones[i];
 
-		for (block = 0; block < wr_zone_nr_blocks(&pool->zones[i]); block++) {
+		for (block = 0; block < pool->zones[i].buddy.nr_blocks; block++) {
 			if (z->asked[block] == 0 || lines++ >= MOST_LINES)
 				continue;
 			wr_log(WEIR_LOG_ERROR, "pool", "not freed: %zu bytes of \"%s\"",
@@ -239,7 +239,7 @@ int wr_debug_init(struct weir_pool *pool)
 	wr_mutex_init(&pool->debug->lock, WR_RANK_POOL_DEBUG, "pool.debug");
 	for (i = 0; i < pool->nr_zones; i++) {
 		z = &pool->debug->zones[i];
-		nr = wr_zone_nr_blocks(&pool->zones[i]);
+		nr = pool->zones[i].buddy.nr_blocks;
 		z->tags = wr_calloc(nr, sizeof(*z->tags));
 		z->asked = wr_calloc(nr, sizeof(*z->asked));
 		z->is_filled = wr_calloc(nr, 1);

@@ -32,12 +32,12 @@ static uint8_t *address_of(const struct wr_handles *hs, uint64_t location)
 static struct weir_span span_of(const struct wr_handles *hs, const struct wr_handle_range *range,
 				uint64_t block, uint64_t nr)
 {
-	uint64_t word = wr_cell_load(&range->region->cells[block]);
+	uint64_t word = wr_cell_load(&range->zone->cells[block]);
 
 	return (struct weir_span){
 		.base = range->base + (block << hs->block_shift),
 		.bytes = (size_t)(nr << hs->block_shift),
-		.id = range->zone->id_prefix | (range->region->first_block + block),
+		.id = range->zone->id_prefix | block,
 		.generation = wr_cell_generation(word),
 		.node = range->zone->node,
 	};
@@ -249,8 +249,7 @@ static int free_blocks(struct wr_handles *hs, uint64_t word)
 	wr_handle_clear_end(range, block, nr);
 	if (!(word & WR_HANDLE_IS_MOVABLE))
 		return weir_pool_free(hs->pool, span_of(hs, range, block, nr));
-	wr_zone_free_run(range->zone, range->region,
-			 (struct wr_zone_run){.block = block, .nr = nr});
+	wr_zone_free_run(range->zone, (struct wr_zone_run){.block = block, .nr = nr});
 	wr_pool_room_made(hs->pool);
 	return 0;
 }

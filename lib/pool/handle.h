@@ -112,13 +112,12 @@ struct wr_handle_tag {
 	uint16_t next;		    /* [POOL_HANDLE] the next of its list, 0: none */
 };
 
-/* One region of the pool, at its place in the numbering of locations. [const] */
+/* One zone of the pool, at its place in the numbering of locations. [const] */
 struct wr_handle_range {
 	uint64_t first; /* location of its block 0 */
 	uint64_t nr_blocks;
 	uint8_t *base;
 	struct wr_pool_zone *zone;
-	struct wr_pool_region *region;
 	_Atomic uint64_t *ends; /* [atomic] a bit for each block: the last one of a handle */
 };
 

@@ -70,33 +70,29 @@ static int set_widths(struct wr_handles *hs, uint64_t nr_blocks)
 	return 0;
 }
 
-/* Number the blocks of all regions one after the other. */
+/* Number the blocks of all zones one after the other. */
 static int add_ranges(struct wr_handles *hs)
 {
 	struct weir_pool *pool = hs->pool;
 	struct wr_handle_range *range;
 	uint64_t total = 0;
 	size_t i;
-	uint32_t k;
 	int rc;
 
-	hs->nr_ranges = weir_pool_nr_regions(pool);
+	hs->nr_ranges = pool->nr_zones;
 	hs->ranges = wr_calloc(hs->nr_ranges, sizeof(*hs->ranges));
 	if (!hs->ranges)
 		return -ENOMEM;
-	range = hs->ranges;
 	for (i = 0; i < pool->nr_zones; i++) {
-		for (k = 0; k < pool->zones[i].nr_regions; k++, range++) {
-			range->zone = &pool->zones[i];
-			range->region = &pool->zones[i].regions[k];
-			range->base = range->region->map.base;
-			range->first = total;
-			range->nr_blocks = range->region->buddy.nr_blocks;
-			total += range->nr_blocks;
-			range->ends = wr_calloc(1, (size_t)ends_bytes(range));
-			if (!range->ends)
-				return -ENOMEM;
-		}
+		range = &hs->ranges[i];
+		range->zone = &pool->zones[i];
+		range->base = range->zone->base;
+		range->first = total;
+		range->nr_blocks = range->zone->buddy.nr_blocks;
+		total += range->nr_blocks;
+		range->ends = wr_calloc(1, (size_t)ends_bytes(range));
+		if (!range->ends)
+			return -ENOMEM;
 	}
 	rc = set_widths(hs, total);
 	if (rc != 0)

@@ -87,17 +87,16 @@ static void refill(struct wr_pool_set *set, struct wr_mag_group *g, unsigned siz
 /* Take the last block of a magazine that is not empty for a span. [GATE] */
 static void pop(struct wr_mag_group *g, unsigned size, size_t bytes, struct weir_span *ret)
 {
-	const struct wr_pool_region *r = &g->zone->regions[0];
 	struct wr_magazine *m = &g->mag[size];
 	uint32_t block = m->slot[wr_magazine_nr(m) - 1];
-	uint64_t word = wr_cell_begin(wr_cell_load(&r->cells[block]));
+	uint64_t word = wr_cell_begin(wr_cell_load(&g->zone->cells[block]));
 
 	wr_assert(wr_cell_generation(word) % 2 == 1 && (word & WR_CELL_LIVE));
 	word += (m->bytes - bytes) << WR_CELL_OWNED_SPARE_SHIFT;
-	wr_cell_store(&r->cells[block], word);
+	wr_cell_store(&g->zone->cells[block], word);
 	m->taken++;
 	g->sums[size].spare_bytes += m->bytes - bytes;
-	ret->base = (uint8_t *)r->map.base + ((uint64_t)block << g->zone->block_shift);
+	ret->base = g->zone->base + ((uint64_t)block << g->zone->block_shift);
 	ret->bytes = m->bytes;
 	ret->id = g->zone->id_prefix | block;
 	ret->generation = wr_cell_generation(word);
@@ -135,8 +134,7 @@ int wr_magazine_alloc(struct weir_pool *pool, size_t zone, size_t bytes, struct 
 
 	if (set)
 		rc = alloc_own(set, zone, (unsigned)size, bytes, ret);
-	/* What the magazines' region has no room for may fit elsewhere in the zone. */
-	if (rc == -EAGAIN || (rc == -ENOSPC && pool->zones[zone].nr_regions > 1))
+	if (rc == -EAGAIN)
 		rc = wr_zone_alloc(&pool->zones[zone], bytes, ret);
 	return rc;
 }
@@ -169,20 +167,18 @@ int wr_magazine_free(struct weir_pool *pool, size_t zone, const struct weir_span
 {
 	uint64_t block = span->id & WR_SPAN_BLOCK_MASK;
 	struct wr_pool_zone *z = &pool->zones[zone];
-	struct wr_pool_region *r = wr_zone_region_of(z, block);
 	uint64_t place = (uint64_t)zone << WR_SPAN_ZONE_SHIFT | block;
 	struct wr_pool_set *set = NULL;
 	struct wr_pool_cell *cell;
 	uint64_t word, nr;
 	int rc;
 
-	if (!r)
+	if (block >= z->buddy.nr_blocks)
 		return -EINVAL;
-	block -= r->first_block;
-	cell = &r->cells[block];
+	cell = &z->cells[block];
 	do {
 		word = wr_cell_load(cell);
-		rc = wr_zone_check_span(z, r, block, word, span, &nr);
+		rc = wr_zone_check_span(z, block, word, span, &nr);
 		if (rc != 0)
 			return rc;
 		if (wr_cell_owner(word) == 0) {

@@ -84,7 +84,7 @@ struct wr_magazine_sums {
 /* By log2 of the size, modulo this; of these, 22 and 23 are of no use but as targets. */
 #define WR_MAGAZINE_SIZES WR_CELL_SIZES
 
-/* The magazines for a zone: for its first region, that is. */
+/* The magazines for a zone. */
 struct wr_mag_group {
 	struct wr_magazine mag[WR_MAGAZINE_SIZES];
 	struct wr_magazine_sums sums[WR_MAGAZINE_SIZES];
@@ -104,8 +104,8 @@ struct wr_remote {
 };
 
 /*
- * The first line is what the fast way reads; it serves the first region of the first zone,
- * which is all there is on a machine with one node.
+ * The first line is what the fast way reads; it serves the first zone, which is all
+ * there is on a machine with one node.
  */
 struct wr_pool_set {
 	_Alignas(WR_CACHE_LINE) struct wr_gate gate;

@@ -36,33 +36,29 @@ void *weir_pool_malloc(struct weir_pool *pool, size_t bytes)
 static int span_at(struct weir_pool *pool, const void *ptr, struct weir_span *ret)
 {
 	struct wr_pool_zone *zone;
-	struct wr_pool_region *r;
-	uint64_t block, word;
-	size_t i, offset;
+	uint64_t block, word, offset;
+	size_t i;
 
 	for (i = 0; i < pool->nr_zones; i++) {
 		zone = &pool->zones[i];
-		for (r = zone->regions; r < &zone->regions[zone->nr_regions]; r++) {
-			offset = (uintptr_t)ptr - (uintptr_t)r->map.base;
-			if (offset >= r->map.bytes)
-				continue;
-			block = offset >> pool->block_shift;
-			if (block << pool->block_shift != offset || block >= r->buddy.nr_blocks)
-				return -EINVAL;
-			word = wr_cell_load(&r->cells[block]);
-			if (wr_cell_generation(word) % 2 == 0)
-				return -EINVAL;
-			ret->base = (uint8_t *)r->map.base + offset;
-			ret->bytes =
-				(size_t)wr_cell_nr_blocks(&r->cells[block], word, pool->block_shift)
-				<< pool->block_shift;
-			ret->id = zone->id_prefix | (r->first_block + block);
-			ret->generation = wr_cell_generation(word);
-			ret->node = zone->node;
-			if (pool->debug)
-				ret->bytes -= (size_t)1 << pool->block_shift;
-			return 0;
-		}
+		offset = (uintptr_t)ptr - (uintptr_t)zone->base;
+		if (offset >= zone->bytes)
+			continue;
+		block = offset >> pool->block_shift;
+		if (block << pool->block_shift != offset)
+			return -EINVAL;
+		word = wr_cell_load(&zone->cells[block]);
+		if (wr_cell_generation(word) % 2 == 0)
+			return -EINVAL;
+		ret->base = zone->base + offset;
+		ret->bytes = (size_t)wr_cell_nr_blocks(&zone->cells[block], word, pool->block_shift)
+			     << pool->block_shift;
+		ret->id = zone->id_prefix | block;
+		ret->generation = wr_cell_generation(word);
+		ret->node = zone->node;
+		if (pool->debug)
+			ret->bytes -= (size_t)1 << pool->block_shift;
+		return 0;
 	}
 	return -EINVAL;
 }

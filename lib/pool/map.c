@@ -31,14 +31,16 @@ static int64_t map_region(struct wr_pool_zone *zone, const struct wr_pool_region
 {
 	unsigned shift = zone->block_shift;
 	uint64_t piece = WEIR_POOL_PIECE_BYTES >> shift;
-	uint64_t nr_blocks = r->buddy.nr_blocks;
+	uint64_t nr_blocks = r->map.bytes >> shift;
+	uint64_t first = wr_zone_first_block(zone, r);
 	uint64_t nr_pieces = (nr_blocks + piece - 1) / piece;
 	uint64_t i, in_piece;
 
 	wr_mutex_lock(&zone->lock);
 	for (i = 0; i < nr_pieces && i < nr; i++) {
 		in_piece = wr_min(piece, nr_blocks - i * piece);
-		ret[i] = (uint32_t)((in_piece - count_bits(r->buddy.free, i * piece, in_piece))
+		ret[i] = (uint32_t)((in_piece -
+				     count_bits(zone->buddy.free, first + i * piece, in_piece))
 				    << shift);
 	}
 	wr_mutex_unlock(&zone->lock);

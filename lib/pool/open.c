@@ -21,7 +21,7 @@
 #define MAX_BLOCK_BYTES (2 * WR_POOL_MIB)
 #define MAX_THREADS	1024u
 
-_Static_assert(sizeof(struct weir_pool_opts) == 64 || sizeof(void *) != 8,
+_Static_assert(sizeof(struct weir_pool_opts) == 80 || sizeof(void *) != 8,
 	       "a field was added to the options: copy and check it here");
 
 static int check_opts(struct weir_pool_opts *o, struct weir_error *err)
@@ -71,7 +71,6 @@ static int share_out(const struct wr_pool_system *system, const struct weir_pool
 		rungs[nr++].node = -1;
 	for (i = 0; i < nr; i++) {
 		rungs[i].share_bytes = (size_t)wr_align_down(o->capacity_bytes / nr, unit);
-		rungs[i].kind = WEIR_PAGE_KINDS;
 	}
 	if (rungs[0].share_bytes == 0)
 		return wr_error_set(err, -EINVAL, NULL, WEIR_OFFSET_NONE,
@@ -134,6 +133,22 @@ static void fini_zones(struct weir_pool *pool, size_t nr)
 	}
 }
 
+static void add_regions(struct weir_pool *pool, struct wr_pool_zone *zone,
+			const struct wr_rung *rung)
+{
+	const struct wr_piece *piece;
+
+	for (piece = rung->pieces; piece < &rung->pieces[rung->nr_pieces]; piece++) {
+		wr_zone_add_region(zone, pool->system->kinds[piece->kind], &piece->map,
+				   piece->kind);
+		pool->thp_bytes += piece->thp_bytes;
+		pool->kind_bytes[piece->kind] += piece->map.bytes;
+		pool->smallest_kind = wr_min(pool->smallest_kind, piece->kind);
+	}
+	zone->range = rung->range;
+	pool->nr_blocks += zone->bytes >> pool->block_shift;
+}
+
 static int build_zones(struct weir_pool *pool, const struct wr_rung *rungs, size_t block_bytes)
 {
 	struct wr_pool_zone *zone;
@@ -146,12 +161,8 @@ static int build_zones(struct weir_pool *pool, const struct wr_rung *rungs, size
 			     pool->id_prefix | (uint64_t)i << WR_SPAN_ZONE_SHIFT);
 		if (rungs[i].node >= 0)
 			pool->zone_of_node[rungs[i].node] = (int8_t)i;
-		pool->thp_bytes += rungs[i].thp_bytes;
-		if (rungs[i].kind < pool->smallest_kind)
-			pool->smallest_kind = rungs[i].kind;
-		rc = wr_zone_add_region(zone, pool->system->kinds[rungs[i].kind], &rungs[i].map,
-					rungs[i].kind);
-		pool->nr_blocks += rungs[i].map.bytes >> pool->block_shift;
+		add_regions(pool, zone, &rungs[i]);
+		rc = wr_zone_build(zone);
 	}
 	if (rc == 0)
 		rc = build_order(pool);
@@ -241,6 +252,7 @@ int wr_pool_open_on(const struct wr_pool_system *system, const struct weir_pool_
 		goto release;
 	}
 	pool->fixed_bytes += pool->reasons.length;
+	pool->fixed_bytes += pool->reasons.nr_steps * sizeof(*pool->reasons.steps);
 	pool->may_purge = (o.flags & WEIR_POOL_MAY_PURGE) != 0;
 	wr_magazines_configure(pool, (o.flags & (WEIR_POOL_NO_MAGAZINES | WEIR_POOL_DEBUG)) != 0);
 	wr_threads_add_pool(pool);

@@ -140,7 +140,6 @@ static bool is_of_pool(const struct weir_pool *pool, const struct weir_span *spa
 int wr_pool_check_span(struct weir_pool *pool, const struct weir_span *span)
 {
 	uint64_t block = span->id & WR_SPAN_BLOCK_MASK;
-	struct wr_pool_region *r;
 	struct wr_pool_zone *zone;
 	struct weir_span whole;
 	uint64_t nr;
@@ -152,11 +151,9 @@ int wr_pool_check_span(struct weir_pool *pool, const struct weir_span *span)
 		span = &whole;
 	}
 	zone = &pool->zones[wr_span_zone(span->id)];
-	r = wr_zone_region_of(zone, block);
-	if (!r)
+	if (block >= zone->buddy.nr_blocks)
 		return -EINVAL;
-	block -= r->first_block;
-	return wr_zone_check_span(zone, r, block, wr_cell_load(&r->cells[block]), span, &nr);
+	return wr_zone_check_span(zone, block, wr_cell_load(&zone->cells[block]), span, &nr);
 }
 
 static __attribute__((noinline)) int free_slowly(struct weir_pool *pool,
@@ -193,7 +190,7 @@ int weir_pool_span_free(struct weir_pool *pool, const struct weir_span *span)
 	return free_slowly(pool, span);
 }
 
-static void release_zone(struct wr_pool_zone *zone)
+static void release_zone(const struct wr_pool_system *system, struct wr_pool_zone *zone)
 {
 	const struct wr_pool_region *r;
 	uint32_t i;
@@ -204,6 +201,7 @@ static void release_zone(struct wr_pool_zone *zone)
 			r->provider->unregister_map(r->provider->arg, &r->map);
 		r->provider->release(r->provider->arg, &r->map);
 	}
+	system->put_range(system->arg, &zone->range);
 }
 
 static void report_faults(struct weir_pool *pool)
@@ -238,7 +236,7 @@ void weir_pool_close(struct weir_pool *pool)
 	wr_debug_fini(pool);
 	for (i = 0; i < pool->nr_zones; i++) {
 		if (ours) {
-			release_zone(&pool->zones[i]);
+			release_zone(pool->system, &pool->zones[i]);
 			wr_mutex_fini(&pool->zones[i].lock);
 		}
 		wr_zone_fini(&pool->zones[i]);
@@ -285,6 +283,19 @@ int weir_pool_page_kind(const struct weir_pool *pool)
 const char *weir_pool_page_reason(const struct weir_pool *pool)
 {
 	return pool->reasons.text ? pool->reasons.text : "";
+}
+
+size_t weir_pool_nr_page_steps(const struct weir_pool *pool)
+{
+	return pool->reasons.nr_steps;
+}
+
+int weir_pool_page_step(const struct weir_pool *pool, size_t index, struct weir_page_step *ret)
+{
+	if (index >= pool->reasons.nr_steps)
+		return -EINVAL;
+	*ret = pool->reasons.steps[index];
+	return 0;
 }
 
 const char *weir_page_kind_name(int kind)

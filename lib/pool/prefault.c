@@ -17,9 +17,8 @@
 #include "lock/lock.h"
 #include "pool/prefault.h"
 
-#define PIECE_BYTES	(32 * WR_POOL_MIB)
-#define PROGRESS_NS	100000000ull
-#define DEFAULT_THREADS 8u
+#define PIECE_BYTES (32 * WR_POOL_MIB)
+#define PROGRESS_NS 100000000ull
 
 struct touch {
 	struct wr_prefault_job *job; /* [const] */
@@ -84,7 +83,7 @@ static size_t threads_wanted(const struct wr_pool_system *system, const struct w
 	size_t n = job->nr_threads;
 
 	if (n == 0)
-		n = wr_min(system->nr_cpus(system->arg, job->node), (size_t)DEFAULT_THREADS);
+		n = wr_min(system->nr_cpus(system->arg, job->node), (size_t)WR_PREFAULT_THREADS);
 	return wr_max(wr_min(n, pieces), (size_t)1);
 }
 

@@ -9,6 +9,9 @@
 
 #include "pool/provider.h"
 
+/* For a mapping, when nothing else is said. */
+#define WR_PREFAULT_THREADS 8u
+
 /**
  * struct wr_prefault_job - One mapping to touch.
  * @provider:   Who commits it.

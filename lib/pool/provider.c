@@ -3,9 +3,12 @@
  * The real providers: hugetlb pages of 1 GiB and 2 MiB, transparent huge pages, and
  * ordinary pages, all private anonymous memory of this process.
  *
- * - Address space is reserved with a guard page before and after it. The guards stop a
- *   write that runs over the end, and keep the kernel from merging our mapping with a
- *   neighbour, so that what /proc/self/smaps says of it is about us alone.
+ * - A range of addresses is reserved with a guard page before and after it, and mappings of
+ *   different pages are put into it one behind the other. The guards stop a write that runs
+ *   over the end, and keep the kernel from merging our mapping with a neighbour, so that
+ *   what /proc/self/smaps says of it is about us alone.
+ * - A mapping that the kernel could refuse is made elsewhere and moved to its place: one
+ *   that is refused there would leave a hole in the range, for anybody to come into.
  * - A fork child does not get the pages (MADV_DONTFORK): a page that is shared for
  *   copy-on-write while the device writes into it would get the bytes in the wrong
  *   copy, and a hugetlb page that a child copies may not exist (SIGBUS).
@@ -88,23 +91,16 @@ int wr_real_hugetlb_info(void *arg, int node, struct wr_pool_supply *ret)
 	return 0;
 }
 
-static int hugetlb_reserve(void *arg, size_t bytes, size_t align, struct wr_pool_mapping *ret)
+static int hugetlb_reserve(void *arg, void *at, size_t bytes, struct wr_pool_mapping *ret)
 {
-	size_t page = page_bytes_of(arg);
-	int shift = __builtin_ctzll(page);
-	void *p;
+	int shift = __builtin_ctzll(page_bytes_of(arg));
+	int rc = wr_real_place(
+		at, bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (shift << MAP_HUGE_SHIFT),
+		-1);
 
-	/* The kernel aligns such a mapping to its page size; nothing here needs more. */
-	if (align > page)
-		return -EINVAL;
-	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (shift << MAP_HUGE_SHIFT), -1, 0);
-	if (p == MAP_FAILED)
-		return -errno;
-	(void)madvise(p, bytes, MADV_DONTFORK);
-	*ret = (struct wr_pool_mapping){
-		.base = p, .bytes = bytes, .outer = p, .outer_bytes = bytes, .fd = -1};
-	return 0;
+	if (rc == 0)
+		*ret = (struct wr_pool_mapping){.base = at, .bytes = bytes, .fd = -1};
+	return rc;
 }
 
 /* --- ordinary memory ---------------------------------------------------------------- */
@@ -142,11 +138,37 @@ int wr_real_small_info(void *arg, int node, struct wr_pool_supply *ret)
 	return 0;
 }
 
-int wr_real_reserve(size_t bytes, size_t align, struct wr_pool_mapping *ret)
+static int plain_reserve(void *at, size_t bytes, int advice, struct wr_pool_mapping *ret)
+{
+	if (mprotect(at, bytes, PROT_READ | PROT_WRITE) != 0)
+		return -errno;
+	(void)madvise(at, bytes, MADV_DONTFORK);
+	/* Refused only by a kernel without huge pages, where it changes nothing. */
+	(void)madvise(at, bytes, advice);
+	*ret = (struct wr_pool_mapping){.base = at, .bytes = bytes, .fd = -1};
+	return 0;
+}
+
+static int thp_reserve(void *arg, void *at, size_t bytes, struct wr_pool_mapping *ret)
+{
+	(void)arg;
+	return plain_reserve(at, bytes, MADV_HUGEPAGE, ret);
+}
+
+static int small_reserve(void *arg, void *at, size_t bytes, struct wr_pool_mapping *ret)
+{
+	(void)arg;
+	return plain_reserve(at, bytes, MADV_NOHUGEPAGE, ret);
+}
+
+/* --- ranges ------------------------------------------------------------------------- */
+
+int wr_real_get_range(void *arg, size_t bytes, size_t align, struct wr_pool_range *ret)
 {
 	size_t total, front;
 	uint8_t *raw, *base;
 
+	(void)arg;
 	if (wr_add_overflow(bytes, align + 2 * GUARD_BYTES, &total))
 		return -ENOMEM;
 	raw = mmap(NULL, total, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -163,38 +185,32 @@ int wr_real_reserve(size_t bytes, size_t align, struct wr_pool_mapping *ret)
 		munmap(base + bytes + GUARD_BYTES, total - front - ret->outer_bytes);
 	ret->base = base;
 	ret->bytes = bytes;
-	ret->fd = -1;
 	return 0;
 }
 
-static int plain_reserve(size_t bytes, size_t align, int advice, struct wr_pool_mapping *ret)
+void wr_real_put_range(void *arg, const struct wr_pool_range *range)
 {
-	struct wr_pool_mapping map;
+	(void)arg;
+	munmap(range->outer, range->outer_bytes);
+}
+
+int wr_real_place(void *at, size_t bytes, int flags, int fd)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
 	int rc;
 
-	rc = wr_real_reserve(bytes, align, &map);
-	if (rc != 0)
-		return rc;
-	if (mprotect(map.base, bytes, PROT_READ | PROT_WRITE) != 0) {
+	if (p == MAP_FAILED)
+		return -errno;
+	if (mremap(p, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED, at) == MAP_FAILED) {
 		rc = -errno;
-		munmap(map.outer, map.outer_bytes);
-		return rc;
+		munmap(p, bytes);
+		/* Hugetlb pages are moved by Linux 5.16 and newer; they were there just now. */
+		if (rc != -EINVAL ||
+		    mmap(at, bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0) == MAP_FAILED)
+			return rc;
 	}
-	(void)madvise(map.base, bytes, MADV_DONTFORK);
-	/* Refused only by a kernel without huge pages, where it changes nothing. */
-	(void)madvise(map.base, bytes, advice);
-	*ret = map;
+	(void)madvise(at, bytes, MADV_DONTFORK);
 	return 0;
-}
-
-static int thp_reserve(void *arg, size_t bytes, size_t align, struct wr_pool_mapping *ret)
-{
-	return plain_reserve(bytes, wr_max(align, page_bytes_of(arg)), MADV_HUGEPAGE, ret);
-}
-
-static int small_reserve(void *arg, size_t bytes, size_t align, struct wr_pool_mapping *ret)
-{
-	return plain_reserve(bytes, wr_max(align, page_bytes_of(arg)), MADV_NOHUGEPAGE, ret);
 }
 
 /* --- common to all ------------------------------------------------------------------ */
@@ -260,16 +276,19 @@ static int thp_huge_bytes(void *arg, const struct wr_pool_mapping *map, uint64_t
 	return wr_smaps_anon_huge(map->base, map->bytes, ret);
 }
 
-static void real_release(void *arg, const struct wr_pool_mapping *map)
+void wr_real_release(void *arg, const struct wr_pool_mapping *map)
 {
 	(void)arg;
-	munmap(map->outer, map->outer_bytes);
+	/* At once, so that nobody else comes into the range. It fails only without memory, and
+	 * then the pages go with the range. */
+	(void)mmap(map->base, map->bytes, PROT_NONE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 }
 
 /* Each is the argument of its own functions; nothing writes to it. */
 #define COMMON(kind)                                                             \
 	.arg = &providers[kind], .bind = wr_real_bind, .commit = wr_real_commit, \
-	.decommit = real_decommit, .release = real_release
+	.decommit = real_decommit, .release = wr_real_release
 
 static struct wr_pool_provider providers[WEIR_PAGE_KINDS] = {
 	[WEIR_PAGE_4K] = {COMMON(WEIR_PAGE_4K), .page_bytes = 4 * WR_POOL_KIB,

@@ -24,18 +24,28 @@
 #define WR_POOL_MAX_NODES 64
 
 /**
- * struct wr_pool_mapping - Address space that a provider gave.
- * @base:        First usable byte, aligned as asked.
- * @bytes:       Usable bytes.
- * @outer:       What release() gives back: alignment and guard pages included.
+ * struct wr_pool_range - Addresses that nobody else has, for mappings of several providers.
+ * @base:        First byte, aligned as asked.
+ * @bytes:       How many were asked for.
+ * @outer:       What put_range() gives back: alignment and guard pages included.
  * @outer_bytes: Its size.
- * @fd:          What share() tells; not for others to look at.
  */
-struct wr_pool_mapping {
+struct wr_pool_range {
 	void *base;
 	size_t bytes;
 	void *outer;
 	size_t outer_bytes;
+};
+
+/**
+ * struct wr_pool_mapping - Part of a range that a provider filled.
+ * @base:  First byte.
+ * @bytes: How many.
+ * @fd:    What share() tells; not for others to look at.
+ */
+struct wr_pool_mapping {
+	void *base;
+	size_t bytes;
 	int fd;
 };
 
@@ -60,7 +70,8 @@ struct wr_pool_supply {
  * @eager:      A page that is missing kills at first touch, so commit() always.
  * @arg:        Handed to every function.
  * @info:       What could be had on a node (-1: no such notion).
- * @reserve:    Address space of exactly @bytes, aligned to @align or more; no pages.
+ * @reserve:    Put a mapping of @bytes at @at, which is part of a range and aligned to the page;
+ *              no pages. On failure the range is as it was.
  * @bind:       Pages of the mapping come from @node; strict: and from nowhere else.
  *              Called before commit().
  * @commit:     Touch a part so that every page is there. Several threads at once.
@@ -71,14 +82,14 @@ struct wr_pool_supply {
  * @unregister_map: Undo that; before release(). NULL where @register_map is.
  * @share:      A file descriptor with which another process can map the same pages; it
  *              stays the provider's. NULL: the pages are of this process alone.
- * @release:    Undo reserve(), pages and all.
+ * @release:    Undo reserve(), pages and all; the addresses stay part of the range.
  */
 struct wr_pool_provider {
 	size_t page_bytes;
 	bool eager;
 	void *arg;
 	int (*info)(void *arg, int node, struct wr_pool_supply *ret);
-	int (*reserve)(void *arg, size_t bytes, size_t align, struct wr_pool_mapping *ret);
+	int (*reserve)(void *arg, void *at, size_t bytes, struct wr_pool_mapping *ret);
 	int (*bind)(void *arg, const struct wr_pool_mapping *map, int node, bool strict);
 	int (*commit)(void *arg, const struct wr_pool_mapping *map, size_t offset, size_t bytes);
 	int (*decommit)(void *arg, const struct wr_pool_mapping *map, size_t offset, size_t bytes);
@@ -101,6 +112,8 @@ struct wr_pool_provider {
  * @distance:     Between two nodes; 10 is local.
  * @available:    Bytes that can be touched without anything being killed, UINT64_MAX
  *                when unknown; @node -1: on the whole machine.
+ * @get_range:    Addresses of @bytes, aligned to @align, that nobody may touch.
+ * @put_range:    Give them back, when no provider has a mapping there.
  */
 struct wr_pool_system {
 	void *arg;
@@ -111,6 +124,8 @@ struct wr_pool_system {
 	int (*current_node)(void *arg);
 	int (*distance)(void *arg, int from, int to);
 	uint64_t (*available)(void *arg, int node);
+	int (*get_range)(void *arg, size_t bytes, size_t align, struct wr_pool_range *ret);
+	void (*put_range)(void *arg, const struct wr_pool_range *range);
 };
 
 /* The machine we run on. */

@@ -50,58 +50,34 @@ static int sealed_file(size_t bytes, unsigned flags, int *ret)
 	return 0;
 }
 
-static int memfd_reserve(void *arg, size_t bytes, size_t align, struct wr_pool_mapping *ret)
+static int reserve(void *at, size_t bytes, unsigned flags, struct wr_pool_mapping *ret)
 {
-	size_t page = page_bytes_of(arg);
-	struct wr_pool_mapping map = {0};
-	void *at;
+	int fd = -1;
 	int rc;
 
-	rc = wr_real_reserve(bytes, wr_max(align, page), &map);
+	rc = sealed_file(bytes, flags, &fd);
 	if (rc != 0)
 		return rc;
-	rc = sealed_file(bytes, 0, &map.fd);
-	if (rc != 0)
-		goto unmap;
-	at = mmap(map.base, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, map.fd, 0);
-	if (at == MAP_FAILED) {
-		rc = -errno;
-		goto close;
-	}
-	(void)madvise(map.base, bytes, MADV_DONTFORK);
-	*ret = map;
-	return 0;
-
-close:
-	close(map.fd);
-unmap:
-	munmap(map.outer, map.outer_bytes);
-	return rc;
-}
-
-static int memfd_hugetlb_reserve(void *arg, size_t bytes, size_t align, struct wr_pool_mapping *ret)
-{
-	size_t page = page_bytes_of(arg);
-	unsigned shift = (unsigned)__builtin_ctzll(page);
-	int fd, rc;
-	void *p;
-
-	/* The kernel aligns such a mapping to its page size; nothing here needs more. */
-	if (align > page)
-		return -EINVAL;
-	rc = sealed_file(bytes, MFD_HUGETLB | shift << MFD_HUGE_SHIFT, &fd);
-	if (rc != 0)
-		return rc;
-	p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (p == MAP_FAILED) {
-		rc = -errno;
+	rc = wr_real_place(at, bytes, MAP_SHARED, fd);
+	if (rc != 0) {
 		close(fd);
 		return rc;
 	}
-	(void)madvise(p, bytes, MADV_DONTFORK);
-	*ret = (struct wr_pool_mapping){
-		.base = p, .bytes = bytes, .outer = p, .outer_bytes = bytes, .fd = fd};
+	*ret = (struct wr_pool_mapping){.base = at, .bytes = bytes, .fd = fd};
 	return 0;
+}
+
+static int memfd_reserve(void *arg, void *at, size_t bytes, struct wr_pool_mapping *ret)
+{
+	(void)arg;
+	return reserve(at, bytes, 0, ret);
+}
+
+static int memfd_hugetlb_reserve(void *arg, void *at, size_t bytes, struct wr_pool_mapping *ret)
+{
+	unsigned shift = (unsigned)__builtin_ctzll(page_bytes_of(arg));
+
+	return reserve(at, bytes, MFD_HUGETLB | shift << MFD_HUGE_SHIFT, ret);
 }
 
 static int memfd_decommit(void *arg, const struct wr_pool_mapping *map, size_t offset, size_t bytes)
@@ -124,8 +100,7 @@ static int memfd_share(void *arg, const struct wr_pool_mapping *map)
 
 static void memfd_release(void *arg, const struct wr_pool_mapping *map)
 {
-	(void)arg;
-	munmap(map->outer, map->outer_bytes);
+	wr_real_release(arg, map);
 	close(map->fd);
 }
 

@@ -14,17 +14,17 @@
 #define UNIT_BYTES (2 * WR_POOL_MIB)
 
 /* 1: given back, 0: it is in use, or nothing should be; or the provider's error. */
-static int purge_unit(struct weir_pool *pool, struct wr_pool_zone *zone, struct wr_pool_region *r,
-		      uint64_t offset)
+static int purge_unit(struct weir_pool *pool, struct wr_pool_zone *zone,
+		      const struct wr_pool_region *r, uint64_t offset)
 {
-	uint64_t first = offset >> pool->block_shift;
+	uint64_t first = wr_zone_first_block(zone, r) + (offset >> pool->block_shift);
 	uint64_t nr = UNIT_BYTES >> pool->block_shift;
 	int rc = 0;
 
 	wr_mutex_lock(&pool->claim_lock);
-	if (wr_claim_shut_count(pool) % 2 == 0 && wr_zone_set_aside(zone, r, first, nr)) {
+	if (wr_claim_shut_count(pool) % 2 == 0 && wr_zone_set_aside(zone, first, nr)) {
 		rc = r->provider->decommit(r->provider->arg, &r->map, (size_t)offset, UNIT_BYTES);
-		wr_zone_put_back(zone, r, first, nr);
+		wr_zone_put_back(zone, first, nr);
 		rc = rc == 0 ? 1 : rc;
 	}
 	wr_mutex_unlock(&pool->claim_lock);
@@ -32,7 +32,7 @@ static int purge_unit(struct weir_pool *pool, struct wr_pool_zone *zone, struct 
 }
 
 static int64_t purge_region(struct weir_pool *pool, struct wr_pool_zone *zone,
-			    struct wr_pool_region *r, uint64_t keep_bytes)
+			    const struct wr_pool_region *r, uint64_t keep_bytes)
 {
 	uint64_t head, offset;
 	int64_t sum = 0;

@@ -28,7 +28,7 @@ void wr_remote_accept(struct wr_pool_set *set, const struct wr_remote *remote)
 	size_t zone = (size_t)(remote->place >> WR_SPAN_ZONE_SHIFT);
 	uint32_t block = (uint32_t)remote->place;
 	struct wr_mag_group *g = &set->group[zone];
-	struct wr_pool_cell *cell = &g->zone->regions[0].cells[block];
+	struct wr_pool_cell *cell = &g->zone->cells[block];
 	uint64_t word = wr_cell_load(cell);
 	unsigned size;
 

@@ -40,7 +40,7 @@ static void put(struct out *o, const char *fmt, ...)
 		o->length += (uint64_t)n;
 }
 
-/* Free blocks of a region by order, each at a multiple of its size and as large as it can. */
+/* Free blocks of a zone by order, each at a multiple of its size and as large as it can. */
 static void count_free(const struct wr_buddy *b, unsigned shift, struct weir_pool_shape *shape)
 {
 	uint64_t pos = 0, end;
@@ -65,8 +65,7 @@ static void count_zone(struct wr_pool_zone *zone, struct weir_pool_shape *shape)
 	wr_mutex_lock(&zone->lock);
 	for (i = 0; i < WEIR_POOL_CLASSES; i++)
 		shape->live[i] += zone->counts.live_by_class[i];
-	for (i = 0; i < zone->nr_regions; i++)
-		count_free(&zone->regions[i].buddy, zone->block_shift, shape);
+	count_free(&zone->buddy, zone->block_shift, shape);
 	wr_mutex_unlock(&zone->lock);
 }
 
@@ -143,7 +142,12 @@ void weir_pool_shape(struct weir_pool *pool, struct weir_pool_shape *ret)
 	X(nr_overwrites)      \
 	X(metadata_bytes)     \
 	X(populate_ns)        \
-	X(thp_bytes)
+	X(thp_bytes)          \
+	X(pages_4k_bytes)     \
+	X(pages_thp_bytes)    \
+	X(pages_2m_bytes)     \
+	X(pages_1g_bytes)     \
+	X(nr_page_steps)
 
 static void put_json_classes(struct out *o, const char *name, const uint64_t *nr)
 {
@@ -161,9 +165,33 @@ static void put_json_classes(struct out *o, const char *name, const uint64_t *nr
 	put(o, "}");
 }
 
+static const char *next_kind_name(const struct weir_page_step *step)
+{
+	return step->next_kind < WEIR_PAGE_KINDS ? weir_page_kind_name((int)step->next_kind)
+						 : "none";
+}
+
+/* A reason may quote what a system said. */
+static void put_json_string(struct out *o, const char *text)
+{
+	const unsigned char *c;
+
+	put(o, "\"");
+	for (c = (const unsigned char *)text; *c; c++) {
+		if (*c == '"' || *c == '\\')
+			put(o, "\\%c", *c);
+		else if (*c < 0x20)
+			put(o, "\\u%04x", *c);
+		else
+			put(o, "%c", *c);
+	}
+	put(o, "\"");
+}
+
 static void put_json(struct out *o, struct weir_pool *pool, const struct weir_pool_stats *s,
 		     const struct weir_pool_shape *shape)
 {
+	struct weir_page_step step;
 	struct weir_pool_region r;
 	const char *comma = "";
 	size_t i;
@@ -182,12 +210,23 @@ static void put_json(struct out *o, struct weir_pool *pool, const struct weir_po
 		put(o, "%s{\"bytes\":%zu,\"page_bytes\":%zu,\"page_kind\":\"%s\",\"node\":%d}",
 		    i > 0 ? "," : "", r.bytes, r.page_bytes, weir_page_kind_name((int)r.page_kind),
 		    r.node);
+	put(o, "],\"page_steps\":[");
+	for (i = 0; weir_pool_page_step(pool, i, &step) == 0; i++) {
+		put(o,
+		    "%s{\"node\":%d,\"from\":\"%s\",\"to\":\"%s\",\"bytes\":%" PRIu64
+		    ",\"reason\":",
+		    i > 0 ? "," : "", step.node, weir_page_kind_name((int)step.kind),
+		    next_kind_name(&step), step.bytes);
+		put_json_string(o, step.reason);
+		put(o, "}");
+	}
 	put(o, "]}");
 }
 
 static void put_text(struct out *o, struct weir_pool *pool, const struct weir_pool_stats *s,
 		     const struct weir_pool_shape *shape)
 {
+	struct weir_page_step step;
 	struct weir_pool_region r;
 	size_t i;
 
@@ -203,6 +242,10 @@ static void put_text(struct out *o, struct weir_pool *pool, const struct weir_po
 	for (i = 0; weir_pool_region(pool, i, &r) == 0; i++)
 		put(o, "region %zu: %zu bytes in %s pages on node %d\n", i, r.bytes,
 		    weir_page_kind_name((int)r.page_kind), r.node);
+	for (i = 0; weir_pool_page_step(pool, i, &step) == 0; i++)
+		put(o, "step %zu: %" PRIu64 " bytes on node %d from %s to %s pages: %s\n", i,
+		    step.bytes, step.node, weir_page_kind_name((int)step.kind),
+		    next_kind_name(&step), step.reason);
 }
 
 int64_t weir_pool_dump(struct weir_pool *pool, int format, char *text, size_t size)

@@ -44,6 +44,7 @@ struct weir_pool {
 	struct wr_reasons reasons;
 	uint64_t populate_ns;
 	uint64_t thp_bytes;
+	uint64_t kind_bytes[WEIR_PAGE_KINDS];
 	/* Metadata other than the zones' bits and cells, the sets, and handles. */
 	uint64_t fixed_bytes;
 	_Atomic(struct wr_handles *) handles; /* [atomic] made by the first use */

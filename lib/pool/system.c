@@ -10,7 +10,7 @@
 
 #include "base/util.h"
 #include "pool/procfile.h"
-#include "pool/provider.h"
+#include "pool/provider_real.h"
 
 #define MAX_CPUS 4096
 
@@ -138,6 +138,8 @@ static struct wr_pool_system real_system = {
 	.current_node = real_current_node,
 	.distance = real_distance,
 	.available = real_available,
+	.get_range = wr_real_get_range,
+	.put_range = wr_real_put_range,
 };
 
 /* [const] after fill_system() ran once. */

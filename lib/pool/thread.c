@@ -175,11 +175,10 @@ static void init_group(struct wr_mag_group *g, struct weir_pool *pool, struct wr
 static void init_fast(struct wr_pool_set *set, const struct weir_pool *pool)
 {
 	const struct wr_pool_zone *zone = &pool->zones[0];
-	const struct wr_pool_region *r = &zone->regions[0];
 
-	set->nr_blocks = r->buddy.nr_blocks;
-	set->cells = r->cells;
-	set->base = r->map.base;
+	set->nr_blocks = zone->buddy.nr_blocks;
+	set->cells = zone->cells;
+	set->base = zone->base;
 	set->id_prefix = zone->id_prefix;
 	set->block_shift = pool->block_shift;
 	set->block_bytes = 1u << pool->block_shift;
@@ -315,8 +314,7 @@ void wr_magazines_configure(struct weir_pool *pool, bool off)
 	size_t i;
 
 	for (i = 0; i < pool->nr_zones; i++)
-		share = wr_min(share,
-			       (uint64_t)pool->zones[i].largest_region_bytes / MAGAZINE_SHARE);
+		share = wr_min(share, pool->zones[i].bytes / MAGAZINE_SHARE);
 	/* The cells of larger blocks have no place for an order. */
 	off = off || pool->block_shift > WR_CELL_OWNED_SPARE_BITS;
 	for (order = 0; order < WR_MAGAZINE_ORDERS && !off; order++) {

@@ -360,7 +360,7 @@ int weir_types_open(struct weir_pool *pool, const struct weir_types_opts *opts,
 		return wr_error_set(err, -ENOMEM, NULL, WEIR_OFFSET_NONE, "no memory for types");
 	types->pool = pool;
 	for (i = 0; i < pool->nr_zones && rc == 0; i++) {
-		types->marks[i] = wr_calloc(wr_zone_nr_blocks(&pool->zones[i]), 1);
+		types->marks[i] = wr_calloc(pool->zones[i].buddy.nr_blocks, 1);
 		rc = types->marks[i] ? 0 : -ENOMEM;
 	}
 	if (rc != 0) {

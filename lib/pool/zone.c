@@ -24,82 +24,78 @@ void wr_zone_init(struct wr_pool_zone *zone, int node, size_t block_bytes, uint6
 
 void wr_zone_fini(struct wr_pool_zone *zone)
 {
-	uint32_t i;
-
-	for (i = 0; i < zone->nr_regions; i++) {
-		wr_buddy_fini(&zone->regions[i].buddy);
-		wr_free(zone->regions[i].cell_memory);
-		wr_free(zone->regions[i].cell_pages);
-	}
-	zone->nr_regions = 0;
+	wr_buddy_fini(&zone->buddy);
+	wr_free(zone->cell_memory);
+	wr_free(zone->cell_pages);
+	zone->cell_memory = NULL;
+	zone->cell_pages = NULL;
 }
 
 /* Cells that begin at a page, so that those of a chunk are a page that is there or not. */
-static int get_cells(struct wr_pool_region *r, uint64_t nr_blocks)
+static int get_cells(struct wr_pool_zone *zone, uint64_t nr_blocks)
 {
 	uint64_t nr_pages = (nr_blocks + WR_CELL_PAGE - 1) / WR_CELL_PAGE;
 	uint64_t bytes;
 
-	if (wr_mul_overflow(nr_blocks, (uint64_t)sizeof(*r->cells), &bytes) ||
+	if (wr_mul_overflow(nr_blocks, (uint64_t)sizeof(*zone->cells), &bytes) ||
 	    wr_add_overflow(bytes, (uint64_t)WR_CELL_PAGE_BYTES, &bytes))
 		return -ENOMEM;
-	r->nr_cell_pages = 0;
-	r->cell_pages = wr_calloc((size_t)(nr_pages + 63) / 64, sizeof(*r->cell_pages));
+	zone->cell_pages = wr_calloc((size_t)(nr_pages + 63) / 64, sizeof(*zone->cell_pages));
 	/* Zeroed, and for all but small pools not touched for that. */
-	r->cell_memory = wr_calloc(1, (size_t)bytes);
-	if (!r->cell_pages || !r->cell_memory) {
-		wr_free(r->cell_pages);
-		wr_free(r->cell_memory);
+	zone->cell_memory = wr_calloc(1, (size_t)bytes);
+	if (!zone->cell_pages || !zone->cell_memory)
 		return -ENOMEM;
-	}
-	r->cells = (struct wr_pool_cell *)((uint8_t *)r->cell_memory +
-					   (-(uintptr_t)r->cell_memory & (WR_CELL_PAGE_BYTES - 1)));
+	zone->cells =
+		(struct wr_pool_cell *)((uint8_t *)zone->cell_memory +
+					(-(uintptr_t)zone->cell_memory & (WR_CELL_PAGE_BYTES - 1)));
 	return 0;
 }
 
 /* The cells of a chunk that are written from here on count as metadata. */
-static void use_cells(struct wr_pool_region *r, uint64_t block)
+static void use_cells(struct wr_pool_zone *zone, uint64_t block)
 {
 	uint64_t page = block / WR_CELL_PAGE;
 	uint64_t bit = 1ull << (page % 64);
 
-	if (r->cell_pages[page / 64] & bit)
+	if (zone->cell_pages[page / 64] & bit)
 		return;
-	r->cell_pages[page / 64] |= bit;
-	r->nr_cell_pages++;
+	zone->cell_pages[page / 64] |= bit;
+	zone->nr_cell_pages++;
 }
 
-int wr_zone_add_region(struct wr_pool_zone *zone, const struct wr_pool_provider *provider,
-		       const struct wr_pool_mapping *map, int kind)
+void wr_zone_add_region(struct wr_pool_zone *zone, const struct wr_pool_provider *provider,
+			const struct wr_pool_mapping *map, int kind)
 {
-	uint64_t nr_blocks = map->bytes >> zone->block_shift;
 	struct wr_pool_region *r = &zone->regions[zone->nr_regions];
-	uint64_t before = 0;
-	int rc;
 
 	wr_assert(zone->nr_regions < WR_POOL_MAX_REGIONS);
-	if (zone->nr_regions > 0)
-		before = r[-1].first_block + r[-1].buddy.nr_blocks;
-	rc = wr_buddy_init(&r->buddy, nr_blocks);
-	if (rc != 0)
-		return rc;
-	/* Numbers of blocks are kept in 32 bits. */
-	rc = before + nr_blocks <= UINT32_MAX ? get_cells(r, nr_blocks) : -ENOMEM;
-	if (rc != 0) {
-		wr_buddy_fini(&r->buddy);
-		return rc;
-	}
+	if (zone->nr_regions == 0)
+		zone->base = map->base;
+	wr_assert((uint8_t *)map->base == zone->base + zone->bytes);
 	r->provider = provider;
 	r->map = *map;
-	r->first_block = before;
 	r->info = (struct weir_pool_region){.base = map->base,
 					    .bytes = map->bytes,
 					    .page_bytes = provider->page_bytes,
 					    .page_kind = (uint32_t)kind,
 					    .node = zone->node};
-	zone->largest_region_bytes = wr_max(zone->largest_region_bytes, (uint64_t)map->bytes);
+	zone->bytes += map->bytes;
 	zone->nr_regions++;
-	wr_store_relaxed(&zone->free_blocks_hint, before + nr_blocks);
+}
+
+int wr_zone_build(struct wr_pool_zone *zone)
+{
+	uint64_t nr_blocks = zone->bytes >> zone->block_shift;
+	int rc = wr_buddy_init(&zone->buddy, nr_blocks);
+
+	/* Numbers of blocks are kept in 32 bits. */
+	if (rc == 0)
+		rc = nr_blocks <= UINT32_MAX ? get_cells(zone, nr_blocks) : -ENOMEM;
+	if (rc != 0) {
+		wr_zone_fini(zone);
+		return rc;
+	}
+	wr_store_relaxed(&zone->free_blocks_hint, nr_blocks);
 	return 0;
 }
 
@@ -110,14 +106,14 @@ static unsigned align_order(const struct wr_pool_zone *zone, size_t bytes)
 }
 
 /* The cells of a span that begins: its own, and the number in the next one. */
-static uint64_t open_cell(struct wr_pool_region *r, uint64_t block, uint64_t nr, size_t spare)
+static uint64_t open_cell(struct wr_pool_zone *zone, uint64_t block, uint64_t nr, size_t spare)
 {
-	struct wr_pool_cell *cell = &r->cells[block];
+	struct wr_pool_cell *cell = &zone->cells[block];
 	uint64_t word = wr_cell_load(cell) & ~(WR_CELL_ONE - 1);
 
 	wr_assert(wr_cell_generation(word) % 2 == 0);
-	use_cells(r, block);
-	use_cells(r, block + (nr > 1));
+	use_cells(zone, block);
+	use_cells(zone, block + (nr > 1));
 	word = wr_cell_next(word) | (uint64_t)spare << WR_CELL_SPARE_SHIFT;
 	if (nr > 1) {
 		word |= WR_CELL_MULTI;
@@ -128,9 +124,9 @@ static uint64_t open_cell(struct wr_pool_region *r, uint64_t block, uint64_t nr,
 }
 
 /* The reverse, with nothing left in the low halves: a run without a span may come. */
-static void close_cell(struct wr_pool_region *r, uint64_t block, uint64_t word, uint64_t nr)
+static void close_cell(struct wr_pool_zone *zone, uint64_t block, uint64_t word, uint64_t nr)
 {
-	struct wr_pool_cell *cell = &r->cells[block];
+	struct wr_pool_cell *cell = &zone->cells[block];
 
 	wr_cell_store(cell, wr_cell_next(word) & ~(WR_CELL_ONE - 1));
 	if (nr > 1)
@@ -138,27 +134,22 @@ static void close_cell(struct wr_pool_region *r, uint64_t block, uint64_t word, 
 }
 
 /* The blocks are taken: they are a span now. */
-static struct weir_span begin_span(const struct wr_pool_zone *zone, struct wr_pool_region *r,
-				   uint64_t block, uint64_t nr, size_t spare)
+static struct weir_span begin_span(struct wr_pool_zone *zone, uint64_t block, uint64_t nr,
+				   size_t spare)
 {
 	unsigned shift = zone->block_shift;
-	uint64_t word = open_cell(r, block, nr, spare);
+	uint64_t word = open_cell(zone, block, nr, spare);
 
-	return (struct weir_span){.base = (uint8_t *)r->map.base + (block << shift),
+	return (struct weir_span){.base = zone->base + (block << shift),
 				  .bytes = (size_t)(nr << shift),
-				  .id = zone->id_prefix | (r->first_block + block),
+				  .id = zone->id_prefix | block,
 				  .generation = wr_cell_generation(word),
 				  .node = zone->node};
 }
 
 static void note_free_blocks(struct wr_pool_zone *zone)
 {
-	uint64_t nr = 0;
-	uint32_t i;
-
-	for (i = 0; i < zone->nr_regions; i++)
-		nr += zone->regions[i].buddy.nr_free;
-	wr_store_relaxed(&zone->free_blocks_hint, nr);
+	wr_store_relaxed(&zone->free_blocks_hint, zone->buddy.nr_free);
 }
 
 static void count_taken(struct wr_zone_counts *c, uint64_t nr)
@@ -187,23 +178,19 @@ static void count_alloc(struct wr_zone_counts *c, uint64_t nr, size_t bytes, uns
 int wr_zone_alloc(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret)
 {
 	unsigned shift = zone->block_shift;
-	struct wr_pool_region *r;
 	uint64_t nr, block;
-	uint32_t i;
-	int rc = -ENOSPC;
+	int rc;
 
-	if (bytes == 0 || bytes > zone->largest_region_bytes)
+	if (bytes == 0 || bytes > zone->bytes)
 		return -EINVAL;
 	nr = ((uint64_t)bytes + (1ull << shift) - 1) >> shift;
 	wr_mutex_lock(&zone->lock);
-	for (i = 0; i < zone->nr_regions && rc != 0; i++)
-		rc = wr_buddy_alloc(&zone->regions[i].buddy, nr, align_order(zone, bytes), &block);
+	rc = wr_buddy_alloc(&zone->buddy, nr, align_order(zone, bytes), &block);
 	if (rc != 0) {
 		wr_mutex_unlock(&zone->lock);
 		return rc;
 	}
-	r = &zone->regions[i - 1];
-	*ret = begin_span(zone, r, block, nr, (size_t)((nr << shift) - bytes));
+	*ret = begin_span(zone, block, nr, (size_t)((nr << shift) - bytes));
 	count_alloc(&zone->counts, nr, bytes, shift);
 	note_free_blocks(zone);
 	wr_mutex_unlock(&zone->lock);
@@ -217,37 +204,18 @@ void wr_zone_count_failed(struct wr_pool_zone *zone)
 	wr_mutex_unlock(&zone->lock);
 }
 
-struct wr_pool_region *wr_zone_region_of(struct wr_pool_zone *zone, uint64_t block)
-{
-	uint32_t i;
-
-	for (i = 0; i < zone->nr_regions; i++)
-		if (block - zone->regions[i].first_block < zone->regions[i].buddy.nr_blocks)
-			return &zone->regions[i];
-	return NULL;
-}
-
-uint64_t wr_zone_nr_blocks(const struct wr_pool_zone *zone)
-{
-	const struct wr_pool_region *last = &zone->regions[zone->nr_regions - 1];
-
-	return last->first_block + last->buddy.nr_blocks;
-}
-
-int wr_zone_check_span(const struct wr_pool_zone *zone, const struct wr_pool_region *r,
-		       uint64_t block, uint64_t word, const struct weir_span *span,
-		       uint64_t *ret_nr)
+int wr_zone_check_span(const struct wr_pool_zone *zone, uint64_t block, uint64_t word,
+		       const struct weir_span *span, uint64_t *ret_nr)
 {
 	int32_t age = (int32_t)(wr_cell_generation(word) - span->generation);
 	uint64_t nr;
 
 	if (span->generation % 2 == 0 || age < 0 ||
-	    span->base != (uint8_t *)r->map.base + (block << zone->block_shift) ||
-	    span->node != zone->node)
+	    span->base != zone->base + (block << zone->block_shift) || span->node != zone->node)
 		return -EINVAL;
 	if (age > 0)
 		return -ESTALE;
-	nr = wr_cell_nr_blocks(&r->cells[block], word, zone->block_shift);
+	nr = wr_cell_nr_blocks(&zone->cells[block], word, zone->block_shift);
 	if (span->bytes != nr << zone->block_shift)
 		return -EINVAL;
 	*ret_nr = nr;
@@ -257,23 +225,21 @@ int wr_zone_check_span(const struct wr_pool_zone *zone, const struct wr_pool_reg
 int wr_zone_free(struct wr_pool_zone *zone, const struct weir_span *span)
 {
 	uint64_t block = span->id & WR_SPAN_BLOCK_MASK;
-	struct wr_pool_region *r = wr_zone_region_of(zone, block);
 	struct wr_zone_counts *c = &zone->counts;
 	uint64_t nr = 0;
 	uint64_t word;
 	int rc;
 
-	if (!r)
+	if (block >= zone->buddy.nr_blocks)
 		return -EINVAL;
-	block -= r->first_block;
 	wr_mutex_lock(&zone->lock);
-	word = wr_cell_load(&r->cells[block]);
-	rc = wr_zone_check_span(zone, r, block, word, span, &nr);
+	word = wr_cell_load(&zone->cells[block]);
+	rc = wr_zone_check_span(zone, block, word, span, &nr);
 	if (rc == 0 && wr_cell_owner(word) != 0)
 		rc = -EAGAIN;
 	if (rc == 0) {
-		close_cell(r, block, word, nr);
-		wr_buddy_free(&r->buddy, block, nr);
+		close_cell(zone, block, word, nr);
+		wr_buddy_free(&zone->buddy, block, nr);
 		c->used_blocks -= nr;
 		c->requested_bytes -= span->bytes - wr_cell_spare(word);
 		c->nr_live--;
@@ -286,13 +252,13 @@ int wr_zone_free(struct wr_pool_zone *zone, const struct weir_span *span)
 }
 
 /* A block goes to an owner's magazines: no span, but taken. */
-static void own_cell(struct wr_pool_region *r, uint64_t block, unsigned size, uint32_t owner)
+static void own_cell(struct wr_pool_zone *zone, uint64_t block, unsigned size, uint32_t owner)
 {
-	struct wr_pool_cell *cell = &r->cells[block];
+	struct wr_pool_cell *cell = &zone->cells[block];
 	uint64_t word = wr_cell_load(cell) & ~(WR_CELL_ONE - 1);
 
 	wr_assert(wr_cell_generation(word) % 2 == 0);
-	use_cells(r, block);
+	use_cells(zone, block);
 	word |= owner | (uint64_t)(size % WR_CELL_SIZES) << WR_CELL_SIZE_SHIFT;
 	wr_cell_store(cell, word);
 }
@@ -322,13 +288,12 @@ uint32_t wr_zone_take(struct wr_pool_zone *zone, unsigned order, uint32_t owner,
 {
 	uint64_t nr_blocks = 1ull << order;
 	unsigned align = align_order(zone, (size_t)nr_blocks << zone->block_shift);
-	struct wr_pool_region *r = &zone->regions[0];
 	uint32_t nr = 0;
 	uint64_t block;
 
 	lock_soon(zone);
-	while (nr < want && wr_buddy_alloc(&r->buddy, nr_blocks, align, &block) == 0) {
-		own_cell(r, block, order + zone->block_shift, owner);
+	while (nr < want && wr_buddy_alloc(&zone->buddy, nr_blocks, align, &block) == 0) {
+		own_cell(zone, block, order + zone->block_shift, owner);
 		ret[nr++] = (uint32_t)block;
 	}
 	count_taken(&zone->counts, nr * nr_blocks);
@@ -339,16 +304,15 @@ uint32_t wr_zone_take(struct wr_pool_zone *zone, unsigned order, uint32_t owner,
 
 void wr_zone_give(struct wr_pool_zone *zone, unsigned order, const uint32_t *blocks, uint32_t nr)
 {
-	struct wr_pool_region *r = &zone->regions[0];
 	uint64_t word;
 	uint32_t i;
 
 	lock_soon(zone);
 	for (i = 0; i < nr; i++) {
-		word = wr_cell_load(&r->cells[blocks[i]]);
+		word = wr_cell_load(&zone->cells[blocks[i]]);
 		wr_assert(wr_cell_generation(word) % 2 == 0 && wr_cell_owner(word) != 0);
-		wr_cell_store(&r->cells[blocks[i]], word & ~(WR_CELL_ONE - 1));
-		wr_buddy_free(&r->buddy, blocks[i], 1ull << order);
+		wr_cell_store(&zone->cells[blocks[i]], word & ~(WR_CELL_ONE - 1));
+		wr_buddy_free(&zone->buddy, blocks[i], 1ull << order);
 	}
 	zone->counts.used_blocks -= (uint64_t)nr << order;
 	note_free_blocks(zone);
@@ -356,11 +320,11 @@ void wr_zone_give(struct wr_pool_zone *zone, unsigned order, const uint32_t *blo
 }
 
 /* What the cells take: those of chunks in which there was a span, and a byte for eight chunks. */
-static uint64_t cell_bytes(const struct wr_pool_region *r)
+static uint64_t cell_bytes(const struct wr_pool_zone *zone)
 {
-	uint64_t all = r->buddy.nr_blocks * sizeof(struct wr_pool_cell);
+	uint64_t all = zone->buddy.nr_blocks * sizeof(struct wr_pool_cell);
 
-	return wr_min(all, r->nr_cell_pages * WR_CELL_PAGE_BYTES) +
+	return wr_min(all, zone->nr_cell_pages * WR_CELL_PAGE_BYTES) +
 	       (all / WR_CELL_PAGE_BYTES + 7) / 8;
 }
 
@@ -368,18 +332,13 @@ void wr_zone_add_stats(struct wr_pool_zone *zone, struct weir_pool_stats *sum)
 {
 	const struct wr_zone_counts *c = &zone->counts;
 	unsigned shift = zone->block_shift;
-	const struct wr_buddy *b;
-	uint32_t i;
+	const struct wr_buddy *b = &zone->buddy;
 
 	wr_mutex_lock(&zone->lock);
-	for (i = 0; i < zone->nr_regions; i++) {
-		b = &zone->regions[i].buddy;
-		sum->capacity_bytes += b->nr_blocks << shift;
-		sum->free_bytes += b->nr_free << shift;
-		sum->largest_free_bytes =
-			wr_max(sum->largest_free_bytes, wr_buddy_longest_run(b) << shift);
-		sum->metadata_bytes += b->memory_bytes + cell_bytes(&zone->regions[i]);
-	}
+	sum->capacity_bytes += b->nr_blocks << shift;
+	sum->free_bytes += b->nr_free << shift;
+	sum->largest_free_bytes = wr_max(sum->largest_free_bytes, wr_buddy_longest_run(b) << shift);
+	sum->metadata_bytes += b->memory_bytes + cell_bytes(zone);
 	sum->used_bytes += (c->used_blocks - c->aside_blocks) << shift;
 	sum->cached_bytes += c->aside_blocks << shift;
 	sum->peak_used_bytes += c->peak_used_blocks << shift;
@@ -393,23 +352,23 @@ void wr_zone_add_stats(struct wr_pool_zone *zone, struct weir_pool_stats *sum)
 
 /* ---- runs: blocks that a handle stands for, without a cell ------------------------------ */
 
-static uint32_t spare_of_run(const struct wr_pool_region *r, uint64_t block)
+static uint32_t spare_of_run(const struct wr_pool_zone *zone, uint64_t block)
 {
 	uint64_t page = block / WR_CELL_PAGE;
 
-	if (!(r->cell_pages[page / 64] >> page % 64 & 1))
+	if (!(zone->cell_pages[page / 64] >> page % 64 & 1))
 		return 0;
-	return wr_cell_spare(wr_cell_load(&r->cells[block]));
+	return wr_cell_spare(wr_cell_load(&zone->cells[block]));
 }
 
 /* The low half of a cell that describes no span says this of the run that begins there. */
-static void set_spare_of_run(struct wr_pool_region *r, uint64_t block, size_t spare)
+static void set_spare_of_run(struct wr_pool_zone *zone, uint64_t block, size_t spare)
 {
-	struct wr_pool_cell *cell = &r->cells[block];
+	struct wr_pool_cell *cell = &zone->cells[block];
 
-	if (spare == spare_of_run(r, block))
+	if (spare == spare_of_run(zone, block))
 		return;
-	use_cells(r, block);
+	use_cells(zone, block);
 	wr_cell_store(cell, (wr_cell_load(cell) & ~(WR_CELL_ONE - 1)) |
 				    (uint64_t)spare << WR_CELL_SPARE_SHIFT);
 }
@@ -417,41 +376,36 @@ static void set_spare_of_run(struct wr_pool_region *r, uint64_t block, size_t sp
 int wr_zone_take_run(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret)
 {
 	unsigned shift = zone->block_shift;
-	struct wr_pool_region *r;
 	uint64_t nr, block;
-	uint32_t i;
-	int rc = -ENOSPC;
+	int rc;
 
-	if (bytes == 0 || bytes > zone->largest_region_bytes)
+	if (bytes == 0 || bytes > zone->bytes)
 		return -EINVAL;
 	nr = ((uint64_t)bytes + (1ull << shift) - 1) >> shift;
 	wr_mutex_lock(&zone->lock);
-	for (i = zone->nr_regions; i > 0 && rc != 0; i--)
-		rc = wr_buddy_alloc_high(&zone->regions[i - 1].buddy, nr, align_order(zone, bytes),
-					 &block);
+	rc = wr_buddy_alloc_high(&zone->buddy, nr, align_order(zone, bytes), &block);
 	if (rc == 0) {
-		r = &zone->regions[i];
-		set_spare_of_run(r, block, (size_t)((nr << shift) - bytes));
+		set_spare_of_run(zone, block, (size_t)((nr << shift) - bytes));
 		count_alloc(&zone->counts, nr, bytes, shift);
 		note_free_blocks(zone);
-		*ret = (struct weir_span){.base = (uint8_t *)r->map.base + (block << shift),
+		*ret = (struct weir_span){.base = zone->base + (block << shift),
 					  .bytes = (size_t)(nr << shift),
-					  .id = zone->id_prefix | (r->first_block + block),
+					  .id = zone->id_prefix | block,
 					  .node = zone->node};
 	}
 	wr_mutex_unlock(&zone->lock);
 	return rc;
 }
 
-void wr_zone_free_run(struct wr_pool_zone *zone, struct wr_pool_region *r, struct wr_zone_run run)
+void wr_zone_free_run(struct wr_pool_zone *zone, struct wr_zone_run run)
 {
 	struct wr_zone_counts *c = &zone->counts;
 	uint64_t bytes = run.nr << zone->block_shift;
 
 	wr_mutex_lock(&zone->lock);
-	c->requested_bytes -= bytes - spare_of_run(r, run.block);
-	set_spare_of_run(r, run.block, 0);
-	wr_buddy_free(&r->buddy, run.block, run.nr);
+	c->requested_bytes -= bytes - spare_of_run(zone, run.block);
+	set_spare_of_run(zone, run.block, 0);
+	wr_buddy_free(&zone->buddy, run.block, run.nr);
 	c->used_blocks -= run.nr;
 	c->nr_live--;
 	c->nr_frees++;
@@ -460,43 +414,42 @@ void wr_zone_free_run(struct wr_pool_zone *zone, struct wr_pool_region *r, struc
 	wr_mutex_unlock(&zone->lock);
 }
 
-size_t wr_zone_twins(struct wr_pool_zone *zone, struct wr_pool_region *r,
-		     struct wr_zone_pair *pairs, size_t nr, uint64_t lo, uint64_t hi)
+size_t wr_zone_twins(struct wr_pool_zone *zone, struct wr_zone_pair *pairs, size_t nr, uint64_t lo,
+		     uint64_t hi)
 {
 	size_t i;
 
 	nr = wr_min(nr, (size_t)WR_ZONE_PAIRS);
 	wr_mutex_lock(&zone->lock);
 	for (i = 0; i < nr; i++) {
-		if (wr_buddy_alloc_in(&r->buddy, lo, hi, pairs[i].nr,
+		if (wr_buddy_alloc_in(&zone->buddy, lo, hi, pairs[i].nr,
 				      align_order(zone, (size_t)pairs[i].nr << zone->block_shift),
 				      &pairs[i].twin) != 0)
 			break;
 		count_taken(&zone->counts, pairs[i].nr);
-		set_spare_of_run(r, pairs[i].twin, spare_of_run(r, pairs[i].old));
+		set_spare_of_run(zone, pairs[i].twin, spare_of_run(zone, pairs[i].old));
 	}
 	note_free_blocks(zone);
 	wr_mutex_unlock(&zone->lock);
 	return i;
 }
 
-void wr_zone_drop(struct wr_pool_zone *zone, struct wr_pool_region *r,
-		  const struct wr_zone_run *runs, size_t nr)
+void wr_zone_drop(struct wr_pool_zone *zone, const struct wr_zone_run *runs, size_t nr)
 {
 	size_t i;
 
 	wr_mutex_lock(&zone->lock);
 	for (i = 0; i < nr; i++) {
-		set_spare_of_run(r, runs[i].block, 0);
-		wr_buddy_free(&r->buddy, runs[i].block, runs[i].nr);
+		set_spare_of_run(zone, runs[i].block, 0);
+		wr_buddy_free(&zone->buddy, runs[i].block, runs[i].nr);
 		zone->counts.used_blocks -= runs[i].nr;
 	}
 	note_free_blocks(zone);
 	wr_mutex_unlock(&zone->lock);
 }
 
-void wr_zone_count_used(struct wr_pool_zone *zone, const struct wr_pool_region *r, uint64_t first,
-			uint64_t step, size_t nr, uint32_t *ret)
+void wr_zone_count_used(struct wr_pool_zone *zone, uint64_t first, uint64_t step, size_t nr,
+			uint32_t *ret)
 {
 	uint64_t lo, hi;
 	size_t i;
@@ -504,20 +457,19 @@ void wr_zone_count_used(struct wr_pool_zone *zone, const struct wr_pool_region *
 	wr_mutex_lock(&zone->lock);
 	for (i = 0; i < nr; i++) {
 		lo = first + i * step;
-		hi = wr_min(lo + step, r->buddy.nr_blocks);
-		ret[i] = (uint32_t)(hi - lo - wr_buddy_nr_free_in(&r->buddy, lo, hi));
+		hi = wr_min(lo + step, zone->buddy.nr_blocks);
+		ret[i] = (uint32_t)(hi - lo - wr_buddy_nr_free_in(&zone->buddy, lo, hi));
 	}
 	wr_mutex_unlock(&zone->lock);
 }
 
-bool wr_zone_set_aside(struct wr_pool_zone *zone, struct wr_pool_region *r, uint64_t first,
-		       uint64_t nr)
+bool wr_zone_set_aside(struct wr_pool_zone *zone, uint64_t first, uint64_t nr)
 {
 	uint64_t at;
 	bool done;
 
 	wr_mutex_lock(&zone->lock);
-	done = wr_buddy_alloc_in(&r->buddy, first, first + nr, nr, 0, &at) == 0;
+	done = wr_buddy_alloc_in(&zone->buddy, first, first + nr, nr, 0, &at) == 0;
 	if (done) {
 		count_taken(&zone->counts, nr);
 		zone->counts.aside_blocks += nr;
@@ -527,11 +479,10 @@ bool wr_zone_set_aside(struct wr_pool_zone *zone, struct wr_pool_region *r, uint
 	return done;
 }
 
-void wr_zone_put_back(struct wr_pool_zone *zone, struct wr_pool_region *r, uint64_t first,
-		      uint64_t nr)
+void wr_zone_put_back(struct wr_pool_zone *zone, uint64_t first, uint64_t nr)
 {
 	wr_mutex_lock(&zone->lock);
-	wr_buddy_free(&r->buddy, first, nr);
+	wr_buddy_free(&zone->buddy, first, nr);
 	zone->counts.used_blocks -= nr;
 	zone->counts.aside_blocks -= nr;
 	note_free_blocks(zone);

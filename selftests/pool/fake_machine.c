@@ -26,20 +26,15 @@ static int fake_info(void *arg, int node, struct wr_pool_supply *ret)
 	return k->info_rc;
 }
 
-static int fake_reserve(void *arg, size_t bytes, size_t align, struct wr_pool_mapping *ret)
+static int fake_reserve(void *arg, void *at, size_t bytes, struct wr_pool_mapping *ret)
 {
 	struct fake_kind *k = arg;
-	uint8_t *p;
 
 	if (k->reserve_rc)
 		return k->reserve_rc;
-	p = mmap(NULL, bytes + align, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (p == MAP_FAILED)
+	if (mprotect(at, bytes, PROT_READ | PROT_WRITE) != 0)
 		return -errno;
-	ret->outer = p;
-	ret->outer_bytes = bytes + align;
-	ret->base = p + (wr_align_up((uintptr_t)p, align) - (uintptr_t)p);
-	ret->bytes = bytes;
+	*ret = (struct wr_pool_mapping){.base = at, .bytes = bytes, .fd = -1};
 	atomic_fetch_add(&k->nr_mapped, 1);
 	return 0;
 }
@@ -121,8 +116,35 @@ static void fake_release(void *arg, const struct wr_pool_mapping *map)
 {
 	struct fake_kind *k = arg;
 
-	munmap(map->outer, map->outer_bytes);
-	atomic_fetch_sub(&k->nr_mapped, 1);
+	if (mmap(map->base, map->bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		 0) != MAP_FAILED)
+		atomic_fetch_sub(&k->nr_mapped, 1);
+}
+
+static int fake_get_range(void *arg, size_t bytes, size_t align, struct wr_pool_range *ret)
+{
+	struct fake_machine *m = arg;
+	uint8_t *p;
+
+	if (m->range_rc)
+		return m->range_rc;
+	p = mmap(NULL, bytes + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	ret->outer = p;
+	ret->outer_bytes = bytes + align;
+	ret->base = p + (wr_align_up((uintptr_t)p, align) - (uintptr_t)p);
+	ret->bytes = bytes;
+	m->nr_ranges++;
+	return 0;
+}
+
+static void fake_put_range(void *arg, const struct wr_pool_range *range)
+{
+	struct fake_machine *m = arg;
+
+	munmap(range->outer, range->outer_bytes);
+	m->nr_ranges--;
 }
 
 static uint64_t fake_nodes(void *arg)
@@ -205,6 +227,8 @@ void fake_machine_init(struct fake_machine *m, int nr_nodes)
 		.current_node = fake_current_node,
 		.distance = fake_distance,
 		.available = fake_available,
+		.get_range = fake_get_range,
+		.put_range = fake_put_range,
 	};
 	for (from = 0; from < FAKE_MAX_NODES; from++) {
 		m->node_available[from] = UINT64_MAX;
@@ -219,7 +243,8 @@ void fake_machine_init(struct fake_machine *m, int nr_nodes)
 
 int fake_machine_nr_mapped(const struct fake_machine *m)
 {
-	int kind, nr = 0;
+	int nr = m->nr_ranges;
+	int kind;
 
 	for (kind = 0; kind < WEIR_PAGE_KINDS; kind++)
 		nr += atomic_load(&m->kinds[kind].nr_mapped);

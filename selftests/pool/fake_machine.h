@@ -52,6 +52,8 @@ struct fake_machine {
 	uint64_t node_available[FAKE_MAX_NODES];
 	int distance[FAKE_MAX_NODES][FAKE_MAX_NODES];
 	_Atomic unsigned run_on[FAKE_MAX_NODES]; /* threads bound to each node */
+	int range_rc;
+	int nr_ranges;
 };
 
 /*
@@ -63,7 +65,7 @@ void fake_machine_init(struct fake_machine *m, int nr_nodes);
 /* The node that a mapping was bound to, -1 when it was not. */
 int fake_kind_node_of(const struct fake_kind *k, const void *base);
 
-/* Mappings not released. */
+/* Mappings and ranges not released. */
 int fake_machine_nr_mapped(const struct fake_machine *m);
 
 #endif /* FAKE_MACHINE_H */

@@ -6,6 +6,7 @@
 #include "kselftest_harness.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <weir/pool.h>
@@ -95,17 +96,215 @@ TEST_F(machine, what_one_node_registered_is_taken_back_when_another_cannot)
 	EXPECT_EQ(0, self->m.kinds[WEIR_PAGE_4K].nr_registered);
 }
 
-TEST_F(machine, too_few_pages_step_down_with_the_numbers)
+/* What the regions of a pool should be, in order. */
+struct want {
+	int kind;
+	size_t kib;
+	int node;
+};
+
+static void expect_regions(struct __test_metadata *_metadata, struct weir_pool *pool,
+			   const struct want *want, size_t nr)
 {
-	self->m.kinds[WEIR_PAGE_1G].free_pages[0] = 3;
-	self->m.kinds[WEIR_PAGE_1G].total_pages[0] = 4;
-	self->m.kinds[WEIR_PAGE_2M].free_pages[0] = 12;
-	self->m.kinds[WEIR_PAGE_2M].total_pages[0] = 640;
+	struct weir_pool_region region;
+	struct weir_pool_stats stats;
+	const uint8_t *end = NULL;
+	size_t i;
+
+	ASSERT_EQ(nr, weir_pool_nr_regions(pool));
+	for (i = 0; i < nr; i++) {
+		ASSERT_EQ(0, weir_pool_region(pool, i, &region));
+		EXPECT_EQ((uint32_t)want[i].kind, region.page_kind);
+		EXPECT_EQ(want[i].kib << 10, region.bytes);
+		EXPECT_EQ(want[i].node, region.node);
+		EXPECT_EQ(0u, (uintptr_t)region.base % region.page_bytes);
+		if (i > 0 && want[i].node == want[i - 1].node)
+			EXPECT_EQ((const void *)end, region.base);
+		end = (const uint8_t *)region.base + region.bytes;
+	}
+	weir_pool_stats(pool, &stats);
+	EXPECT_EQ(stats.capacity_bytes, stats.pages_4k_bytes + stats.pages_thp_bytes +
+						stats.pages_2m_bytes + stats.pages_1g_bytes);
+	EXPECT_EQ(stats.capacity_bytes, stats.free_bytes + stats.used_bytes + stats.cached_bytes);
+	EXPECT_EQ(weir_pool_nr_page_steps(pool), stats.nr_page_steps);
+}
+
+#define EXPECT_REGIONS(...)                                                       \
+	expect_regions(_metadata, self->pool, (const struct want[]){__VA_ARGS__}, \
+		       wr_array_size(((const struct want[]){__VA_ARGS__})))
+
+static void limit_kind(struct fake_kind *k, int node, uint64_t free, uint64_t total)
+{
+	k->free_pages[node] = free;
+	k->total_pages[node] = total;
+}
+
+TEST_F(machine, the_pages_that_there_are_are_used_and_the_rest_steps_down_with_the_numbers)
+{
+	limit_kind(&self->m.kinds[WEIR_PAGE_1G], 0, 3, 4);
+	limit_kind(&self->m.kinds[WEIR_PAGE_2M], 0, 12, 640);
 	ASSERT_EQ(0, OPEN());
+	EXPECT_REGIONS({WEIR_PAGE_1G, 192, 0}, {WEIR_PAGE_2M, 192, 0}, {WEIR_PAGE_THP, 640, 0});
 	EXPECT_EQ(WEIR_PAGE_THP, KIND());
-	EXPECT_STREQ("no 1 GiB pages: 16 needed, 3 of 4 free on node 0\n"
-		     "no 2 MiB pages: 64 needed, 12 of 640 free on node 0",
+	EXPECT_STREQ("1 GiB pages for a part only: 16 needed, 3 of 4 free on node 0\n"
+		     "2 MiB pages for a part only: 52 needed, 12 of 640 free on node 0",
 		     WHY());
+	EXPECT_EQ(192u << 10, atomic_load(&self->m.kinds[WEIR_PAGE_1G].committed));
+	EXPECT_EQ(192u << 10, atomic_load(&self->m.kinds[WEIR_PAGE_2M].committed));
+	EXPECT_EQ(640u << 10, atomic_load(&self->m.kinds[WEIR_PAGE_THP].committed));
+	for (int kind = WEIR_PAGE_THP; kind <= WEIR_PAGE_1G; kind++)
+		EXPECT_EQ(1, self->m.kinds[kind].nr_registered);
+}
+
+struct steps {
+	size_t nr;
+	struct weir_page_step step[8];
+};
+
+static void note_step(void *arg, const struct weir_page_step *step)
+{
+	struct steps *s = arg;
+
+	if (s->nr < wr_array_size(s->step))
+		s->step[s->nr] = *step;
+	s->nr++;
+}
+
+TEST_F(machine, each_step_down_is_an_event_and_is_kept)
+{
+	struct weir_page_step step;
+	struct steps seen = {0};
+	size_t i;
+
+	limit_kind(&self->m.kinds[WEIR_PAGE_1G], 0, 3, 4);
+	limit_kind(&self->m.kinds[WEIR_PAGE_2M], 0, 0, 0);
+	self->m.kinds[WEIR_PAGE_THP].commit_rc = -ENOMEM;
+	self->opts.step_down = note_step;
+	self->opts.step_down_arg = &seen;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_REGIONS({WEIR_PAGE_1G, 192, 0}, {WEIR_PAGE_4K, 832, 0});
+	ASSERT_EQ(3u, seen.nr);
+	ASSERT_EQ(3u, weir_pool_nr_page_steps(self->pool));
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, weir_pool_page_step(self->pool, i, &step));
+		EXPECT_EQ(0, memcmp(&seen.step[i], &step, sizeof(step)));
+		EXPECT_EQ((uint32_t)(WEIR_PAGE_1G - i), step.kind);
+		EXPECT_EQ((uint32_t)(WEIR_PAGE_1G - i - 1), step.next_kind);
+		EXPECT_EQ(832u << 10, step.bytes);
+		EXPECT_EQ(0, step.node);
+	}
+	EXPECT_EQ(-EINVAL, weir_pool_page_step(self->pool, 3, &step));
+	EXPECT_EQ(-ENOMEM, seen.step[0].code);
+	EXPECT_EQ(-EOPNOTSUPP, seen.step[1].code);
+	EXPECT_STREQ("no 2 MiB pages: 52 needed, 0 of 0 free on node 0", seen.step[1].reason);
+}
+
+TEST_F(machine, a_pool_that_is_not_opened_has_told_its_steps)
+{
+	struct steps seen = {0};
+
+	self->opts.step_down = note_step;
+	self->opts.step_down_arg = &seen;
+	self->opts.page_kinds = 1u << WEIR_PAGE_2M;
+	limit_kind(&self->m.kinds[WEIR_PAGE_2M], 0, 3, 9);
+	EXPECT_EQ(-ENOMEM, OPEN());
+	ASSERT_EQ(1u, seen.nr);
+	EXPECT_EQ((uint32_t)WEIR_PAGE_KINDS, seen.step[0].next_kind);
+	EXPECT_EQ(CAPACITY - 3 * 16384, seen.step[0].bytes);
+}
+
+TEST_F(machine, a_piece_that_cannot_be_touched_is_filled_from_below_in_its_place)
+{
+	limit_kind(&self->m.kinds[WEIR_PAGE_1G], 0, 4, 4);
+	limit_kind(&self->m.kinds[WEIR_PAGE_2M], 0, 20, 20);
+	self->m.kinds[WEIR_PAGE_1G].commit_rc = -ENOMEM;
+	ASSERT_EQ(0, OPEN());
+	/* There are 20 pages for the second piece and, as far as is known, for the first. */
+	EXPECT_REGIONS({WEIR_PAGE_2M, 256, 0}, {WEIR_PAGE_2M, 320, 0}, {WEIR_PAGE_THP, 448, 0});
+	EXPECT_EQ(0, atomic_load(&self->m.kinds[WEIR_PAGE_1G].nr_mapped));
+}
+
+TEST_F(machine, no_more_regions_than_there_is_room_for_however_the_pages_fail)
+{
+	int first, second;
+
+	for (first = WEIR_PAGE_4K; first < WEIR_PAGE_KINDS; first++) {
+		for (second = WEIR_PAGE_4K; second < WEIR_PAGE_KINDS; second++) {
+			fake_machine_init(&self->m, 1);
+			limit_kind(&self->m.kinds[WEIR_PAGE_1G], 0, 3, 4);
+			limit_kind(&self->m.kinds[WEIR_PAGE_2M], 0, 7, 9);
+			limit_kind(&self->m.kinds[WEIR_PAGE_THP], 0, 5, 9);
+			self->m.kinds[first].commit_rc = -ENOMEM;
+			self->m.kinds[second].register_rc = -ENOMEM;
+			if (first == WEIR_PAGE_4K || second == WEIR_PAGE_4K) {
+				EXPECT_EQ(-ENOMEM, OPEN());
+			} else {
+				ASSERT_EQ(0, OPEN());
+				EXPECT_GE(8u, weir_pool_nr_regions(self->pool));
+			}
+			weir_pool_close(self->pool);
+			self->pool = NULL;
+			EXPECT_EQ(0, fake_machine_nr_mapped(&self->m));
+		}
+	}
+}
+
+TEST_F(machine, without_addresses_there_is_no_pool)
+{
+	self->m.range_rc = -ENOMEM;
+	EXPECT_EQ(-ENOMEM, OPEN());
+	EXPECT_NE(NULL, strstr(self->err.message, "no addresses for 1 MiB"));
+}
+
+TEST_F(machine, one_span_has_all_pages_and_small_ones_come_out_of_magazines_of_all_of_them)
+{
+	struct weir_pool_region region;
+	struct weir_pool_stats stats;
+	struct weir_span *span;
+	struct weir_span all;
+	size_t in_region[3] = {0};
+	size_t i, k, nr = CAPACITY / 4096;
+
+	limit_kind(&self->m.kinds[WEIR_PAGE_1G], 0, 3, 4);
+	limit_kind(&self->m.kinds[WEIR_PAGE_2M], 0, 12, 640);
+	ASSERT_EQ(0, OPEN());
+	weir_pool_stats(self->pool, &stats);
+	EXPECT_EQ(CAPACITY, stats.largest_free_bytes);
+	ASSERT_EQ(0, weir_pool_alloc(self->pool, CAPACITY, WEIR_NODE_ANY, &all));
+	memset(all.base, 0x5a, CAPACITY);
+	ASSERT_EQ(0, weir_pool_free(self->pool, all));
+	span = calloc(nr, sizeof(*span));
+	ASSERT_NE(NULL, span);
+	for (i = 0; i < nr; i++) {
+		ASSERT_EQ(0, weir_pool_alloc(self->pool, 4096, WEIR_NODE_ANY, &span[i]));
+		for (k = 0; k < 3; k++) {
+			ASSERT_EQ(0, weir_pool_region(self->pool, k, &region));
+			in_region[k] +=
+				(uintptr_t)span[i].base - (uintptr_t)region.base < region.bytes;
+		}
+		if (i % 16 == 0) {
+			weir_pool_stats(self->pool, &stats);
+			EXPECT_EQ(CAPACITY,
+				  stats.free_bytes + stats.used_bytes + stats.cached_bytes);
+			EXPECT_EQ((i + 1) * 4096, stats.used_bytes);
+		}
+	}
+	EXPECT_EQ(48u, in_region[0]);
+	EXPECT_EQ(48u, in_region[1]);
+	EXPECT_EQ(160u, in_region[2]);
+	/* Freed, they are kept ready, whichever pages they have. */
+	for (i = 0; i < nr; i++)
+		ASSERT_EQ(0, weir_pool_free(self->pool, span[i]));
+	for (k = 0; k < 3; k++)
+		ASSERT_EQ(0, weir_pool_alloc(self->pool, 4096, WEIR_NODE_ANY, &span[k]));
+	weir_pool_stats(self->pool, &stats);
+	EXPECT_LT(0u, stats.cached_bytes);
+	for (k = 0; k < 3; k++)
+		ASSERT_EQ(0, weir_pool_free(self->pool, span[k]));
+	free(span);
+	weir_pool_trim(self->pool, 0);
+	weir_pool_stats(self->pool, &stats);
+	EXPECT_EQ(CAPACITY, stats.largest_free_bytes);
 }
 
 TEST_F(machine, a_refused_reservation_steps_down)
@@ -124,7 +323,7 @@ TEST_F(machine, a_page_that_cannot_be_touched_steps_down)
 	ASSERT_EQ(0, OPEN());
 	EXPECT_EQ(WEIR_PAGE_4K, KIND());
 	EXPECT_NE(NULL, strstr(WHY(), "no transparent huge pages: 1 MiB could not be touched: "));
-	EXPECT_EQ(1, fake_machine_nr_mapped(&self->m));
+	EXPECT_EQ(2, fake_machine_nr_mapped(&self->m)); /* the region, and its range */
 }
 
 TEST_F(machine, a_setting_that_is_off_is_quoted)
@@ -170,7 +369,7 @@ TEST_F(machine, huge_pages_in_part_are_counted_and_said_so)
 	self->m.kinds[WEIR_PAGE_THP].huge_percent = 50;
 	ASSERT_EQ(0, OPEN());
 	EXPECT_EQ(WEIR_PAGE_THP, KIND());
-	EXPECT_STREQ("transparent huge pages for 50 of 100 MiB on node 0", WHY());
+	EXPECT_STREQ("transparent huge pages for a part only: 50 of 100 MiB on node 0", WHY());
 	weir_pool_stats(self->pool, &stats);
 	EXPECT_EQ(50u << 20, stats.thp_bytes);
 }
@@ -274,7 +473,8 @@ TEST_F(machine, every_failing_allocation_leaves_nothing_behind)
 	int rc;
 
 	fake_machine_init(&self->m, 3);
-	self->m.kinds[WEIR_PAGE_1G].reserve_rc = -ENOMEM;
+	limit_kind(&self->m.kinds[WEIR_PAGE_1G], 1, 3, 4);
+	self->m.kinds[WEIR_PAGE_2M].commit_rc = -ENOMEM;
 	self->opts.capacity_bytes = 3 * CAPACITY;
 	for (n = 1;; n++) {
 		wr_test_alloc_fail_at(n);
@@ -362,6 +562,17 @@ TEST_F(nodes, each_steps_down_for_itself)
 	}
 	EXPECT_EQ(WEIR_PAGE_2M, KIND());
 	EXPECT_STREQ("no 1 GiB pages: 16 needed, 0 of 0 free on node 1", WHY());
+}
+
+TEST_F(nodes, each_takes_what_it_has_for_itself)
+{
+	limit_kind(&self->m.kinds[WEIR_PAGE_1G], 0, 15, 16);
+	limit_kind(&self->m.kinds[WEIR_PAGE_1G], 2, 1, 16);
+	limit_kind(&self->m.kinds[WEIR_PAGE_2M], 2, 4, 16);
+	ASSERT_EQ(0, OPEN());
+	EXPECT_REGIONS({WEIR_PAGE_1G, 960, 0}, {WEIR_PAGE_2M, 64, 0}, {WEIR_PAGE_1G, 1024, 1},
+		       {WEIR_PAGE_1G, 64, 2}, {WEIR_PAGE_2M, 64, 2}, {WEIR_PAGE_THP, 896, 2});
+	EXPECT_EQ(3u, weir_pool_nr_page_steps(self->pool));
 }
 
 TEST_F(nodes, binding_that_is_forbidden_is_said_and_with_strict_refused)

@@ -452,7 +452,7 @@ TEST_F(magazines, a_thread_without_memory_for_magazines_goes_without)
 /* The block that the next allocation of its size gets, as if so many spans had begun there. */
 static void age(struct weir_pool *pool, const struct weir_span *freed, uint32_t generation)
 {
-	struct wr_pool_cell *cells = pool->zones[0].regions[0].cells;
+	struct wr_pool_cell *cells = pool->zones[0].cells;
 	struct wr_pool_cell *cell = &cells[freed->id & WR_SPAN_BLOCK_MASK];
 	uint64_t word = wr_cell_load(cell) & (WR_CELL_ONE - 1);
 

@@ -18,6 +18,7 @@
 #include <weir/pool_map.h>
 
 #include "base/alloc.h"
+#include "fake_machine.h"
 
 #define MIB  ((size_t)1 << 20)
 #define MANY 16
@@ -118,6 +119,36 @@ TEST_F(map, a_region_that_is_not_there_is_an_error)
 	EXPECT_EQ(-EINVAL, weir_pool_map(self->pool, 0, MANY, NULL));
 	EXPECT_EQ(-EINVAL, weir_pool_map(NULL, 0, MANY, self->piece));
 	EXPECT_EQ(UINT32_MAX, self->piece[0]);
+}
+
+TEST(a_span_that_lies_in_two_regions_is_on_both_maps)
+{
+	struct weir_pool_opts opts = {.size = sizeof(opts), .capacity_bytes = 12 * MIB};
+	struct weir_pool *pool = NULL;
+	struct fake_machine machine;
+	struct weir_span low, span;
+	uint32_t piece[MANY];
+
+	fake_machine_init(&machine, 1);
+	machine.kinds[WEIR_PAGE_1G].free_pages[0] = (5 * MIB) / 65536;
+	ASSERT_EQ(0, wr_pool_open_on(&machine.system, &opts, &pool, NULL));
+	ASSERT_EQ(2u, weir_pool_nr_regions(pool));
+	ASSERT_EQ(0, weir_pool_alloc(pool, 4 * MIB, WEIR_NODE_ANY, &low));
+	ASSERT_EQ(0, weir_pool_alloc(pool, 4 * MIB, WEIR_NODE_ANY, &span));
+	ASSERT_EQ(3, weir_pool_map(pool, 0, MANY, piece));
+	EXPECT_EQ(2 * MIB, piece[0]);
+	EXPECT_EQ(2 * MIB, piece[1]);
+	EXPECT_EQ(MIB, piece[2]);
+	ASSERT_EQ(4, weir_pool_map(pool, 1, MANY, piece));
+	EXPECT_EQ(2 * MIB, piece[0]);
+	EXPECT_EQ(MIB, piece[1]);
+	EXPECT_EQ(0u, piece[2]);
+	EXPECT_EQ(0, weir_pool_free(pool, low));
+	ASSERT_EQ(3, weir_pool_map(pool, 0, MANY, piece));
+	EXPECT_EQ(0u, piece[0]);
+	EXPECT_EQ(MIB, piece[2]);
+	EXPECT_EQ(0, weir_pool_free(pool, span));
+	weir_pool_close(pool);
 }
 
 TEST_F(map, a_fork_child_gets_no_map)

@@ -130,22 +130,46 @@ TEST_F(hugetlb, pages_that_are_free_are_taken_and_given_back)
 	EXPECT_EQ(before, free_huge_pages());
 }
 
-TEST_F(hugetlb, too_few_pages_are_left_alone_and_counted_in_the_reason)
+TEST_F(hugetlb, the_pages_that_there_are_are_used_and_smaller_ones_for_the_rest)
 {
 	uint64_t before = free_huge_pages();
+	struct weir_pool_region region[2];
 	struct weir_pool *pool = NULL;
+	struct weir_pool_stats stats;
+	struct weir_page_step step;
+	struct weir_span span;
 	char expected[64];
+	size_t i;
 
 	if (!self->have)
 		SKIP(return, "root, and memory for 16 huge pages of 2 MiB");
-	ASSERT_EQ(0, open_pool((before + 1) * 2 * MIB, 1u << WEIR_PAGE_2M | 1u << WEIR_PAGE_4K, 0,
+	ASSERT_EQ(0, open_pool((before + 3) * 2 * MIB, 1u << WEIR_PAGE_2M | 1u << WEIR_PAGE_4K, 0,
 			       &pool));
+	EXPECT_EQ(0u, free_huge_pages());
 	EXPECT_EQ(WEIR_PAGE_4K, weir_pool_page_kind(pool));
-	snprintf(expected, sizeof(expected), "no 2 MiB pages: %llu needed, ",
-		 (unsigned long long)before + 1);
+	snprintf(expected, sizeof(expected), "2 MiB pages for a part only: %llu needed, ",
+		 (unsigned long long)before + 3);
 	EXPECT_EQ(0, strncmp(weir_pool_page_reason(pool), expected, strlen(expected)));
-	EXPECT_EQ(before, free_huge_pages());
+	ASSERT_EQ(1u, weir_pool_nr_page_steps(pool));
+	ASSERT_EQ(0, weir_pool_page_step(pool, 0, &step));
+	EXPECT_EQ(6 * MIB, step.bytes);
+	ASSERT_EQ(2u, weir_pool_nr_regions(pool));
+	for (i = 0; i < 2; i++)
+		ASSERT_EQ(0, weir_pool_region(pool, i, &region[i]));
+	EXPECT_EQ(WEIR_PAGE_2M, (int)region[0].page_kind);
+	EXPECT_EQ(before * 2 * MIB, region[0].bytes);
+	EXPECT_EQ(WEIR_PAGE_4K, (int)region[1].page_kind);
+	EXPECT_EQ((void *)((uint8_t *)region[0].base + region[0].bytes), region[1].base);
+	/* One span over both kinds. */
+	ASSERT_EQ(0, weir_pool_alloc(pool, (before + 3) * 2 * MIB, WEIR_NODE_ANY, &span));
+	memset(span.base, 1, span.bytes);
+	EXPECT_EQ(0, weir_pool_free(pool, span));
+	weir_pool_stats(pool, &stats);
+	EXPECT_EQ(before * 2 * MIB, stats.pages_2m_bytes);
+	EXPECT_EQ(6 * MIB, stats.pages_4k_bytes);
+	EXPECT_EQ(stats.capacity_bytes, stats.largest_free_bytes);
 	weir_pool_close(pool);
+	EXPECT_EQ(before, free_huge_pages());
 }
 
 TEST(transparent_huge_pages_are_really_there_or_the_reason_says_so)

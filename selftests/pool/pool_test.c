@@ -285,7 +285,7 @@ TEST_F(pool, no_span_is_freed_by_doing_nothing)
 
 TEST_F(pool, generations_survive_their_wrap)
 {
-	struct wr_pool_cell *cell = &self->pool->zones[0].regions[0].cells[0];
+	struct wr_pool_cell *cell = &self->pool->zones[0].cells[0];
 	struct weir_span old, span;
 	unsigned i;
 

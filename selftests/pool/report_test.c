@@ -124,6 +124,39 @@ TEST_F(report, a_dump_says_the_same_in_both_forms)
 	ASSERT_EQ(0, weir_pool_free(self->pool, span));
 }
 
+TEST_F(report, a_dump_names_each_region_and_each_step_to_smaller_pages)
+{
+	struct weir_pool_opts opts = {.size = sizeof(opts), .capacity_bytes = MIB};
+	static char text[65536], json[65536];
+	struct weir_pool *pool = NULL;
+	json_t *root, *step;
+
+	self->machine.kinds[WEIR_PAGE_1G].free_pages[0] = 3;
+	self->machine.kinds[WEIR_PAGE_2M].why = "a \"switch\" is off";
+	ASSERT_EQ(0, wr_pool_open_on(&self->machine.system, &opts, &pool, NULL));
+	ASSERT_LT(0, weir_pool_dump(pool, WEIR_DUMP_TEXT, text, sizeof(text)));
+	EXPECT_NE(NULL, strstr(text, "region 0: 196608 bytes in 1g pages on node 0\n"));
+	EXPECT_NE(NULL, strstr(text, "region 1: 851968 bytes in thp pages on node 0\n"));
+	EXPECT_NE(NULL, strstr(text, "step 1: 851968 bytes on node 0 from 2m to thp pages: "
+				     "no 2 MiB pages: a \"switch\" is off\n"));
+	EXPECT_NE(NULL, strstr(text, "nr_page_steps          2\n"));
+	ASSERT_LT(0, weir_pool_dump(pool, WEIR_DUMP_JSON, json, sizeof(json)));
+	root = json_loads(json, JSON_REJECT_DUPLICATES, NULL);
+	ASSERT_NE(NULL, root);
+	EXPECT_EQ(2u, json_array_size(json_object_get(root, "regions")));
+	EXPECT_EQ(196608, json_integer_value(json_object_get(root, "pages_1g_bytes")));
+	EXPECT_EQ(851968, json_integer_value(json_object_get(root, "pages_thp_bytes")));
+	ASSERT_EQ(2u, json_array_size(json_object_get(root, "page_steps")));
+	step = json_array_get(json_object_get(root, "page_steps"), 1);
+	EXPECT_STREQ("2m", json_string_value(json_object_get(step, "from")));
+	EXPECT_STREQ("thp", json_string_value(json_object_get(step, "to")));
+	EXPECT_EQ(851968, json_integer_value(json_object_get(step, "bytes")));
+	EXPECT_STREQ("no 2 MiB pages: a \"switch\" is off",
+		     json_string_value(json_object_get(step, "reason")));
+	json_decref(root);
+	weir_pool_close(pool);
+}
+
 TEST_F(report, a_dump_that_does_not_fit_is_cut_and_its_length_is_told)
 {
 	char small[10];

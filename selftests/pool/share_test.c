@@ -262,11 +262,14 @@ static uint64_t file_bytes(int fd)
 TEST(pages_are_given_back_for_all_processes_at_once)
 {
 	const struct wr_pool_provider *p = wr_pool_provider_memfd(WEIR_PAGE_4K);
+	const struct wr_pool_system *system = wr_pool_system_shared();
 	struct wr_pool_mapping map;
+	struct wr_pool_range range;
 	size_t bytes = 0;
 	void *base = NULL;
 
-	ASSERT_EQ(0, p->reserve(p->arg, MIB, 4096, &map));
+	ASSERT_EQ(0, system->get_range(system->arg, MIB, 4096, &range));
+	ASSERT_EQ(0, p->reserve(p->arg, range.base, MIB, &map));
 	EXPECT_EQ(0u, file_bytes(p->share(p->arg, &map)));
 	ASSERT_EQ(0, p->commit(p->arg, &map, 0, MIB));
 	EXPECT_EQ(MIB, file_bytes(map.fd));
@@ -284,6 +287,7 @@ TEST(pages_are_given_back_for_all_processes_at_once)
 	EXPECT_EQ(MIB, file_bytes(map.fd));
 	weir_region_unmap(base, bytes);
 	p->release(p->arg, &map);
+	system->put_range(system->arg, &range);
 }
 
 TEST(a_kind_that_cannot_be_shared_has_no_provider)
@@ -331,6 +335,18 @@ TEST(hugetlb_pages_are_shared_and_given_back)
 		EXPECT_EQ(3, ((uint8_t *)base)[5 * MIB - 1]);
 		weir_region_unmap(base, bytes);
 		EXPECT_EQ(0, weir_pool_free(pool, span));
+		weir_pool_close(pool);
+	}
+	pool = NULL;
+	EXPECT_EQ(0, wr_procfile_number(&now, unused));
+	EXPECT_EQ(start, now);
+	/* More than there is: in a second file. */
+	EXPECT_EQ(0, open_shared((start + 1) * 2 * MIB, 0, &pool));
+	if (pool) {
+		EXPECT_EQ(2u, weir_pool_nr_regions(pool));
+		EXPECT_EQ(0, weir_region_map(weir_pool_region_fd(pool, 1), 0, &base, &bytes, NULL));
+		EXPECT_EQ(2 * MIB, bytes);
+		weir_region_unmap(base, bytes);
 		weir_pool_close(pool);
 	}
 	EXPECT_EQ(0, wr_procfile_number(&now, unused));
