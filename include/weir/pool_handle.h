@@ -267,7 +267,9 @@ enum weir_compact_reason {
  * @nr_too_long:      Blocks left because of max_pause_ns.
  * @ns:               Time taken.
  * @copy_ns:          Of this, copying.
- * @longest_pause_ns: The longest time that a block could not be pinned.
+ * @longest_pause_ns: The longest time that a moved block could not be pinned.
+ * @median_pause_ns:  Half of the moved blocks had no longer one,
+ * @p99_pause_ns:     and 99 of 100 had none longer than this; both to an eighth.
  */
 struct weir_compact_report {
 	uint32_t reason;
@@ -284,6 +286,8 @@ struct weir_compact_report {
 	uint64_t ns;
 	uint64_t copy_ns;
 	uint64_t longest_pause_ns;
+	uint64_t median_pause_ns;
+	uint64_t p99_pause_ns;
 };
 
 /**

@@ -17,6 +17,7 @@
 #include "pool/compact.h"
 #include "pool/compact_plan.h"
 #include "pool/magazine.h"
+#include "pool/pause.h"
 
 /* So many windows in a row that do not fit anywhere, and the rest will not either. */
 #define MAX_FAILURES 16u
@@ -62,6 +63,7 @@ struct run {
 	size_t nr_left;
 	size_t tail;	   /* places behind it in the line are full */
 	uint64_t nr_begun; /* windows of this zone emptied */
+	struct wr_pauses pauses;
 };
 
 static bool is_stopped(const struct run *run)
@@ -98,7 +100,7 @@ static void note_copies(struct run *run, uint64_t nr, uint64_t bytes, uint64_t n
 	r->nr_moves += nr;
 	r->moved_bytes += bytes;
 	r->copy_ns += ns;
-	r->longest_pause_ns = wr_max(r->longest_pause_ns, ns);
+	wr_pauses_add(&run->pauses, nr, ns);
 }
 
 /* The block of the move is ours until it is published. 0; -ESTALE: freed meanwhile; -EBUSY: pinned. */
@@ -597,6 +599,9 @@ int wr_compact_run(struct wr_handles *hs, const struct weir_compact_opts *o,
 		doubt_rate(hs);
 	report.nr_free_after = count_free(hs, o);
 	report.ns = wr_now_ns() - start;
+	report.longest_pause_ns = run.pauses.longest_ns;
+	report.median_pause_ns = wr_pauses_quantile(&run.pauses, 500);
+	report.p99_pause_ns = wr_pauses_quantile(&run.pauses, 990);
 	wr_store_release(&hs->is_compacting, false);
 	if (rc == 0)
 		*ret = report;

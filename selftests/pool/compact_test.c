@@ -254,6 +254,9 @@ TEST_F(compact, a_number_of_blocks_is_reached_and_not_exceeded)
 	EXPECT_EQ(11u, self->report.nr_free_after);
 	EXPECT_EQ((uint32_t)WEIR_COMPACT_REACHED, self->report.reason);
 	EXPECT_EQ(least(self->used, 11 - self->report.nr_free_before), self->report.moved_bytes);
+	EXPECT_LT(0u, self->report.median_pause_ns);
+	EXPECT_LE(self->report.median_pause_ns, self->report.p99_pause_ns);
+	EXPECT_LE(self->report.p99_pause_ns, self->report.longest_pause_ns);
 }
 
 TEST_F(compact, other_target_sizes_are_served)

@@ -176,22 +176,31 @@ int wr_pb_tensors(const char *model, uint32_t rounds, struct wr_pb_tensors *ret,
 		  struct weir_error *err);
 
 /**
- * struct wr_pb_compact - A pool of 64 KiB blocks, seven in eight freed at random, compacted.
+ * struct wr_pb_compact - A pool of small blocks, seven in eight freed at random, compacted.
  * @before:   Per cent of the free bytes that lay in free 2 MiB pieces.
  * @after:    The same, compacted.
  * @moved:    Bytes moved / the least that had to be moved.
  * @gb_per_second: Bytes moved / the processor time that the call took.
  * @per_memcpy: That rate / the rate of memcpy() over as many bytes in blocks of that size.
- * @pause_us: The longest time that a block could not be pinned.
+ * @median_us: Half of the moved blocks could not be pinned for at most so long,
+ * @p99_us:   99 of 100 for at most so long,
+ * @longest_us: and none for longer.
+ * @over_us:  @p99_us less the time that memcpy() takes for the bytes that move at once: a
+ *            block, or WR_PB_GROUP_BYTES of smaller ones.
  *
  * All empty where the machine has no room for the pool.
  */
 struct wr_pb_compact {
-	struct wr_bench_series before, after, moved, gb_per_second, per_memcpy, pause_us;
+	struct wr_bench_series before, after, moved, gb_per_second, per_memcpy;
+	struct wr_bench_series median_us, p99_us, longest_us, over_us;
 };
 
+/* A pin waits for the copy of so many bytes, says weir/pool_handle.h, or of one block. */
+#define WR_PB_GROUP_BYTES 32768u
+
 /* 0, -EIO (a block lost its bytes), or what the pool said. */
-int wr_pb_compact(size_t bytes, uint32_t rounds, struct wr_pb_compact *ret, struct weir_error *err);
+int wr_pb_compact(size_t bytes, size_t block_bytes, uint32_t rounds, struct wr_pb_compact *ret,
+		  struct weir_error *err);
 
 /* The same once, slowly, as a picture. */
 int wr_pb_compact_draw(size_t bytes, const char *path, struct weir_error *err);

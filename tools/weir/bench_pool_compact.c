@@ -19,11 +19,12 @@
 #include "poolmap.h"
 #include "ui.h"
 
-#define MIB	    ((size_t)1 << 20)
-#define BLOCK_BYTES ((size_t)65536)
+#define MIB	   ((size_t)1 << 20)
+#define DRAW_BYTES ((size_t)65536) /* blocks of the picture */
 
 struct scene {
 	struct weir_pool *pool;
+	size_t block_bytes;
 	size_t nr_blocks;
 	struct weir_handle *handles; /* zero where freed or never had */
 	uint32_t *piece;	     /* room for a map */
@@ -59,7 +60,7 @@ static int stamp(struct scene *s, size_t i, bool write)
 	if (rc)
 		return rc;
 	first = p;
-	last = (uint64_t *)(void *)((uint8_t *)p + BLOCK_BYTES) - 1;
+	last = (uint64_t *)(void *)((uint8_t *)p + s->block_bytes) - 1;
 	if (write)
 		*first = *last = i;
 	else if (*first != i || *last != i)
@@ -73,7 +74,7 @@ static int fill_up(struct scene *s)
 	int rc = 0;
 
 	for (size_t i = 0; i < s->nr_blocks; i++) {
-		rc = weir_handle_alloc(s->pool, BLOCK_BYTES, WEIR_NODE_ANY, WEIR_HANDLE_MOVABLE,
+		rc = weir_handle_alloc(s->pool, s->block_bytes, WEIR_NODE_ANY, WEIR_HANDLE_MOVABLE,
 				       "bench", &s->handles[i]);
 		if (rc)
 			break;
@@ -145,18 +146,18 @@ static uint64_t thread_cpu_ns(void)
 /* Bytes a second when @bytes are copied in blocks, from here and there to one after another. */
 static double copy_rate(struct scene *s, const struct weir_pool_region *region, uint64_t bytes)
 {
-	size_t half = region->bytes / 2 / BLOCK_BYTES;
-	uint64_t nr = bytes / BLOCK_BYTES, begin;
+	size_t block = s->block_bytes;
+	size_t half = region->bytes / 2 / block;
+	uint64_t nr = bytes / block, begin;
 
 	begin = thread_cpu_ns();
 	for (uint64_t i = 0; i < nr; i++) {
 		size_t from = half + (size_t)(next_random(s) >> 32) % half;
 
-		memcpy((uint8_t *)region->base + i % half * BLOCK_BYTES,
-		       (const uint8_t *)region->base + from * BLOCK_BYTES, BLOCK_BYTES);
+		memcpy((uint8_t *)region->base + i % half * block,
+		       (const uint8_t *)region->base + from * block, block);
 	}
-	return (double)(nr * BLOCK_BYTES) * 1e9 /
-	       (double)wr_max(thread_cpu_ns() - begin, (uint64_t)1);
+	return (double)(nr * block) * 1e9 / (double)wr_max(thread_cpu_ns() - begin, (uint64_t)1);
 }
 
 static int run_round(struct scene *s, struct wr_pb_compact *ret)
@@ -179,7 +180,9 @@ static int run_round(struct scene *s, struct wr_pb_compact *ret)
 		return rc;
 	wr_bench_add(&ret->after, share_in_pieces(s));
 	wr_bench_add(&ret->moved, (double)report.moved_bytes / (double)report.bound_bytes);
-	wr_bench_add(&ret->pause_us, (double)report.longest_pause_ns / 1e3);
+	wr_bench_add(&ret->median_us, (double)report.median_pause_ns / 1e3);
+	wr_bench_add(&ret->p99_us, (double)report.p99_pause_ns / 1e3);
+	wr_bench_add(&ret->longest_us, (double)report.longest_pause_ns / 1e3);
 	rc = check_and_free_rest(s);
 	if (rc)
 		return rc;
@@ -190,6 +193,10 @@ static int run_round(struct scene *s, struct wr_pb_compact *ret)
 	rate = copy_rate(s, &region, report.moved_bytes);
 	wr_bench_add(&ret->gb_per_second, (double)report.moved_bytes / (double)ns);
 	wr_bench_add(&ret->per_memcpy, (double)report.moved_bytes * 1e9 / (double)ns / rate);
+	wr_bench_add(&ret->over_us,
+		     (double)report.p99_pause_ns / 1e3 -
+			     (double)wr_max(s->block_bytes, (size_t)WR_PB_GROUP_BYTES) * 1e6 /
+				     rate);
 	return 0;
 }
 
@@ -203,13 +210,14 @@ static void close_scene(struct scene *s)
 	free(s->piece);
 }
 
-static int open_scene(struct scene *s, size_t bytes, struct weir_error *err)
+static int open_scene(struct scene *s, size_t bytes, size_t block_bytes, struct weir_error *err)
 {
 	struct weir_pool_opts opts = {.size = sizeof(opts), .capacity_bytes = bytes};
 	int rc;
 
 	s->random = 88172645463325252ull;
-	s->nr_blocks = bytes / BLOCK_BYTES;
+	s->block_bytes = block_bytes;
+	s->nr_blocks = bytes / block_bytes;
 	s->nr_pieces = bytes / WEIR_POOL_PIECE_BYTES + 1;
 	s->handles = calloc(s->nr_blocks, sizeof(*s->handles));
 	s->piece = calloc(s->nr_pieces, sizeof(*s->piece));
@@ -229,13 +237,14 @@ static int failed(int rc, struct weir_error *err)
 				       : weir_strerror(rc));
 }
 
-int wr_pb_compact(size_t bytes, uint32_t rounds, struct wr_pb_compact *ret, struct weir_error *err)
+int wr_pb_compact(size_t bytes, size_t block_bytes, uint32_t rounds, struct wr_pb_compact *ret,
+		  struct weir_error *err)
 {
 	struct scene s = {0};
 	int rc;
 
 	memset(ret, 0, sizeof(*ret));
-	rc = open_scene(&s, bytes, err);
+	rc = open_scene(&s, bytes, block_bytes, err);
 	/* No room for a pool of that size: not measured, and no failure. */
 	if (rc == -ENOMEM)
 		return 0;
@@ -298,7 +307,7 @@ int wr_pb_compact_draw(size_t bytes, const char *path, struct weir_error *err)
 
 	if (asprintf(&recording, "%s.recording", path) < 0)
 		return wr_error_set(err, -ENOMEM, path, WEIR_OFFSET_NONE, "no memory");
-	rc = open_scene(&s, bytes, err);
+	rc = open_scene(&s, bytes, DRAW_BYTES, err);
 	if (!rc) {
 		rc = watch(&s, recording, err);
 		close_scene(&s);
