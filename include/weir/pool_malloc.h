@@ -37,6 +37,9 @@ WEIR_API WEIR_MUST_CHECK void *weir_pool_malloc(struct weir_pool *pool, size_t b
  * @pool: Pool it came from.
  * @ptr:  What weir_pool_malloc() or weir_pool_realloc() returned; NULL is ignored.
  *
+ * In a pool opened with WEIR_POOL_DEBUG the log names the allocation that a refused pointer
+ * lies in, or lay in last.
+ *
  * Context: As weir_pool_free().
  * Return:  0, -EINVAL (not the beginning of a live allocation of this pool; nothing was
  *          done).

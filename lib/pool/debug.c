@@ -171,6 +171,55 @@ static void report_bad_free(struct weir_pool *pool, const struct weir_span *span
 	       span->base, is_live ? "now lives" : "the last was of", tag ? tag : "");
 }
 
+/* The first block of the live span that a block lies in, or the block itself. */
+static uint64_t first_of(const struct weir_pool *pool, const struct wr_debug_zone *z,
+			 uint64_t block)
+{
+	uint64_t first = block;
+	uint64_t nr;
+
+	while (first > 0 && z->asked[first] == 0 && !z->is_filled[first])
+		first--;
+	nr = ((uint64_t)z->asked[first] + 2 * block_bytes(pool) - 1) >> pool->block_shift;
+	return z->asked[first] > 0 && block - first < nr ? first : block;
+}
+
+void wr_debug_report_ptr(struct weir_pool *pool, const void *ptr)
+{
+	const struct wr_debug_zone *z;
+	const struct wr_pool_zone *zone;
+	const char *tag = NULL;
+	uint64_t offset = 0, block, first;
+	bool is_live = false;
+	size_t i;
+
+	for (i = 0; i < pool->nr_zones; i++) {
+		zone = &pool->zones[i];
+		offset = (uintptr_t)ptr - (uintptr_t)zone->base;
+		if (offset < zone->bytes)
+			break;
+	}
+	if (i == pool->nr_zones) {
+		wr_log(WEIR_LOG_ERROR, "pool", "freed, but no memory of this pool: %p", ptr);
+		return;
+	}
+	block = offset >> pool->block_shift;
+	z = &pool->debug->zones[i];
+	wr_mutex_lock(&pool->debug->lock);
+	first = first_of(pool, z, block);
+	is_live = z->asked[first] > 0;
+	tag = z->tags[first];
+	wr_mutex_unlock(&pool->debug->lock);
+	if (is_live)
+		wr_log(WEIR_LOG_ERROR, "pool",
+		       "freed, but not where it begins: %p, byte %llu of \"%s\"", ptr,
+		       (unsigned long long)(offset - (first << pool->block_shift)), tag ? tag : "");
+	else
+		wr_log(WEIR_LOG_ERROR, "pool",
+		       "freed, but not live: %p, where the last was of \"%s\"", ptr,
+		       tag ? tag : "");
+}
+
 int wr_debug_free(struct weir_pool *pool, const struct weir_span *span)
 {
 	struct weir_span whole = wr_debug_whole(pool, span);

@@ -21,6 +21,9 @@ int wr_debug_alloc(struct weir_pool *pool, size_t bytes, int node, uint64_t time
 /* 0, -EINVAL, -ESTALE; a damaged guard is reported and the span freed all the same. */
 int wr_debug_free(struct weir_pool *pool, const struct weir_span *span);
 
+/* A pointer was freed at which no live span begins: say whose memory it is, or was. */
+void wr_debug_report_ptr(struct weir_pool *pool, const void *ptr);
+
 /* What the span occupies, guard and all. */
 struct weir_span wr_debug_whole(const struct weir_pool *pool, const struct weir_span *span);
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "pool/debug.h"
 #include "pool/magazine.h"
 #include "pool/state.h"
 
@@ -98,6 +99,8 @@ static __attribute__((noinline)) int free_slowly(struct weir_pool *pool, const v
 	/* A span that ends between the look and the free was freed by two; so says the free. */
 	if (span_at(pool, ptr, &span) != 0) {
 		wr_fetch_add_relaxed(&pool->nr_bad_frees, 1);
+		if (pool->debug)
+			wr_debug_report_ptr(pool, ptr);
 		return -EINVAL;
 	}
 	return weir_pool_free(pool, span) == 0 ? 0 : -EINVAL;

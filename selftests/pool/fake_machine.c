@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/alloc.h"
 #include "base/util.h"
 #include "fake_machine.h"
 
@@ -249,4 +250,25 @@ int fake_machine_nr_mapped(const struct fake_machine *m)
 	for (kind = 0; kind < WEIR_PAGE_KINDS; kind++)
 		nr += atomic_load(&m->kinds[kind].nr_mapped);
 	return nr;
+}
+
+int fake_machine_fail_opens(struct fake_machine *m, const struct weir_pool_opts *opts)
+{
+	struct weir_pool *pool;
+	bool failed = true;
+	int n, rc;
+
+	for (n = 0; failed; n++) {
+		pool = NULL;
+		wr_test_alloc_fail_at((uint64_t)n + 1);
+		rc = wr_pool_open_on(&m->system, opts, &pool, NULL);
+		failed = wr_test_alloc_failed();
+		wr_test_alloc_fail_at(0);
+		weir_pool_close(pool);
+		if (rc != (pool ? 0 : -ENOMEM) || (!failed && !pool))
+			return -1;
+		if (wr_test_alloc_live() != 0 || fake_machine_nr_mapped(m) != 0)
+			return -2;
+	}
+	return n - 1;
 }

@@ -65,6 +65,13 @@ void fake_machine_init(struct fake_machine *m, int nr_nodes);
 /* The node that a mapping was bound to, -1 when it was not. */
 int fake_kind_node_of(const struct fake_kind *k, const void *base);
 
+/*
+ * Open a pool on the machine with its first allocation failing, then its second, and so on,
+ * until none is left to fail; what opens is closed. How many failed, or a negative number
+ * when a failure had another code than -ENOMEM or left something behind.
+ */
+int fake_machine_fail_opens(struct fake_machine *m, const struct weir_pool_opts *opts);
+
 /* Mappings and ranges not released. */
 int fake_machine_nr_mapped(const struct fake_machine *m);
 
