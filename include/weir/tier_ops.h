@@ -80,12 +80,14 @@ struct weir_tier_ops {
  * @key:      What it is called.
  * @bytes:    Its size, at least 1.
  * @class_id: enum weir_cache_class it belongs to.
+ * @is_ahead: Of a put: 1: nobody waits for it, and it should yield to what somebody waits for.
  * @name:     For people; may be NULL.
  */
 struct weir_store_item {
 	struct weir_key key;
 	size_t bytes;
 	uint32_t class_id;
+	uint32_t is_ahead;
 	const char *name;
 };
 

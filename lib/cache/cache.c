@@ -291,7 +291,7 @@ void weir_cache_close(struct weir_cache *cache)
 	wr_watch_stop(cache);
 	weir_cache_cancel(cache);
 	wr_mutex_lock(&cache->lock);
-	while (cache->nr_inside || cache->nr_filling)
+	while (cache->nr_inside || cache->nr_filling || cache->nr_ahead)
 		wr_cond_wait(&cache->room, &cache->lock);
 	nr_pins = wr_cache_pinned_tags(cache, &tag, 1);
 	free_all(cache);
@@ -309,22 +309,13 @@ void weir_cache_filled(struct weir_cache *cache, uint64_t token, int result, siz
 
 /* ---- budgets ---- */
 
-static void resize_policies(struct weir_cache *cache, unsigned int tier) WR_REQUIRES(cache->lock)
-{
-	wr_lock_assert_held(&cache->lock);
-	for (uint32_t c = 0; c < WEIR_NR_CLASSES; c++)
-		if (cache->tiers[tier].policies[c])
-			wr_policy_resize(cache->tiers[tier].policies[c],
-					 wr_max(wr_cache_share(cache, tier, c), WEIR_TIER_ALIGN));
-}
-
 int wr_cache_set_limit(struct weir_cache *cache, unsigned int tier, uint64_t limit)
 {
 	int rc;
 
 	wr_lock_assert_held(&cache->lock);
 	cache->tiers[tier].limit = limit;
-	resize_policies(cache, tier);
+	wr_cache_tell_rooms(cache, tier);
 	cache->nr_inside++;
 	rc = wr_cache_shrink(cache, tier);
 	if (--cache->nr_inside == 0 && cache->is_cancelled)
@@ -391,7 +382,7 @@ int64_t weir_cache_shed(struct weir_cache *cache, uint64_t bytes)
 	/* Somebody may have moved it meanwhile; then that holds. */
 	if (t->limit == (before > bytes ? before - bytes : 0)) {
 		t->limit = limit;
-		resize_policies(cache, WR_L2);
+		wr_cache_tell_rooms(cache, WR_L2);
 		wr_cache_room_changed(cache);
 	}
 	wr_mutex_unlock(&cache->lock);

@@ -141,6 +141,15 @@ struct wr_entry {
 	char name[WEIR_CACHE_NAME_BYTES];
 };
 
+/* Copies that leave, or go down, together. */
+struct wr_victim {
+	uint32_t index;
+	uint64_t tag;
+};
+
+/* Those that go down at a time. */
+#define WR_NR_MOVES 32u
+
 /* Memory out of the index that somebody still had pinned. */
 struct wr_dead {
 	struct wr_dead *next;
@@ -182,6 +191,8 @@ struct wr_thread {
 /* Counted under CACHE. */
 struct wr_class_numbers {
 	uint64_t used_bytes;
+	uint64_t told_bytes;  /* what its policy takes for its room */
+	uint64_t dirty_bytes; /* L2: charged for what is owned and not stored */
 	uint64_t nr_entries, nr_misses, nr_waits, fill_bytes, nr_fills, nr_failed, nr_inserts;
 	uint64_t slow_hits, slow_hit_bytes, nr_evictions, nr_demotions, nr_stuck;
 	uint64_t nr_prefetches, nr_useful, nr_late, nr_wasted, nr_passed;
@@ -263,6 +274,8 @@ struct weir_cache {
 	uint32_t nr_entries;	   /* [CACHE] slots in use */
 	uint32_t nr_inside;	   /* [CACHE] threads in calls that may wait */
 	uint32_t nr_moving;	   /* [CACHE] copies that are being written to L3 */
+	uint32_t nr_ahead;	   /* [CACHE] of those: nobody waits for them */
+	bool is_store_bad;	   /* [CACHE] the last write to L3 failed */
 	uint32_t nr_filling;	   /* [CACHE] copies that are FILLING */
 	struct wr_line place_line; /* [CACHE] for places in the table */
 	uint64_t nr_adds;	   /* [CACHE] entries ever made */
@@ -328,7 +341,7 @@ static inline uint32_t wr_key_home(const struct weir_cache *cache, struct weir_k
 uint32_t wr_cache_find(struct weir_cache *cache, struct weir_key key) WR_REQUIRES(cache->lock);
 /* A new entry, busy, with a new generation; WR_NO_SLOT: the table is full. */
 uint32_t wr_cache_add(struct weir_cache *cache, struct weir_key key) WR_REQUIRES(cache->lock);
-/* It must have no copies and nobody waiting. */
+/* It must have no copies and nobody waiting. The caller tells who waits for a place. */
 void wr_cache_del(struct weir_cache *cache, uint32_t index) WR_REQUIRES(cache->lock);
 void wr_cache_set_state(struct weir_cache *cache, uint32_t index, unsigned int tier,
 			enum wr_copy_state state) WR_REQUIRES(cache->lock);
@@ -377,6 +390,14 @@ void wr_cache_detach(struct weir_cache *cache, uint32_t index, unsigned int tier
 int wr_cache_shrink(struct weir_cache *cache, unsigned int tier) WR_REQUIRES(cache->lock);
 /* Free what is dead and no longer pinned. True if there was any. Unlocks meanwhile. */
 bool wr_cache_reap(struct weir_cache *cache) WR_REQUIRES(cache->lock);
+/* What leaves L2 next of a class and could be written now, marked MOVING. Their number. */
+uint32_t wr_cache_choose_moves(struct weir_cache *cache, uint32_t class_id, uint64_t bytes,
+			       struct wr_victim *v, uint32_t max) WR_REQUIRES(cache->lock);
+/* What a class can count on: its share, or what the others leave of the limit, if that is more. */
+uint64_t wr_cache_room_of(struct weir_cache *cache, unsigned int tier, uint32_t class_id)
+	WR_REQUIRES(cache->lock);
+/* Tell the policies of a tier what their classes can count on, where that has changed much. */
+void wr_cache_tell_rooms(struct weir_cache *cache, unsigned int tier) WR_REQUIRES(cache->lock);
 uint64_t wr_cache_share(struct weir_cache *cache, unsigned int tier, uint32_t class_id)
 	WR_REQUIRES(cache->lock);
 /* Somebody waits for room: tell him to look again. */
@@ -385,6 +406,17 @@ void wr_cache_room_changed(struct weir_cache *cache) WR_REQUIRES(cache->lock);
 /* The limit of L2, between what pressure leaves and the budget; then down to it. As shrink. */
 int wr_cache_set_limit(struct weir_cache *cache, unsigned int tier, uint64_t limit)
 	WR_REQUIRES(cache->lock);
+
+/* ---- down.c: from a tier to the one below ---- */
+
+/*
+ * Wait until they are down. They are MOVING, and READY afterwards. 0 when at least one went well,
+ * otherwise what the first ended with. Unlocks.
+ */
+int wr_cache_move(struct weir_cache *cache, unsigned int tier, const struct wr_victim *v,
+		  uint32_t nr) WR_REQUIRES(cache->lock);
+/* Have what leaves L2 soon written to the store, and do not wait. Unlocks. */
+void wr_cache_write_ahead(struct weir_cache *cache, uint32_t class_id) WR_REQUIRES(cache->lock);
 
 /* ---- lines.c: copies that are in no policy ---- */
 
@@ -472,10 +504,16 @@ uint32_t wr_cache_add_item(struct weir_cache *cache, const struct weir_cache_ite
 int wr_cache_get_slow(struct weir_cache *cache, const struct weir_cache_item *item,
 		      unsigned int flags, struct weir_pin *ret);
 
+/* The bytes of an entry are in L2 and in no tier below, and nowhere else. */
+static inline bool wr_entry_is_dirty(const struct wr_entry *e)
+{
+	return e->is_owned && !e->is_stored;
+}
+
 /* Wait until an entry that is busy, or being fetched or moved, changes. 0, -ECANCELED. */
 int wr_cache_wait_change(struct weir_cache *cache, uint32_t index) WR_REQUIRES(cache->lock);
 
-/* ---- room.c: waiting for what others do ---- */
+/* ---- down.c: waiting for what others do ---- */
 /* A completion that somebody waits for on his stack. */
 struct wr_sync {
 	struct wr_mutex lock WR_RANKED(CACHE_SYNC);

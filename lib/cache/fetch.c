@@ -15,15 +15,20 @@
 struct wr_policy *wr_cache_policy(struct weir_cache *cache, unsigned int tier, uint32_t class_id)
 {
 	struct wr_policy **p = &cache->tiers[tier].policies[class_id];
-	uint64_t bytes = wr_cache_share(cache, tier, class_id);
+	uint64_t *told = &cache->tiers[tier].numbers[class_id].told_bytes;
+	uint64_t bytes = wr_max(wr_cache_room_of(cache, tier, class_id), WEIR_TIER_ALIGN);
 	struct wr_policy_opts opts = {
-		.capacity_bytes = wr_max(bytes, WEIR_TIER_ALIGN),
+		.capacity_bytes = bytes,
 		.nr_entries = wr_min((uint64_t)cache->nr_entries_max, bytes / WEIR_TIER_ALIGN + 1),
 		.seed = cache->id};
 
 	wr_lock_assert_held(&cache->lock);
-	if (!*p && wr_policy_open(cache->classes[class_id].policy_name, &opts, p))
+	if (*p)
+		return *p;
+	if (wr_policy_open(cache->classes[class_id].policy_name, &opts, p))
 		*p = NULL;
+	else
+		*told = bytes;
 	return *p;
 }
 
@@ -56,8 +61,8 @@ void wr_cache_list(struct weir_cache *cache, uint32_t index, unsigned int tier)
 #define SLACK_PART 256u
 
 /*
- * Whether the policy wants it kept. While there is room all is, and what is larger than a class's
- * share is nothing that its policy can judge.
+ * Whether the policy wants it kept. While there is room all is, and what is larger than the room
+ * that its policy knows of is nothing that it can judge.
  */
 static bool is_wanted(struct weir_cache *cache, uint32_t index, unsigned int tier, uint64_t bytes)
 	WR_REQUIRES(cache->lock)
@@ -67,11 +72,14 @@ static bool is_wanted(struct weir_cache *cache, uint32_t index, unsigned int tie
 	uint32_t class_id = cache->entries[index].class_id;
 	struct wr_policy *policy = t->policies[class_id];
 	struct weir_key key = {wr_load_relaxed(&slot->hi), wr_load_relaxed(&slot->lo)};
+	const struct wr_class_numbers *n = &t->numbers[class_id];
+	uint64_t slack = t->limit / SLACK_PART;
 
-	if (t->used + bytes + t->limit / SLACK_PART <= t->limit ||
-	    bytes > wr_cache_share(cache, tier, class_id))
+	if (t->used + bytes + slack <= t->limit || bytes > n->told_bytes ||
+	    n->used_bytes + bytes + slack <= wr_cache_room_of(cache, tier, class_id))
 		return true;
-	return wr_policy_admit(policy, key, bytes, wr_cache_next_use(cache, policy, key));
+	/* It need not fill its room: what passes through and what is staged takes of that too. */
+	return wr_policy_admit_full(policy, key, bytes, wr_cache_next_use(cache, policy, key));
 }
 
 void wr_cache_ask_again(struct weir_cache *cache, uint32_t index, unsigned int tier)
@@ -191,6 +199,8 @@ static void came(struct weir_cache *cache, uint32_t index, unsigned int tier, si
 		wr_store_relaxed(&slot->word, wr_load_relaxed(&slot->word) | WR_WORD_FRESH);
 	n->nr_fills++;
 	n->fill_bytes += e->bytes;
+	if (tier == WR_L2 && wr_entry_is_dirty(e))
+		n->dirty_bytes += e->copies[tier].charged;
 	wr_cache_list(cache, index, tier);
 	wr_cache_set_state(cache, index, tier, WR_COPY_READY);
 }
@@ -229,8 +239,10 @@ static void end_fetch(struct weir_cache *cache, uint32_t index, unsigned int tie
 	}
 	if (--cache->nr_filling == 0 && cache->is_cancelled)
 		wr_cond_broadcast(&cache->room);
-	if (result && wr_cache_is_bare(cache, index))
+	if (result && wr_cache_is_bare(cache, index)) {
 		wr_cache_del(cache, index);
+		wr_cache_room_changed(cache);
+	}
 }
 
 void wr_cache_complete(struct weir_cache *cache, uint64_t token, int result, size_t offset)

@@ -141,9 +141,9 @@ static void release(struct weir_cache *cache, uint32_t index) WR_REQUIRES(cache-
 	wr_lock_assert_held(&cache->lock);
 	cache->entries[index].is_busy = false;
 	wr_cond_broadcast(wr_entry_cond(cache, index));
-	wr_cache_room_changed(cache);
 	if (wr_cache_is_bare(cache, index))
 		wr_cache_del(cache, index);
+	wr_cache_room_changed(cache);
 }
 
 /* Take an old block out of L3. The entry is ours. Unlocks. 0 also when there was none. */
@@ -196,6 +196,7 @@ static void replace(struct weir_cache *cache, uint32_t index, const struct weir_
 	e->bytes = item->bytes;
 	e->is_owned = true;
 	e->is_stored = false;
+	n->dirty_bytes += charged;
 	wr_cache_set_name(e, item->name);
 	wr_store_relaxed(&slot->data[WR_L2], mem->base);
 	wr_store_relaxed(&slot->bytes, item->bytes);
@@ -234,6 +235,8 @@ static int insert(struct weir_cache *cache, const struct weir_cache_item *item, 
 	if (!rc)
 		replace(cache, index, item, &mem, charged);
 	release(cache, index);
+	if (!rc)
+		wr_cache_write_ahead(cache, class_id);
 	return rc;
 }
 

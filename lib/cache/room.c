@@ -17,27 +17,34 @@
 #include "cache/cache_internal.h"
 #include "pool/gate.h"
 
-/* Victims taken at a time: one barrier for all of them. */
-#define MAX_BATCH 32u
+/* Victims taken at a time: one barrier for all of them; and when much has to leave. */
+#define NR_DROPS  32u
+#define MAX_DROPS 256u
 /* Pins that are noted before choosing; with more, each candidate is looked for. */
 #define MAX_PINS 256u
 /* More than what is needed is dropped at a time, so that small things share a barrier. */
 #define BATCH_PART 512u
 /* Of the limit, what was prefetched and not got since may keep; what is more leaves, oldest first. */
 #define STAGED_PART 8u
+/* A change of a class's room by less than such a part of it is not worth telling its policy. */
+#define TELL_PART 16u
 
-struct victim {
-	uint32_t index;
-	uint64_t tag;
+/* What may be chosen. */
+enum choice {
+	CHOOSE_ALL,
+	CHOOSE_DROPS,	/* nothing that would have to be copied */
+	CHOOSE_SURPLUS, /* the same, and of no class that has not more than its share */
+	CHOOSE_MOVES,	/* what would have to be written, and nothing else */
 };
 
 struct batch {
 	struct weir_cache *cache;
 	unsigned int tier;
-	bool only_drops; /* nothing that would have to be copied */
+	enum choice choice;
+	uint32_t max_drops;
 	uint32_t nr_drops, nr_moves;
 	uint64_t bytes; /* of both */
-	struct victim drops[MAX_BATCH], moves[MAX_BATCH];
+	struct wr_victim drops[MAX_DROPS], moves[WR_NR_MOVES];
 	size_t nr_pins;
 	uint64_t pins[MAX_PINS];
 };
@@ -61,6 +68,37 @@ uint64_t wr_cache_share(struct weir_cache *cache, unsigned int tier, uint32_t cl
 	if (cache->classes[class_id].share_permille)
 		return limit / 1000 * cache->classes[class_id].share_permille;
 	return limit / 1000 * (1000 - given) / others;
+}
+
+uint64_t wr_cache_room_of(struct weir_cache *cache, unsigned int tier, uint32_t class_id)
+{
+	const struct wr_tier *t = &cache->tiers[tier];
+	uint64_t others = 0;
+
+	wr_lock_assert_held(&cache->lock);
+	for (uint32_t c = 0; c < WEIR_NR_CLASSES; c++)
+		others += c == class_id ? 0 : t->numbers[c].used_bytes;
+	others = wr_min(others, t->limit);
+	return wr_max(wr_cache_share(cache, tier, class_id), t->limit - others);
+}
+
+void wr_cache_tell_rooms(struct weir_cache *cache, unsigned int tier)
+{
+	struct wr_tier *t = &cache->tiers[tier];
+
+	wr_lock_assert_held(&cache->lock);
+	for (uint32_t c = 0; c < WEIR_NR_CLASSES; c++) {
+		uint64_t told = t->numbers[c].told_bytes, room;
+
+		if (!t->policies[c])
+			continue;
+		room = wr_max(wr_cache_room_of(cache, tier, c), WEIR_TIER_ALIGN);
+		/* A policy resizes what it simulates: not for every entry that comes and goes. */
+		if (room < told ? told - room <= told / TELL_PART : room - told <= told / TELL_PART)
+			continue;
+		t->numbers[c].told_bytes = room;
+		wr_policy_resize(t->policies[c], room);
+	}
 }
 
 /* ---- choosing ---- */
@@ -89,6 +127,23 @@ static uint32_t index_of(const struct weir_cache *cache, const struct wr_policy_
 	return (uint32_t)(at / sizeof(struct wr_entry));
 }
 
+/* When the pins were noted. */
+static bool is_pinned(const struct batch *b, uint64_t tag)
+{
+	if (b->nr_pins > MAX_PINS)
+		return wr_cache_is_pinned(b->cache, tag);
+	for (size_t i = 0; i < b->nr_pins; i++)
+		if (b->pins[i] == tag)
+			return true;
+	return false;
+}
+
+static bool may_move(const struct batch *b)
+{
+	return (b->choice == CHOOSE_ALL || b->choice == CHOOSE_MOVES) &&
+	       has_below(b->cache, b->tier);
+}
+
 /* Called by policies, under CACHE. */
 static WR_NO_THREAD_SAFETY bool may_leave(struct batch *b, uint32_t index)
 {
@@ -100,14 +155,9 @@ static WR_NO_THREAD_SAFETY bool may_leave(struct batch *b, uint32_t index)
 	if (wr_copy_state(word, b->tier) != WR_COPY_READY || e->nr_holds || e->nr_keep ||
 	    e->rule == WEIR_RULE_PIN || e->is_busy)
 		return false;
-	if (!can_drop(cache, index, b->tier) && (b->only_drops || !has_below(cache, b->tier)))
+	if (can_drop(cache, index, b->tier) ? b->choice == CHOOSE_MOVES : !may_move(b))
 		return false;
-	if (b->nr_pins > MAX_PINS)
-		return !wr_cache_is_pinned(cache, tag);
-	for (size_t i = 0; i < b->nr_pins; i++)
-		if (b->pins[i] == tag)
-			return false;
-	return true;
+	return !is_pinned(b, tag);
 }
 
 static bool may_leave_node(void *arg, const struct wr_policy_node *node)
@@ -117,19 +167,29 @@ static bool may_leave_node(void *arg, const struct wr_policy_node *node)
 	return may_leave(b, index_of(b->cache, node));
 }
 
+/* Nothing of it could be dropped: to look at each of its entries would be in vain. */
+static bool is_all_dirty(const struct weir_cache *cache, const struct batch *b, uint32_t class_id)
+{
+	const struct wr_tier *t = &cache->tiers[b->tier];
+
+	return !may_move(b) && b->tier == WR_L2 && !cache->tiers[WR_L1].ops.size &&
+	       wr_policy_bytes(t->policies[class_id]) <= t->numbers[class_id].dirty_bytes;
+}
+
 /* The class that is most above its share goes first; @done: those that had nothing. */
-static uint32_t next_class(struct weir_cache *cache, unsigned int tier, unsigned int done)
+static uint32_t next_class(struct weir_cache *cache, const struct batch *b, unsigned int done)
 	WR_REQUIRES(cache->lock)
 {
 	uint32_t best = WEIR_NR_CLASSES;
-	int64_t most = INT64_MIN;
+	int64_t most = b->choice == CHOOSE_SURPLUS ? 0 : INT64_MIN;
 
 	wr_lock_assert_held(&cache->lock);
 	for (uint32_t c = 0; c < WEIR_NR_CLASSES; c++) {
-		int64_t above = (int64_t)cache->tiers[tier].numbers[c].used_bytes -
-				(int64_t)wr_cache_share(cache, tier, c);
+		int64_t above = (int64_t)cache->tiers[b->tier].numbers[c].used_bytes -
+				(int64_t)wr_cache_share(cache, b->tier, c);
 
-		if (done & 1u << c || !cache->tiers[tier].policies[c] || above <= most)
+		if (done & 1u << c || !cache->tiers[b->tier].policies[c] || above <= most ||
+		    is_all_dirty(cache, b, c))
 			continue;
 		most = above;
 		best = c;
@@ -161,7 +221,7 @@ static struct wr_policy_node *choose_node(struct weir_cache *cache, struct batch
 	if (!node && t->staged > t->limit / STAGED_PART)
 		node = first_of(cache, b, WR_STAGED);
 	while (!node) {
-		class_id = next_class(cache, b->tier, done);
+		class_id = next_class(cache, b, done);
 		if (class_id == WEIR_NR_CLASSES)
 			return first_of(cache, b, WR_STAGED);
 		node = wr_policy_victim(t->policies[class_id], may_leave_node, b);
@@ -170,22 +230,35 @@ static struct wr_policy_node *choose_node(struct weir_cache *cache, struct batch
 	return node;
 }
 
+/* Into the batch, and marked as what will be done with it. */
+static void take(struct weir_cache *cache, struct batch *b, struct wr_policy_node *node)
+	WR_REQUIRES(cache->lock)
+{
+	uint32_t index = index_of(cache, node);
+	bool drops = can_drop(cache, index, b->tier);
+	struct wr_victim *v = drops ? &b->drops[b->nr_drops++] : &b->moves[b->nr_moves++];
+
+	v->index = index;
+	v->tag = wr_tag(index, b->tier, wr_load_relaxed(&cache->slots[index].word));
+	wr_cache_set_state(cache, index, b->tier, drops ? WR_COPY_LEAVING : WR_COPY_MOVING);
+	b->bytes += cache->entries[index].copies[b->tier].charged;
+}
+
 static bool choose_one(struct weir_cache *cache, struct batch *b) WR_REQUIRES(cache->lock)
 {
 	struct wr_policy_node *node = choose_node(cache, b);
-	struct victim *v;
-	uint32_t index;
 
-	if (!node)
-		return false;
-	index = index_of(cache, node);
-	v = can_drop(cache, index, b->tier) ? &b->drops[b->nr_drops++] : &b->moves[b->nr_moves++];
-	v->index = index;
-	v->tag = wr_tag(index, b->tier, wr_load_relaxed(&cache->slots[index].word));
-	wr_cache_set_state(cache, index, b->tier,
-			   can_drop(cache, index, b->tier) ? WR_COPY_LEAVING : WR_COPY_MOVING);
-	b->bytes += cache->entries[index].copies[b->tier].charged;
-	return true;
+	if (node)
+		take(cache, b, node);
+	return node;
+}
+
+static void begin_batch(struct weir_cache *cache, struct batch *b) WR_REQUIRES(cache->lock)
+{
+	b->nr_drops = 0;
+	b->nr_moves = 0;
+	b->bytes = 0;
+	b->nr_pins = wr_cache_pinned_tags(cache, b->pins, MAX_PINS);
 }
 
 static void choose(struct weir_cache *cache, struct batch *b, uint64_t bytes)
@@ -194,13 +267,30 @@ static void choose(struct weir_cache *cache, struct batch *b, uint64_t bytes)
 	uint64_t some = cache->tiers[b->tier].limit / BATCH_PART;
 
 	wr_cache_drain_all(cache);
-	b->nr_drops = 0;
-	b->nr_moves = 0;
-	b->bytes = 0;
-	b->nr_pins = wr_cache_pinned_tags(cache, b->pins, MAX_PINS);
-	while (b->bytes < wr_max(bytes, some) && b->nr_drops < MAX_BATCH &&
-	       b->nr_moves < MAX_BATCH && choose_one(cache, b))
+	wr_cache_tell_rooms(cache, b->tier);
+	begin_batch(cache, b);
+	while (b->bytes < wr_max(bytes, some) && b->nr_drops < b->max_drops &&
+	       b->nr_moves < WR_NR_MOVES && choose_one(cache, b))
 		;
+}
+
+uint32_t wr_cache_choose_moves(struct weir_cache *cache, uint32_t class_id, uint64_t bytes,
+			       struct wr_victim *v, uint32_t max)
+{
+	struct batch b = {.cache = cache, .tier = WR_L2, .choice = CHOOSE_MOVES};
+	struct wr_policy *policy = cache->tiers[WR_L2].policies[class_id];
+
+	wr_lock_assert_held(&cache->lock);
+	begin_batch(cache, &b);
+	while (b.bytes < bytes && b.nr_moves < wr_min(max, WR_NR_MOVES)) {
+		struct wr_policy_node *node = wr_policy_victim(policy, may_leave_node, &b);
+
+		if (!node)
+			break;
+		take(cache, &b, node);
+		v[b.nr_moves - 1] = b.moves[b.nr_moves - 1];
+	}
+	return b.nr_moves;
 }
 
 /* ---- dropping ---- */
@@ -220,44 +310,64 @@ static void forget_copy(struct weir_cache *cache, uint32_t index, unsigned int t
 	}
 	n->nr_evictions += evicted;
 	n->nr_entries--;
+	if (tier == WR_L2 && wr_entry_is_dirty(e))
+		n->dirty_bytes -= e->copies[tier].charged;
 	wr_cache_set_state(cache, index, tier, WR_COPY_NONE);
+}
+
+/* Memory that is out of the index. */
+struct loose {
+	struct weir_tier_mem mem;
+	uint64_t charged;
+	uint32_t class_id;
+};
+
+/* All of it back to the tier, then the charges with it, and one word to who waits. Unlocks. */
+static void give_back(struct weir_cache *cache, unsigned int tier, const struct loose *loose,
+		      uint32_t nr) WR_REQUIRES(cache->lock)
+{
+	struct wr_tier *t = &cache->tiers[tier];
+	uint64_t sum = 0;
+
+	wr_lock_assert_held(&cache->lock);
+	for (uint32_t i = 0; i < nr; i++)
+		sum += loose[i].charged;
+	t->leaving += sum;
+	wr_mutex_unlock(&cache->lock);
+	wr_lock_assert_none_held("a tier's free");
+	for (uint32_t i = 0; i < nr; i++)
+		t->ops.free(t->arg, &loose[i].mem);
+	wr_mutex_lock(&cache->lock);
+	t->leaving -= sum;
+	t->used -= sum;
+	for (uint32_t i = 0; i < nr; i++)
+		t->numbers[loose[i].class_id].used_bytes -= loose[i].charged;
+	wr_cache_room_changed(cache);
 }
 
 void wr_cache_give(struct weir_cache *cache, unsigned int tier, uint32_t class_id,
 		   const struct weir_tier_mem *mem, uint64_t charged)
 {
-	struct wr_tier *t = &cache->tiers[tier];
-	struct weir_tier_mem copy = *mem;
+	struct loose loose = {.mem = *mem, .charged = charged, .class_id = class_id};
 
-	wr_lock_assert_held(&cache->lock);
-	t->leaving += charged;
-	wr_mutex_unlock(&cache->lock);
-	wr_lock_assert_none_held("a tier's free");
-	t->ops.free(t->arg, &copy);
-	wr_mutex_lock(&cache->lock);
-	t->leaving -= charged;
-	t->used -= charged;
-	t->numbers[class_id].used_bytes -= charged;
-	wr_cache_room_changed(cache);
+	give_back(cache, tier, &loose, 1);
 }
 
 /* Take the marked ones that nobody pinned meanwhile. Their number. */
 static uint32_t drop(struct weir_cache *cache, struct batch *b) WR_REQUIRES(cache->lock)
 {
-	struct {
-		struct weir_tier_mem mem;
-		uint64_t charged;
-		uint32_t class_id;
-	} out[MAX_BATCH];
+	struct loose out[MAX_DROPS];
 	uint32_t nr = 0;
 
-	if (b->nr_drops)
-		wr_gate_barrier(); /* P3 */
+	if (!b->nr_drops)
+		return 0;
+	wr_gate_barrier(); /* P3 */
+	b->nr_pins = wr_cache_pinned_tags(cache, b->pins, MAX_PINS);
 	for (uint32_t i = 0; i < b->nr_drops; i++) {
 		uint32_t index = b->drops[i].index;
 		struct wr_entry *e = &cache->entries[index];
 
-		if (wr_cache_is_pinned(cache, b->drops[i].tag)) {
+		if (is_pinned(b, b->drops[i].tag)) {
 			wr_cache_set_state(cache, index, b->tier, WR_COPY_READY);
 			continue;
 		}
@@ -268,8 +378,8 @@ static uint32_t drop(struct weir_cache *cache, struct batch *b) WR_REQUIRES(cach
 		if (wr_cache_is_bare(cache, index) && !e->nr_holds && !e->waiters)
 			wr_cache_del(cache, index);
 	}
-	for (uint32_t i = 0; i < nr; i++)
-		wr_cache_give(cache, b->tier, out[i].class_id, &out[i].mem, out[i].charged);
+	if (nr)
+		give_back(cache, b->tier, out, nr);
 	return nr;
 }
 
@@ -318,177 +428,41 @@ bool wr_cache_reap(struct weir_cache *cache)
 	return any;
 }
 
-/* ---- going down ---- */
-
-void wr_sync_init(struct wr_sync *s, uint32_t nr)
-{
-	wr_mutex_init(&s->lock, WR_RANK_CACHE_SYNC, "cache.sync");
-	wr_cond_init(&s->done);
-	s->nr_left = nr;
-	s->result = 0;
-}
-
-void wr_sync_done(void *arg, int result)
-{
-	struct wr_sync *s = arg;
-
-	wr_mutex_lock(&s->lock);
-	if (result && !s->result)
-		s->result = result;
-	if (--s->nr_left == 0)
-		wr_cond_broadcast(&s->done);
-	wr_mutex_unlock(&s->lock);
-}
-
-int wr_sync_wait(struct wr_sync *s)
-{
-	wr_might_block("a copy or write of the cache");
-	wr_mutex_lock(&s->lock);
-	while (s->nr_left)
-		wr_cond_wait(&s->done, &s->lock);
-	wr_mutex_unlock(&s->lock);
-	wr_cond_fini(&s->done);
-	wr_mutex_fini(&s->lock);
-	return s->result;
-}
-
-/* One write that a thread waits for together with others. */
-struct put {
-	struct wr_sync *sync;
-	int result;
-};
-
-static void put_done(void *arg, int result)
-{
-	struct put *put = arg;
-
-	put->result = result;
-	wr_sync_done(put->sync, 0);
-}
-
-static void ask_store(struct weir_cache *cache, const struct victim *v, struct put *put)
-{
-	struct wr_entry *e = &cache->entries[v->index]; /* MOVING: it stays as it is */
-	struct wr_slot *slot = &cache->slots[v->index];
-	struct weir_store_item item = {
-		.key = {wr_load_relaxed(&slot->hi), wr_load_relaxed(&slot->lo)},
-		.bytes = e->bytes,
-		.class_id = e->class_id,
-		.name = e->name[0] ? e->name : NULL};
-	int rc = cache->store.put(cache->store_arg, &item, wr_load_relaxed(&slot->data[WR_L2]),
-				  put_done, put);
-
-	if (rc)
-		put_done(put, rc);
-}
-
-/*
- * Write what is MOVING from L2 to the store. Unlocks. 0 when at least one went well, otherwise
- * what the first that did not ended with, which *ret_first, 0 before, is in any case.
- */
-static int write_down(struct weir_cache *cache, const struct victim *v, uint32_t nr, int *ret_first)
-	WR_REQUIRES(cache->lock)
-{
-	struct put puts[MAX_BATCH];
-	struct wr_sync sync;
-	uint32_t nr_good = 0;
-
-	cache->nr_moving += nr;
-	wr_mutex_unlock(&cache->lock);
-	wr_lock_assert_none_held("a store's put");
-	wr_sync_init(&sync, nr);
-	for (uint32_t i = 0; i < nr; i++) {
-		puts[i].sync = &sync;
-		ask_store(cache, &v[i], &puts[i]);
-	}
-	(void)wr_sync_wait(&sync);
-	wr_mutex_lock(&cache->lock);
-	cache->nr_moving -= nr;
-	for (uint32_t i = 0; i < nr; i++) {
-		struct wr_entry *e = &cache->entries[v[i].index];
-		struct wr_class_numbers *n = &cache->tiers[WR_L2].numbers[e->class_id];
-		struct wr_class_numbers *below = &cache->store_numbers[e->class_id];
-
-		wr_cache_set_state(cache, v[i].index, WR_L2, WR_COPY_READY);
-		below->nr_fills += !puts[i].result;
-		below->fill_bytes += puts[i].result ? 0 : e->bytes;
-		below->nr_failed += puts[i].result != 0;
-		n->nr_demotions += !puts[i].result;
-		n->nr_stuck += puts[i].result != 0;
-		e->is_stored |= !puts[i].result;
-		nr_good += !puts[i].result;
-		*ret_first = *ret_first ? *ret_first : puts[i].result;
-		wr_cond_broadcast(wr_entry_cond(cache, v[i].index));
-	}
-	wr_cache_room_changed(cache);
-	return nr_good ? 0 : *ret_first;
-}
-
-/* One copy of L1 that is MOVING; somebody may have begun to bring it to L2 himself. */
-static int copy_one_down(struct weir_cache *cache, uint32_t index) WR_REQUIRES(cache->lock)
-{
-	enum wr_copy_state below = wr_copy_state(wr_load_relaxed(&cache->slots[index].word), WR_L2);
-	struct wr_entry *e = &cache->entries[index];
-	struct wr_waiter w = {0};
-	int rc = 0;
-
-	wr_lock_assert_held(&cache->lock);
-	e->nr_holds++;
-	wr_cache_set_state(cache, index, WR_L1, WR_COPY_READY);
-	if (below == WR_COPY_FILLING)
-		wr_cache_join(cache, index, &w);
-	else if (below == WR_COPY_NONE)
-		rc = wr_cache_bring(cache, index, WR_L2, NULL, WR_WAITING, &w);
-	if (!rc && (below == WR_COPY_FILLING || below == WR_COPY_NONE)) {
-		rc = wr_cache_wait(cache, index, &w);
-		if (!rc)
-			wr_cache_unhold(cache, index);
-	}
-	cache->tiers[WR_L1].numbers[e->class_id].nr_demotions += !rc;
-	cache->tiers[WR_L1].numbers[e->class_id].nr_stuck += rc != 0;
-	wr_cache_unhold(cache, index);
-	return rc;
-}
-
-/* L1 to L2, one after the other. As above. */
-static int copy_down(struct weir_cache *cache, const struct victim *v, uint32_t nr)
-	WR_REQUIRES(cache->lock)
-{
-	int first = 0;
-	uint32_t nr_good = 0;
-
-	for (uint32_t i = 0; i < nr; i++) {
-		int rc = copy_one_down(cache, v[i].index);
-
-		nr_good += !rc;
-		first = first ? first : rc;
-	}
-	return nr_good ? 0 : first;
-}
-
-static int move(struct weir_cache *cache, struct batch *b) WR_REQUIRES(cache->lock)
-{
-	int first = 0;
-
-	return b->tier == WR_L1 ? copy_down(cache, b->moves, b->nr_moves)
-				: write_down(cache, b->moves, b->nr_moves, &first);
-}
-
 /* ---- making room ---- */
 
-/*
- * Let @bytes leave, or some of them. 0 when something left, or can now without copying; -EAGAIN
- * when there is nothing that can; or what a lower tier said. Unlocks meanwhile.
- */
-static int evict(struct weir_cache *cache, unsigned int tier, uint64_t bytes, bool demand)
+/* Drop what @choice allows. Whether something left. Unlocks. */
+static bool drop_some(struct weir_cache *cache, struct batch *b, enum choice choice, uint64_t bytes)
 	WR_REQUIRES(cache->lock)
 {
-	struct batch b = {.cache = cache, .tier = tier, .only_drops = !demand};
+	b->choice = choice;
+	choose(cache, b, bytes);
+	return drop(cache, b) != 0;
+}
+
+/*
+ * Let @bytes leave, or some of them, at most @max_drops at a time. 0 when something left, or can
+ * now without copying; -EAGAIN when there is nothing that can; or what a lower tier said. Unlocks
+ * meanwhile.
+ */
+static int evict(struct weir_cache *cache, unsigned int tier, uint64_t bytes, bool demand,
+		 uint32_t max_drops) WR_REQUIRES(cache->lock)
+{
+	struct batch b = {.cache = cache, .tier = tier, .max_drops = max_drops};
 	int rc;
 
 	wr_lock_assert_held(&cache->lock);
 	if (cache->dead && wr_cache_reap(cache))
 		return 0;
+	if (!demand)
+		return drop_some(cache, &b, CHOOSE_DROPS, bytes) ? 0 : -EAGAIN;
+	/* Nobody waits for a write as long as a class that has too much has what can be dropped. */
+	if (drop_some(cache, &b, CHOOSE_SURPLUS, bytes))
+		return 0;
+	for (uint32_t c = 0; tier == WR_L2 && c < WEIR_NR_CLASSES; c++)
+		wr_cache_write_ahead(cache, c);
+	if (tier == WR_L2 && cache->nr_ahead)
+		return -EAGAIN; /* soon there is */
+	b.choice = CHOOSE_ALL;
 	choose(cache, &b, bytes);
 	rc = b.nr_drops || b.nr_moves ? 0 : -EAGAIN;
 	/* The moves first: they stay readable, and the drops are marked until the barrier. */
@@ -497,13 +471,9 @@ static int evict(struct weir_cache *cache, unsigned int tier, uint64_t bytes, bo
 	else if (b.nr_drops && !b.nr_moves)
 		rc = -EAGAIN; /* all were pinned in the meantime */
 	if (b.nr_moves) {
-		rc = move(cache, &b);
-		if (rc) {
-			b.only_drops = true;
-			choose(cache, &b, bytes);
-			if (drop(cache, &b))
-				rc = 0;
-		}
+		rc = wr_cache_move(cache, tier, b.moves, b.nr_moves);
+		if (rc && drop_some(cache, &b, CHOOSE_DROPS, bytes))
+			rc = 0;
 	}
 	return rc;
 }
@@ -596,6 +566,11 @@ static int wait_first(struct weir_cache *cache, unsigned int tier, struct wr_in_
 	}
 	if (!may_change(cache, tier))
 		return -ENOSPC;
+	if (tier == WR_L2 && cache->nr_ahead) { /* which ends, however slow L3 is */
+		wr_cond_wait(&cache->room, &cache->lock);
+		me->deadline_ns = wr_now_ns() + cache->room_wait_ns;
+		return 0;
+	}
 	return wr_cond_timedwait(&cache->room, &cache->lock, me->deadline_ns) ? -ENOSPC : 0;
 }
 
@@ -626,7 +601,7 @@ static int until_it_fits(struct weir_cache *cache, unsigned int tier, uint64_t b
 		}
 		rc = -EAGAIN;
 		if (fits == has_place || !is_coming(&cache->tiers[tier], bytes))
-			rc = evict(cache, tier, bytes, demand);
+			rc = evict(cache, tier, bytes, demand, NR_DROPS);
 		if (rc == -EAGAIN && demand)
 			rc = wait_first(cache, tier, &me);
 	}
@@ -673,7 +648,7 @@ int wr_cache_take(struct weir_cache *cache, unsigned int tier, uint32_t class_id
 		wr_lock_assert_none_held("a tier's alloc");
 		rc = t->ops.alloc(t->arg, bytes, ret);
 		wr_mutex_lock(&cache->lock);
-		if (rc != -ENOSPC || n == MAX_PIECES || evict(cache, tier, bytes, demand))
+		if (rc != -ENOSPC || n == MAX_PIECES || evict(cache, tier, bytes, demand, NR_DROPS))
 			break;
 	}
 	if (rc) {
@@ -697,57 +672,11 @@ int wr_cache_shrink(struct weir_cache *cache, unsigned int tier)
 			wr_mutex_lock(&cache->lock);
 			continue;
 		}
-		rc = evict(cache, tier, t->used - t->limit, true);
+		rc = evict(cache, tier, t->used - t->limit, true, MAX_DROPS);
+		if (rc == -EAGAIN && tier == WR_L2 && cache->nr_ahead) {
+			wr_cond_wait(&cache->room, &cache->lock);
+			rc = 0;
+		}
 	}
 	return rc == -EAGAIN ? -EBUSY : rc;
-}
-
-/* ---- flush ---- */
-
-static bool wants_flush(struct weir_cache *cache, uint32_t index) WR_REQUIRES(cache->lock)
-{
-	const struct wr_entry *e = &cache->entries[index];
-	uint64_t word = wr_load_relaxed(&cache->slots[index].word);
-
-	return (word & WR_WORD_USED) && e->is_owned && !e->is_stored && !e->is_busy &&
-	       (wr_copy_state(word, WR_L2) == WR_COPY_READY ||
-		(wr_copy_state(word, WR_L1) == WR_COPY_READY &&
-		 wr_copy_state(word, WR_L2) == WR_COPY_NONE));
-}
-
-int weir_cache_flush(struct weir_cache *cache)
-{
-	struct victim v[MAX_BATCH];
-	uint32_t nr = 0;
-	int rc = 0, one;
-
-	if (!cache->store.size)
-		return -ENODEV;
-	wr_mutex_lock(&cache->lock);
-	cache->nr_inside++;
-	for (uint32_t i = 0; i <= cache->mask && !cache->is_cancelled; i++) {
-		if (wants_flush(cache, i)) {
-			v[nr].index = i;
-			v[nr].tag = 0;
-			if (wr_copy_state(wr_load_relaxed(&cache->slots[i].word), WR_L2) ==
-			    WR_COPY_NONE) {
-				one = copy_down(cache, &v[nr], 1);
-				rc = rc ? rc : one;
-				if (!wants_flush(cache, i) || one)
-					continue;
-			}
-			wr_cache_set_state(cache, i, WR_L2, WR_COPY_MOVING);
-			nr++;
-		}
-		if (nr == MAX_BATCH) {
-			(void)write_down(cache, v, nr, &rc);
-			nr = 0;
-		}
-	}
-	if (nr)
-		(void)write_down(cache, v, nr, &rc);
-	if (--cache->nr_inside == 0 && cache->is_cancelled)
-		wr_cond_broadcast(&cache->room);
-	wr_mutex_unlock(&cache->lock);
-	return rc;
 }

@@ -79,7 +79,6 @@ void wr_cache_del(struct weir_cache *cache, uint32_t index)
 				 wr_load_relaxed(&cache->slots[i].passed) - 1);
 	cache->nr_entries--;
 	wr_cond_broadcast(wr_entry_cond(cache, index));
-	wr_cache_room_changed(cache);
 }
 
 void wr_cache_set_state(struct weir_cache *cache, uint32_t index, unsigned int tier,

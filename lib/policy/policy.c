@@ -70,6 +70,12 @@ bool wr_policy_admit(struct wr_policy *p, struct weir_key key, uint64_t bytes, u
 		return false;
 	if (p->bytes <= p->capacity - bytes)
 		return true;
+	return wr_policy_admit_full(p, key, bytes, next_use);
+}
+
+bool wr_policy_admit_full(struct wr_policy *p, struct weir_key key, uint64_t bytes,
+			  uint64_t next_use)
+{
 	p->was_full = true;
 	if (!p->ops->admit)
 		return true;

@@ -108,6 +108,10 @@ void wr_policy_miss(struct wr_policy *p, struct weir_key key, uint64_t bytes);
  */
 bool wr_policy_admit(struct wr_policy *p, struct weir_key key, uint64_t bytes, uint64_t next_use);
 
+/* The same when the caller knows better that there is no room. */
+bool wr_policy_admit_full(struct wr_policy *p, struct weir_key key, uint64_t bytes,
+			  uint64_t next_use);
+
 /*
  * The node to evict next, or NULL when @may refuses all. @may (NULL: all may) is called with
  * nodes of this policy only, must not call back into it, and says false for what is pinned.

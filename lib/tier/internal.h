@@ -87,6 +87,7 @@ struct wr_store_op {
 	struct wr_store *store;	   /* [const] */
 	struct wr_store_item item; /* what will be on disk; [const] from being placed */
 	const char *buf;	   /* [const] */
+	uint32_t io_class;	   /* [const] enum weir_io_class, of the writes */
 	wr_store_done_fn done;	   /* [const] */
 	void *arg;		   /* [const] */
 	char *pages;		   /* [const] the record's page, and the one the data ends in */

@@ -15,6 +15,7 @@ static int ops_put(void *store, const struct weir_store_item *item, const void *
 				       .name = item->name,
 				       .buf = from,
 				       .bytes = item->bytes,
+				       .ahead = item->is_ahead,
 				       .done = done,
 				       .arg = arg};
 

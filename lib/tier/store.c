@@ -276,7 +276,7 @@ static int write_part(struct wr_store_op *op, uint64_t offset, const char *mem, 
 		.offset = offset,
 		.bytes = bytes,
 		.buf_bytes = bytes,
-		.io_class = WEIR_IO_DEMAND,
+		.io_class = op->io_class,
 		.done = part_written,
 		.arg = op,
 	};
@@ -454,6 +454,7 @@ int wr_store_put(struct wr_store *s, const struct wr_store_put_req *req)
 	if (op == NULL)
 		return -ENOMEM;
 	op->item.class = (uint16_t)req->class;
+	op->io_class = req->ahead ? WEIR_IO_SPECULATIVE : WEIR_IO_DEMAND;
 	op->item.bytes = req->bytes;
 	op->item.data_hash = wr_store_hash(req->buf, req->bytes);
 	op->buf = req->buf;

@@ -85,10 +85,12 @@ struct wr_store_info {
  * @name:  for people, cut to WR_STORE_NAME_BYTES - 1; may be NULL
  * @buf:   the bytes, aligned to WR_STORE_ALIGN; left alone until @done
  * @bytes: at least 1, at most wr_store_max_bytes()
+ * @ahead: 1: nobody waits for it; what the engine is asked for on demand goes before it
  */
 struct wr_store_put_req {
 	struct weir_key key;
 	uint32_t class;
+	uint32_t ahead;
 	const char *name;
 	const void *buf;
 	size_t bytes;

@@ -111,6 +111,26 @@ double wr_bench_pass_seconds(const struct wr_arm_pass *pass);
 double wr_bench_pass_read(const struct wr_arm_pass *pass);
 double wr_bench_pass_stall(const struct wr_arm_pass *pass);
 
+/* Half of a cache of 131,072 entries of 4 KiB goes back to the system: one round. */
+struct wr_bench_pressure {
+	struct wr_bench_series ms, cpu_ms;
+};
+
+int wr_bench_pressure_round(struct wr_bench_pressure *b);
+
+/*
+ * Gets on demand from a file, 99th percentile of their time in us: alone, while a thread inserts
+ * and removes owned blocks, and while it inserts more than there is room for, so that they go down
+ * to L3 in the same folder.
+ */
+struct wr_bench_spill {
+	struct wr_bench_series alone, inserts, spill; /* us */
+	struct wr_bench_series inserts_ratio, spill_ratio;
+	struct wr_bench_series spill_mb; /* written to L3 meanwhile */
+};
+
+int wr_bench_spill_round(const char *folder, struct wr_bench_spill *b, struct weir_error *err);
+
 /*
  * The machine and its settings, as measuring asks: kernel, transparent huge pages, and of the
  * disk under @path, unless that is NULL, read_ahead_kb, scheduler, ...

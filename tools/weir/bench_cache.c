@@ -35,6 +35,7 @@
 #define ZIPF	    0.99
 #define MAX_THREADS 2u
 #define BAR_NS	    60.0
+#define BAR_MS	    100.0
 
 enum { SIDE_WEIR, SIDE_HCC, SIDE_LRU, NR_SIDES };
 
@@ -55,6 +56,7 @@ struct bench {
 	struct peer peer;
 	struct wr_bench_series ns[NR_SIDES][MAX_THREADS], ratio[NR_SIDES][MAX_THREADS];
 	struct wr_bench_series scale;
+	struct wr_bench_pressure pressure;
 	_Atomic uint64_t nr_missed;
 };
 
@@ -333,10 +335,12 @@ static int print_json(const struct bench *b)
 							      "weir_to_it",
 							      wr_bench_json(&b->ratio[side][nr]),
 							      "bar", bars[side][nr]));
-	return wr_ui_json_print(
-		json_pack("{s:o, s:s, s:b, s:o, s:o, s:I}", "conditions", wr_bench_conditions(NULL),
-			  "bench", "cache", "peer", b->peer.p[SIDE_HCC] != NULL, "rows", rows,
-			  "scale", wr_bench_json(&b->scale), "missed", (json_int_t)b->nr_missed));
+	return wr_ui_json_print(json_pack(
+		"{s:o, s:s, s:b, s:o, s:o, s:I, s:o, s:o}", "conditions", wr_bench_conditions(NULL),
+		"bench", "cache", "peer", b->peer.p[SIDE_HCC] != NULL, "rows", rows, "scale",
+		wr_bench_json(&b->scale), "missed", (json_int_t)b->nr_missed, "pressure_ms",
+		wr_bench_json(&b->pressure.ms), "pressure_cpu_ms",
+		wr_bench_json(&b->pressure.cpu_ms)));
 }
 
 static int print_text(const struct bench *b)
@@ -371,6 +375,9 @@ static int print_text(const struct bench *b)
 	printf("\ntwo threads to one: %s (1.8), %u keys, Zipf %.2f, all hits%s\n",
 	       wr_bench_text(text, &b->scale, 2), NR_KEYS, ZIPF,
 	       b->nr_missed ? "; NOT: some were missed" : "");
+	printf("memory short, half of 512 MiB in entries of 4 KiB leaves: %s ms (%.0f)",
+	       wr_bench_text(text, &b->pressure.ms, 0), BAR_MS);
+	printf(", of a processor %s ms\n", wr_bench_text(text, &b->pressure.cpu_ms, 0));
 	return code ? wr_ui_fail_code(false, "bench", code, "no memory for the table") : WR_EXIT_OK;
 }
 
@@ -384,8 +391,14 @@ int wr_bench_cache(const struct wr_bench_args *args)
 			fini(b);
 		return wr_ui_fail_code(args->json, "bench", rc, "no memory for the benchmark");
 	}
-	for (uint32_t i = 0; i < args->rounds; i++)
+	for (uint32_t i = 0; !rc && i < args->rounds; i++) {
 		measure_round(b);
+		rc = wr_bench_pressure_round(&b->pressure);
+	}
+	if (rc) {
+		fini(b);
+		return wr_ui_fail_code(args->json, "bench", rc, "a cache cannot be shrunk");
+	}
 	rc = args->json ? print_json(b) : print_text(b);
 	fini(b);
 	return rc;

@@ -50,6 +50,7 @@ struct bench {
 	struct wr_store *store;
 	const struct cell_kind *kind;
 	struct cell cells[sizeof(kinds) / sizeof(kinds[0])];
+	struct wr_bench_spill spill;
 	char fio[32], no_fio[128], page_reason[128];
 };
 
@@ -311,6 +312,12 @@ static int print_text(const struct bench *b)
 			wr_bench_row(t, what, rows[k].series, 2, rows[k].bar);
 		}
 	}
+	wr_bench_row(t, "demand p99, us: alone", &b->spill.alone, 0, "");
+	wr_bench_row(t, "with inserts that are taken out, us", &b->spill.inserts, 0, "");
+	wr_bench_row(t, "with inserts that go down, us", &b->spill.spill, 0, "");
+	wr_bench_row(t, "inserts / alone", &b->spill.inserts_ratio, 2, "");
+	wr_bench_row(t, "going down / taken out", &b->spill.spill_ratio, 2, "<= 1.1");
+	wr_bench_row(t, "written meanwhile, MB", &b->spill.spill_mb, 0, "");
 	rc = wr_ui_table_print(t, stdout);
 	wr_ui_table_close(t);
 	wr_ui_say("weir: io %s; %s", weir_io_backend_name(weir_io_backend(b->io)),
@@ -338,9 +345,13 @@ static int print_json(const struct bench *b, const char *path)
 					 "put_per_fio", wr_bench_json(&c->write_ratio)));
 	}
 	return wr_ui_json_print(json_pack(
-		"{s:o, s:o, s:s, s:s, s:s, s:o}", "conditions", wr_bench_conditions(path), "path",
-		wr_ui_json_text(path), "backend", weir_io_backend_name(weir_io_backend(b->io)),
-		"fio", b->fio, "fio_page_reason", b->page_reason, "cells", cells));
+		"{s:o, s:o, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:o}", "conditions",
+		wr_bench_conditions(path), "path", wr_ui_json_text(path), "backend",
+		weir_io_backend_name(weir_io_backend(b->io)), "fio", b->fio, "fio_page_reason",
+		b->page_reason, "cells", cells, "demand_p99_us", wr_bench_json(&b->spill.alone),
+		"inserts_p99_us", wr_bench_json(&b->spill.inserts), "spill_p99_us",
+		wr_bench_json(&b->spill.spill), "spill_per_inserts",
+		wr_bench_json(&b->spill.spill_ratio)));
 }
 
 int wr_bench_store(const struct wr_bench_args *args)
@@ -356,6 +367,8 @@ int wr_bench_store(const struct wr_bench_args *args)
 	for (uint32_t i = 0; !rc && i < args->rounds * nr; i++) {
 		b.kind = &kinds[i % nr];
 		rc = one_cell(&b, i / nr, &b.cells[i % nr], &err);
+		if (!rc && i % nr == 0)
+			rc = wr_bench_spill_round(args->path, &b.spill, &err);
 		wr_ui_progress_update(&progress, i + 1);
 		if (!rc && wr_ui_interrupted())
 			rc = -EINTR;
