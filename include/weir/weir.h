@@ -59,6 +59,8 @@ struct weir;
  * @cache:          Open a cache with these options; where they name no L2, it is the context's
  *                  pool, and where they name a folder for L3 and no engine, the context's.
  *                  Only during the call. NULL: no cache.
+ * @io_page_cache:  enum weir_io_page_cache: what the files of streams and loads are read through
+ *                  that are opened from now on. The knob "io.page_cache" changes it.
  */
 struct weir_opts {
 	size_t size;
@@ -72,6 +74,7 @@ struct weir_opts {
 	void (*progress)(void *arg, size_t done_bytes, size_t total_bytes);
 	void *progress_arg;
 	const struct weir_cache_opts *cache;
+	uint64_t io_page_cache;
 };
 
 /**

@@ -23,6 +23,7 @@ struct weir {
 	struct weir_knobs *knobs;
 	struct weir_cache *cache; /* NULL: none */
 	struct wr_ctx_series *series;
+	uint32_t page_cache_knob; /* its id */
 };
 
 /* Show what engine, pool and cache count themselves in the context's registry. */

@@ -21,8 +21,10 @@ static int open_topo(struct weir *weir, const struct weir_opts *opts, struct wei
 
 static int open_io(struct weir *weir, const struct weir_opts *opts, struct weir_error *err)
 {
-	struct weir_io_opts io_opts = {
-		.size = sizeof(io_opts), .backend = opts->io_backend, .threads = opts->io_threads};
+	struct weir_io_opts io_opts = {.size = sizeof(io_opts),
+				       .backend = opts->io_backend,
+				       .threads = opts->io_threads,
+				       .page_cache = opts->io_page_cache};
 
 	/* A described machine's CPUs are not this one's. */
 	if (!(opts->flags & WEIR_OPEN_NO_PIN) && !opts->topo_synthetic)
@@ -104,12 +106,37 @@ static void start_collector(struct weir *weir, const struct weir_opts *opts)
 		wr_log(WEIR_LOG_WARN, "ctx", "%s", err.message);
 }
 
+static int register_knobs(struct weir *weir)
+{
+	const struct weir_knob_desc page_cache = {
+		.name = "io.page_cache",
+		.unit = "",
+		.help = "what files opened from now on are read through: 0 by measurement, 1 past "
+			"the page cache, 2 the page cache, 3 as 0 and spare memory",
+		.default_value = weir_io_page_cache(weir->io),
+		.max = WEIR_IO_CACHE_SPARE};
+
+	return weir_knob_register(weir->knobs, &page_cache, &weir->page_cache_knob);
+}
+
+/* Before files are opened. */
+static void heed_knobs(struct weir *weir)
+{
+	int rc = weir_io_set_page_cache(
+		weir->io, (uint32_t)weir_knob_get(weir->knobs, weir->page_cache_knob));
+
+	wr_assert(!rc); /* the knob has bounds */
+	(void)rc;
+}
+
 static int open_numbers(struct weir *weir, const struct weir_opts *opts, struct weir_error *err)
 {
 	int rc = open_metrics(weir, opts);
 
 	if (!rc)
 		rc = weir_knobs_open(&weir->knobs);
+	if (!rc)
+		rc = register_knobs(weir);
 	if (!rc)
 		rc = wr_ctx_register_metrics(weir);
 	return rc ? wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "metrics and knobs: %s",
@@ -220,6 +247,7 @@ int weir_stream_open(struct weir *weir, const struct weir_model *model,
 	struct weir_plan copy;
 	int rc = copy_plan(weir, &copy, plan, err);
 
+	heed_knobs(weir);
 	return rc ? rc : wr_stream_open(&parts, model, &copy, ret, err);
 }
 
@@ -233,6 +261,7 @@ int weir_load(struct weir *weir, const struct weir_model *model, const struct we
 	rc = copy_plan(weir, &plan, plan_arg, err);
 	if (rc)
 		return rc;
+	heed_knobs(weir);
 	if (!plan_arg)
 		plan.flags = WEIR_PLAN_VISION;
 	plan.unit = WEIR_UNIT_TENSOR;

@@ -102,15 +102,72 @@ static int open_regular(struct weir_io_file *file, const char *path, struct weir
 	return 0;
 }
 
+/* What to do with a file that can be read directly. */
+static enum wr_io_access choose(struct weir_io_file *file)
+{
+	struct weir_io *io = file->io;
+	struct wr_io_facts facts = {.mode = wr_load_relaxed(&io->page_cache)};
+	struct wr_io_refaults since;
+	enum wr_io_access access;
+
+	if (file->owned || (io->by_name && facts.mode != WEIR_IO_CACHE_ALWAYS))
+		facts.mode = WEIR_IO_CACHE_NEVER;
+	if (facts.mode == WEIR_IO_CACHE_AUTO || facts.mode == WEIR_IO_CACHE_SPARE) {
+		wr_mutex_lock(&io->lock);
+		since = io->refaults;
+		wr_mutex_unlock(&io->lock);
+		wr_io_measure(file->fd, file->info.bytes, &since, &facts);
+		if (wr_io_is_warm(&facts))
+			wr_io_measure_rates(file->fd, &facts);
+		wr_mutex_lock(&io->lock);
+		io->refaults = since;
+		wr_mutex_unlock(&io->lock);
+	}
+	access = wr_io_choose(&facts, file->why);
+	wr_log(WEIR_LOG_INFO, "io", "%s: %s", file->path, file->why);
+	return access;
+}
+
+/* It is read through the page cache, by threads. */
+static void go_through_cache(struct weir_io_file *file)
+{
+	file->info.direct = 0;
+	file->info.offset_align = file->info.memory_align = 1;
+	file->align = 1;
+	file->cache = wr_io_probe_cache(file->fd, file->info.bytes);
+	/* See threads.c. */
+	(void)posix_fadvise(file->fd, 0, 0,
+			    file->cache.dontcache ? POSIX_FADV_SEQUENTIAL : POSIX_FADV_RANDOM);
+}
+
+/*
+ * The same, of what could be read directly. FROM_CACHE: what is there stays, and what is missing is
+ * not added, if the kernel can do that. THROUGH: that stays too.
+ */
+static void prefer_cache(struct weir_io_file *file, enum wr_io_access access)
+{
+	(void)fcntl(file->fd, F_SETFL, 0);
+	go_through_cache(file);
+	file->cache.cold = false;
+	if (access == WR_IO_THROUGH) {
+		file->cache.dontcache = false;
+		(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_NORMAL);
+	}
+	file->cache.stays = !file->cache.dontcache;
+}
+
 static int choose_access(struct weir_io_file *file, struct weir_error *err)
 {
 	struct weir_io *io = file->io;
+	enum wr_io_access access = WR_IO_DIRECT;
 	int rc = -EOPNOTSUPP;
 
 	if (wr_load_relaxed(&io->backend) != WEIR_IO_BUFFERED)
 		rc = wr_io_probe_direct(file->fd, &file->info.offset_align,
 					&file->info.memory_align);
-	if (rc == 0) {
+	if (rc == 0)
+		access = choose(file);
+	if (rc == 0 && access == WR_IO_DIRECT) {
 		file->info.direct = 1;
 		/* One step for both: chunks that begin at multiples of it suit file and memory. */
 		file->align = wr_max(file->info.offset_align, file->info.memory_align);
@@ -118,23 +175,22 @@ static int choose_access(struct weir_io_file *file, struct weir_error *err)
 			file->lane = wr_io_ring_lane(io->ring);
 			return 0;
 		}
+	} else if (rc == 0) {
+		prefer_cache(file, access);
+	} else if (io->by_name && wr_load_relaxed(&io->backend) != WEIR_IO_BUFFERED) {
+		return wr_error_set(err, -EOPNOTSUPP, file->path, WEIR_OFFSET_NONE,
+				    "this file system has no direct reads (O_DIRECT), which "
+				    "the rung asked for needs: use 'auto' or 'buffered'");
 	} else {
-		file->info.offset_align = file->info.memory_align = 1;
-		file->align = 1;
-		if (io->by_name && wr_load_relaxed(&io->backend) != WEIR_IO_BUFFERED)
-			return wr_error_set(
-				err, -EOPNOTSUPP, file->path, WEIR_OFFSET_NONE,
-				"this file system has no direct reads (O_DIRECT), which "
-				"the rung asked for needs: use 'auto' or 'buffered'");
-		file->cache = wr_io_probe_cache(file->fd, file->info.bytes);
-		/* See threads.c. */
-		(void)posix_fadvise(file->fd, 0, 0,
-				    file->cache.dontcache ? POSIX_FADV_SEQUENTIAL
-							  : POSIX_FADV_RANDOM);
+		snprintf(file->why, sizeof(file->why),
+			 wr_load_relaxed(&io->backend) == WEIR_IO_BUFFERED
+				 ? "page cache: the engine is on its buffered rung"
+				 : "page cache: this file system has no direct reads (O_DIRECT)");
+		go_through_cache(file);
 	}
 	rc = wr_io_need_workers(io, &file->lane);
 	if (rc != 0)
-		return wr_error_set(err, rc, file->path, WEIR_OFFSET_NONE,
+		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE,
 				    "no threads to read it with: %s", strerror(-rc));
 	return 0;
 }
@@ -234,7 +290,7 @@ void weir_io_file_close(struct weir_io_file *file)
 
 void wr_io_file_expect_gaps(struct weir_io_file *file)
 {
-	if (file->info.direct)
+	if (file->info.direct || file->cache.stays)
 		return;
 	(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_RANDOM);
 	/* What large folios kept that lay across the ends of reads. */
@@ -245,6 +301,11 @@ void wr_io_file_expect_gaps(struct weir_io_file *file)
 void weir_io_file_info(const struct weir_io_file *file, struct weir_io_file_info *ret)
 {
 	*ret = file->info;
+}
+
+const char *weir_io_file_reason(const struct weir_io_file *file)
+{
+	return file->why;
 }
 
 static int compare(const struct weir_io_file *file, const struct stat *st)

@@ -33,7 +33,8 @@ static int take_opts(struct weir_io_opts *o, const struct weir_io_opts *opts,
 {
 	int rc;
 
-	_Static_assert(sizeof(struct weir_io_opts) == 4 * sizeof(size_t) + 4 * sizeof(uint32_t),
+	_Static_assert(sizeof(struct weir_io_opts) ==
+			       4 * sizeof(size_t) + 4 * sizeof(uint32_t) + sizeof(uint64_t),
 		       "options have no padding");
 	rc = wr_opts_copy(o, sizeof(*o), opts);
 	if (rc != 0)
@@ -60,6 +61,8 @@ static int take_opts(struct weir_io_opts *o, const struct weir_io_opts *opts,
 		return range_error(err, "threads is 1 to 64");
 	if (o->depth > WR_IO_MAX_DEPTH)
 		return range_error(err, "depth is 1 to 4096");
+	if (o->page_cache > WEIR_IO_CACHE_SPARE)
+		return range_error(err, "page_cache");
 	if (o->cpu > CPU_SETSIZE)
 		return wr_error_set(err, -ENODEV, NULL, WEIR_OFFSET_NONE, "there is no CPU %u",
 				    o->cpu - 1);
@@ -181,6 +184,7 @@ int weir_io_open(const struct weir_io_opts *opts, struct weir_io **ret, struct w
 		return wr_error_set(err, -ENOMEM, NULL, WEIR_OFFSET_NONE, "out of memory");
 	io->opts = taken;
 	io->by_name = taken.backend != WEIR_IO_AUTO;
+	wr_store_relaxed(&io->page_cache, (uint32_t)taken.page_cache);
 	atomic_init(&io->reason, (const char *)io->reason_at_open);
 	wr_mutex_init(&io->lock, WR_RANK_IO, "io engine");
 	wr_cond_init(&io->changed);
@@ -193,6 +197,19 @@ int weir_io_open(const struct weir_io_opts *opts, struct weir_io **ret, struct w
 	}
 	*ret = io;
 	return 0;
+}
+
+int weir_io_set_page_cache(struct weir_io *io, uint32_t mode)
+{
+	if (mode > WEIR_IO_CACHE_SPARE)
+		return -EINVAL;
+	wr_store_relaxed(&io->page_cache, mode);
+	return 0;
+}
+
+uint32_t weir_io_page_cache(const struct weir_io *io)
+{
+	return wr_load_relaxed(&io->page_cache);
 }
 
 void weir_io_close(struct weir_io *io)

@@ -32,6 +32,7 @@
 #include "base/atomic.h"
 #include "base/util.h"
 #include "io/mpsc.h"
+#include "io/choice.h"
 #include "lock/lock.h"
 
 #define WR_IO_BUF_ALIGN	   4096u       /* of landing buffers and regions, stated in io.h */
@@ -275,9 +276,12 @@ int wr_io_probe_direct(int fd, uint32_t *ret_offset_align,
 struct wr_io_cache_use {
 	bool dontcache; /* RWF_DONTCACHE works */
 	bool cold;	/* little of the file was in the cache when it was opened */
+	bool stays;	/* what is in the cache is to stay there */
 };
 
 struct wr_io_cache_use wr_io_probe_cache(int fd, uint64_t file_bytes);
+/* Bytes of the file that are in the page cache; 0 also where the kernel does not say (before 6.5). */
+uint64_t wr_io_probe_cached(int fd);
 
 #define WR_IO_RWF_DONTCACHE 0x80 /* Linux 6.14, include/uapi/linux/fs.h */
 
@@ -293,6 +297,7 @@ struct weir_io_file {
 	struct weir_io_file_info info;	/* [const] */
 	char *path;			/* [const] absolute */
 	struct wr_io_cache_use cache;	/* [const] when not direct */
+	char why[WR_IO_CHOICE_BYTES];	/* [const] */
 	TAILQ_ENTRY(weir_io_file) link; /* [IO] */
 };
 
@@ -325,6 +330,8 @@ struct wr_io_fault;
 struct weir_io {
 	struct weir_io_opts opts;			  /* [const] defaults filled in */
 	bool by_name;					  /* [const] the rung was asked for */
+	_Atomic uint32_t page_cache;			  /* [atomic] enum weir_io_page_cache */
+	struct wr_io_refaults refaults;			  /* [IO] when they were last looked at */
 	_Atomic int backend;				  /* [atomic] */
 	_Atomic(const char *) reason;			  /* [atomic] one of the texts below */
 	char reason_at_open[WR_IO_REASON_BYTES];	  /* [const] */

@@ -179,18 +179,34 @@ struct cachestat {
 /* Less than an eighth in the cache is taken for chance: a header read before, a page or two. */
 #define COLD_SHARE 8
 
+/* false: the kernel does not say. */
+static bool ask_cached(int fd, uint64_t *ret)
+{
+	struct cachestat_range whole = {.bytes = 0};
+	struct cachestat found = {0};
+
+	if (syscall(SYS_CACHESTAT, fd, &whole, &found, 0) != 0)
+		return false;
+	*ret = found.nr_cache * (uint64_t)sysconf(_SC_PAGESIZE);
+	return true;
+}
+
+uint64_t wr_io_probe_cached(int fd)
+{
+	uint64_t bytes;
+
+	return ask_cached(fd, &bytes) ? bytes : 0;
+}
+
 struct wr_io_cache_use wr_io_probe_cache(int fd, uint64_t file_bytes)
 {
 	struct wr_io_cache_use use = {0};
-	struct cachestat_range whole = {.bytes = 0};
-	struct cachestat found = {0};
-	uint64_t pages = file_bytes / (uint64_t)sysconf(_SC_PAGESIZE) + 1;
+	uint64_t bytes;
 	char byte;
 	struct iovec iov = {.iov_base = &byte, .iov_len = 1};
 
 	/* At the end of the file nothing is read, but the flag is looked at. */
 	use.dontcache = preadv2(fd, &iov, 1, (off_t)file_bytes, WR_IO_RWF_DONTCACHE) == 0;
-	use.cold = syscall(SYS_CACHESTAT, fd, &whole, &found, 0) == 0 &&
-		   found.nr_cache < pages / COLD_SHARE + 1;
+	use.cold = ask_cached(fd, &bytes) && bytes <= file_bytes / COLD_SHARE;
 	return use;
 }

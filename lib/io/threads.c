@@ -101,7 +101,7 @@ static int64_t read_chunk(const struct wr_io_chunk *c)
 		n = pread(file->fd, iov.iov_base, iov.iov_len, (off_t)offset);
 	if (n < 0)
 		return -errno;
-	if (!file->info.direct && !file->cache.dontcache)
+	if (!file->info.direct && !file->cache.dontcache && !file->cache.stays)
 		drop_behind(file, offset, (uint64_t)n);
 	return n;
 }

@@ -115,6 +115,7 @@ static int open_weir(struct weir_arm *w, const struct wr_arm *arm, const struct 
 	struct weir_opts opts = {.size = sizeof(opts),
 				 .io_backend = arm->backend,
 				 .page_kinds = arm->page_kinds,
+				 .io_page_cache = arm->page_cache,
 				 .progress = wr_arm_touching,
 				 .progress_arg = &w->progress};
 	struct weir_plan plan = arm->plan;

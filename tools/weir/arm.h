@@ -27,6 +27,7 @@
  * @backend:      enum weir_io_backend, or WR_ARM_MMAP.
  * @budget_bytes: For weir: landing memory. The mapping has none; a limit is set outside.
  * @page_kinds:   As in struct weir_opts.
+ * @page_cache:   enum weir_io_page_cache.
  * @plan:         Unit, tile size, flags; its budget and passes are set from here.
  * @passes:       1 to WR_ARM_MAX_PASSES.
  * @compute:      enum wr_compute.
@@ -38,6 +39,7 @@ struct wr_arm {
 	const char *path;
 	uint32_t backend;
 	uint32_t page_kinds;
+	uint32_t page_cache;
 	uint64_t budget_bytes;
 	struct weir_plan plan;
 	uint32_t passes;

@@ -21,6 +21,7 @@ struct stream_args {
 	int compute;
 	int unit;
 	int io;
+	int page_cache; /* in the order of enum weir_io_page_cache */
 	int pages;
 	const char *pool_map;
 	bool vision;
@@ -159,6 +160,7 @@ static int run(const struct stream_args *args, const char *path)
 	struct wr_arm arm = {.path = path,
 			     .backend = io_backends[args->io],
 			     .page_kinds = args->pages ? 1u << (args->pages - 1) : 0,
+			     .page_cache = (uint32_t)args->page_cache,
 			     .plan = {.size = sizeof(arm.plan),
 				      .unit = (uint32_t)args->unit,
 				      .flags = args->vision ? WEIR_PLAN_VISION : 0,
@@ -201,6 +203,8 @@ int cmd_stream(int argc, char **argv)
 		 &args.tile, 0, 0},
 		{"io", WR_UI_CHOICE, "auto|fixed|uring|pread|buffered|mmap",
 		 "how the bytes come; mmap: over a mapping (auto)", &args.io, 0, 0},
+		{"page-cache", WR_UI_CHOICE, "auto|never|always|spare",
+		 "read through it (auto: what is there already)", &args.page_cache, 0, 0},
 		{"pages", WR_UI_CHOICE, "auto|4k|thp|2m|1g",
 		 "pages to use (auto: largest to be had)", &args.pages, 0, 0},
 		{"threads", WR_UI_U32, "N", "compute threads (one per core)", &args.threads, 1,

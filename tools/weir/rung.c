@@ -7,6 +7,7 @@
 void wr_rung_of(struct weir_io *io, const struct weir_model *model, struct wr_rung *ret)
 {
 	uint32_t nr = 0, nr_direct = 0;
+	char why[192] = "";
 
 	for (uint32_t i = 0; i < weir_model_nr_files(model); i++) {
 		struct weir_io_file_info info;
@@ -17,6 +18,8 @@ void wr_rung_of(struct weir_io *io, const struct weir_model *model, struct wr_ru
 		weir_io_file_info(file, &info);
 		nr++;
 		nr_direct += info.direct;
+		if (!info.direct && !why[0])
+			snprintf(why, sizeof(why), "%s", weir_io_file_reason(file));
 		weir_io_file_close(file);
 	}
 	ret->backend = (uint32_t)weir_io_backend(io);
@@ -24,9 +27,8 @@ void wr_rung_of(struct weir_io *io, const struct weir_model *model, struct wr_ru
 		snprintf(ret->reason, sizeof(ret->reason), "%s", weir_io_backend_reason(io));
 		return;
 	}
-	snprintf(ret->reason, sizeof(ret->reason),
-		 "%u of %u files lie where there are no direct reads (O_DIRECT); %s: %s",
-		 nr - nr_direct, nr, nr_direct ? "the others" : "elsewhere the engine would run on",
+	snprintf(ret->reason, sizeof(ret->reason), "%u of %u files: %s; %s: %s", nr - nr_direct, nr,
+		 why, nr_direct ? "the others" : "elsewhere the engine would run on",
 		 weir_io_backend_name(weir_io_backend(io)));
 	if (!nr_direct)
 		ret->backend = WEIR_IO_BUFFERED;
