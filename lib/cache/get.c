@@ -8,6 +8,7 @@
 #include "base/util.h"
 #include "cache/cache_internal.h"
 #include "cache/pin.h"
+#include "cache/probe.h"
 
 /* ---- the fast way ---- */
 
@@ -28,6 +29,8 @@ static inline void note_hit(struct weir_cache *cache, struct wr_thread *t, struc
 
 	wr_add_own(&hits->nr, 1);
 	wr_add_own(&hits->bytes, pin->bytes);
+	if (wr_probe_enabled(cache_hit))
+		wr_cache_probe_hit(t, tier, pin->bytes);
 	if (epoch) {
 		if (wr_load_relaxed(&slot->mark) == epoch)
 			return;
@@ -130,6 +133,7 @@ struct slow {
 	struct wr_thread *t;
 	struct weir_pin *ret;
 	bool counted; /* as a miss or a wait */
+	bool missed;
 };
 
 int wr_cache_wait_change(struct weir_cache *cache, uint32_t index)
@@ -177,6 +181,8 @@ static int pin_locked(struct weir_cache *cache, struct slow *s, uint32_t index)
 		return 0;
 	n->slow_hits++;
 	n->slow_hit_bytes += e->bytes;
+	if (wr_probe_enabled(cache_hit))
+		wr_cache_probe_hit(s->t, s->tier, e->bytes);
 	e->nr_uses++;
 	if (is_first)
 		return 0;
@@ -220,6 +226,7 @@ static void count(struct weir_cache *cache, struct slow *s, uint32_t class_id, b
 	if (s->counted)
 		return;
 	s->counted = true;
+	s->missed = miss;
 	n->nr_misses += miss;
 	n->nr_waits += !miss;
 	policy = cache->tiers[s->tier].policies[class_id];
@@ -383,6 +390,8 @@ int wr_cache_get_slow(struct weir_cache *cache, const struct weir_cache_item *it
 	if (--cache->nr_inside == 0 && cache->is_cancelled)
 		wr_cond_broadcast(&cache->room);
 	wr_mutex_unlock(&cache->lock);
+	if (s.missed)
+		wr_cache_probe_miss(s.tier, item->key.lo, item->bytes ? item->bytes : pin.bytes);
 	if (rc == 1) {
 		*ret = pin;
 		return 0;

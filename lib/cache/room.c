@@ -15,6 +15,7 @@
 #include "base/alloc.h"
 #include "base/util.h"
 #include "cache/cache_internal.h"
+#include "cache/probe.h"
 #include "pool/gate.h"
 
 /* Victims taken at a time: one barrier for all of them; and when much has to leave. */
@@ -309,6 +310,8 @@ static void forget_copy(struct weir_cache *cache, uint32_t index, unsigned int t
 		wr_store_relaxed(&slot->word, wr_load_relaxed(&slot->word) & ~WR_WORD_FRESH);
 	}
 	n->nr_evictions += evicted;
+	if (evicted)
+		wr_cache_probe_evict(tier, wr_load_relaxed(&slot->lo), e->bytes);
 	n->nr_entries--;
 	if (tier == WR_L2 && wr_entry_is_dirty(e))
 		n->dirty_bytes -= e->copies[tier].charged;
