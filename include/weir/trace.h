@@ -5,7 +5,9 @@
  * Any process can be traced, whether it knows weir or not: which futexes its threads
  * wait for, how long, and who let them go; how long its I/O takes; which of its reads
  * missed the page cache; its page faults, and its CPU cache misses where the machine
- * has counters. The process is neither stopped nor changed.
+ * has counters. A process with weir's library also tells how long its locks are held and
+ * what its caches hit and miss. The process is not stopped; where it has weir's probe
+ * sites, the kernel puts breakpoints on those and takes them away again.
  *
  * Tracing has parts, WEIR_TRACE_LOCKS and others. Each works without the others, and
  * says why when it does not: a machine without hardware counters, say, or a kernel
@@ -33,7 +35,7 @@ struct weir_trace;
 #define WEIR_TRACE_PIN_DIR "/sys/fs/bpf/weir"
 
 /* Number of parts: bits of struct weir_trace_opts.parts. */
-#define WEIR_TRACE_NR_PARTS 5u
+#define WEIR_TRACE_NR_PARTS 7u
 
 /* Keep tracing after weir_trace_close(): pin programs and maps. */
 #define WEIR_TRACE_PINNED (1u << 0)
@@ -133,6 +135,51 @@ WEIR_API int weir_trace_part(const struct weir_trace *trace, uint32_t index, con
 			     const char **ret_reason) WEIR_MUST_CHECK;
 
 /**
+ * weir_trace_enable() - Pause parts, or let them go on.
+ * @trace: The trace.
+ * @parts: WEIR_TRACE_*: those that count from now on, of the ones that work; the others
+ *         stay attached and count nothing.
+ *
+ * A word in a map: it costs nothing and acts at once, where attaching anew takes a tenth
+ * of a second. What a paused part still costs is the hit of its programs.
+ *
+ * Context: Any thread. No system call.
+ * Return:  0, -EINVAL (unknown parts).
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_enable(struct weir_trace *trace, uint32_t parts) WEIR_MUST_CHECK;
+
+/**
+ * struct weir_trace_cost - What the programs of a trace took.
+ * @window_ns: Time that was looked at.
+ * @nr_runs:   Times that they ran in it, for any process of the system.
+ * @run_ns:    Time that they took, on all processors together.
+ */
+struct weir_trace_cost {
+	uint64_t window_ns;
+	uint64_t nr_runs;
+	uint64_t run_ns;
+};
+
+/**
+ * weir_trace_cost() - Measure what the trace's programs take now.
+ * @trace:     The trace.
+ * @window_ns: How long to look.
+ * @ret:       The measurement; untouched on failure.
+ *
+ * The kernel measures its programs while somebody asks it to, which itself adds two
+ * readings of a clock to each run: that is in @run_ns. What reaching a program costs, a
+ * breakpoint of a probe site most of all, is not.
+ *
+ * Context: Any thread. Sleeps for @window_ns.
+ * Return:  0, -EPERM (needs CAP_SYS_ADMIN), -EINVAL (@window_ns is 0), -EOPNOTSUPP (this
+ *          kernel or build lacks it, or it is a trace of weir_trace_find()).
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_cost(struct weir_trace *trace, uint64_t window_ns,
+			     struct weir_trace_cost *ret) WEIR_MUST_CHECK;
+
+/**
  * weir_trace_meta() - What is traced, since when.
  * @trace: The trace.
  * @ret:   A copy.
@@ -195,6 +242,47 @@ WEIR_API int weir_trace_each_holder(struct weir_trace *trace,
 				    int (*fn)(void *arg, const struct weir_site_key *key,
 					      const struct weir_site *site),
 				    void *arg) WEIR_MUST_CHECK;
+
+/**
+ * struct weir_trace_hold - Holds of one lock of weir's.
+ * @addr:  Its address in the process.
+ * @name:  Where the process times its locks (weir/lock_trace.h); else empty.
+ * @holds: What was counted.
+ */
+struct weir_trace_hold {
+	uint64_t addr;
+	char name[WEIR_LOCK_NAME_BYTES];
+	struct weir_lock_holds holds;
+};
+
+/**
+ * weir_trace_each_hold() - Walk the locks whose holds the probes told of.
+ * @trace: The trace.
+ * @fn:    As for weir_trace_each_lock().
+ * @arg:   Handed to @fn.
+ *
+ * Context: Any thread. One system call a lock.
+ * Return:  As weir_trace_each_lock().
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_each_hold(struct weir_trace *trace,
+				  int (*fn)(void *arg, const struct weir_trace_hold *hold),
+				  void *arg) WEIR_MUST_CHECK;
+
+/**
+ * weir_trace_each_cache() - Walk what threads did with weir's caches.
+ * @trace: The trace.
+ * @fn:    As for weir_trace_each_lock(): thread, tier and kind, and what was counted.
+ * @arg:   Handed to @fn.
+ *
+ * Context: Any thread.
+ * Return:  As weir_trace_each_lock().
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_each_cache(struct weir_trace *trace,
+				   int (*fn)(void *arg, const struct weir_cache_key *key,
+					     const struct weir_cache_events *events),
+				   void *arg) WEIR_MUST_CHECK;
 
 /**
  * weir_trace_each_file() - Walk the files whose pages were looked up.

@@ -162,7 +162,7 @@ struct weir_lock_self {
  */
 
 /* Raised when a struct below changes. */
-#define WEIR_TRACE_ABI 1u
+#define WEIR_TRACE_ABI 2u
 
 /* Of a thread's name, with the NUL at the end. */
 #define WEIR_COMM_BYTES 16u
@@ -211,6 +211,19 @@ enum weir_io_source {
 };
 
 /*
+ * What a cache of weir's told.
+ * HIT:   a get that found its bytes.
+ * MISS:  a get that began a fetch.
+ * EVICT: a copy that left for room.
+ */
+enum weir_cache_event {
+	WEIR_CACHE_EVENT_NONE = 0,
+	WEIR_CACHE_EVENT_HIT = 1,
+	WEIR_CACHE_EVENT_MISS = 2,
+	WEIR_CACHE_EVENT_EVICT = 3,
+};
+
+/*
  * What an event is: a wait of one of the kinds above, or a request.
  * IO_URING and BLOCK_IO overlap in one thread, waits do not.
  */
@@ -229,6 +242,8 @@ enum weir_event_kind {
 #define WEIR_TRACE_IO	      (1u << 2) /* io.bpf.c */
 #define WEIR_TRACE_FAULTS     (1u << 3) /* page faults: miss.bpf.c */
 #define WEIR_TRACE_CPU_MISSES (1u << 4) /* hardware counters: miss.bpf.c */
+#define WEIR_TRACE_HOLDS      (1u << 5) /* holds, by the probes of weir's locks (T2): usdt.bpf.c */
+#define WEIR_TRACE_CACHE      (1u << 6) /* by the probes of weir's cache: usdt.bpf.c */
 
 /* Bits of weir_trace_config.stacks. */
 #define WEIR_TRACE_HOLDER_STACKS (1u << 0)
@@ -309,6 +324,11 @@ struct weir_trace_config {
  * @major_faults: Page faults that read a device.
  * @cpu_misses:   CPU cache misses, estimated; 0 and not a number where there is no counter.
  * @events:       Events written; the last WEIR_TRACE_EVENTS of them are in the map.
+ * @holds:        Holds that a probe told of: sampled ones, and all that followed a wait.
+ * @hold_ns:      Their time.
+ * @cache_hits:   Gets that a cache of weir's served, estimated from the samples.
+ * @cache_misses: Gets that began a fetch.
+ * @cache_evictions: Copies that left for room.
  * @reserved:     0.
  */
 struct weir_trace_totals {
@@ -330,7 +350,12 @@ struct weir_trace_totals {
 	__u64 major_faults;
 	__u64 cpu_misses;
 	__u64 events;
-	__u64 reserved[6];
+	__u64 holds;
+	__u64 hold_ns;
+	__u64 cache_hits;
+	__u64 cache_misses;
+	__u64 cache_evictions;
+	__u64 reserved;
 };
 
 /**
@@ -543,6 +568,73 @@ struct weir_trace_slot {
 	__u32 log2_ns[WEIR_LOCK_BUCKETS];
 };
 
+/**
+ * struct weir_lock_holds - Map lock_holds, by the lock's address: true holds.
+ * @samples:      Takes of a free lock that were sampled, one in WEIR_LOCK_SAMPLE_EVERY or as
+ *                the process times its locks itself.
+ * @contended:    Takes that had waited: all that began since.
+ * @hold_ns:      Time held by both.
+ * @wait_ns:      Time that the contended ones had waited.
+ * @max_hold_ns:  The longest hold of them.
+ * @max_wait_ns:  The longest wait.
+ * @blocked:      Takes that began to wait.
+ * @last_holder:  Thread that released last.
+ * @last_owner:   Who was in the way when a take last began to wait; 0: not known.
+ * @hold_log2_ns: Histogram of the holds.
+ */
+struct weir_lock_holds {
+	__u64 samples;
+	__u64 contended;
+	__u64 hold_ns;
+	__u64 wait_ns;
+	__u64 max_hold_ns;
+	__u64 max_wait_ns;
+	__u64 blocked;
+	__u32 last_holder;
+	__u32 last_owner;
+	__u32 hold_log2_ns[WEIR_LOCK_BUCKETS];
+};
+
+/**
+ * struct weir_cache_key - Key of cache_events.
+ * @tid:   The thread.
+ * @tier:  1 or 2, as in weir/cache.h.
+ * @event: What happened.
+ * @pad:   0.
+ */
+struct weir_cache_key {
+	__u32 tid;
+	__u32 tier;
+	enum weir_cache_event event;
+	__u32 pad;
+};
+
+/**
+ * struct weir_cache_site_key - Key of cache_sites.
+ * @stack_id: Place in the code, in the map stacks; negative: none, the reason as -errno.
+ * @event:    What happened there.
+ */
+struct weir_cache_site_key {
+	__s32 stack_id;
+	enum weir_cache_event event;
+};
+
+/**
+ * struct weir_cache_events - Value of cache_events and cache_sites.
+ * @samples:  Times that the probe fired.
+ * @events:   Events that these stand for.
+ * @bytes:    Of the entries, for as many.
+ * @last_key: Of a miss or an eviction: the lower half of the entry's key; else 0.
+ * @comm:     The thread's name.
+ */
+struct weir_cache_events {
+	__u64 samples;
+	__u64 events;
+	__u64 bytes;
+	__u64 last_key;
+	char comm[WEIR_COMM_BYTES];
+};
+
 /* A layout is an assert: whole cache lines, the counters apart from the names. */
 #if defined(__cplusplus)
 #define WEIR_ABI_BYTES(type, bytes) static_assert(sizeof(struct type) == (bytes), #type)
@@ -565,6 +657,9 @@ WEIR_ABI_BYTES(weir_file, 32);
 WEIR_ABI_BYTES(weir_io_times, 160);
 WEIR_ABI_BYTES(weir_trace_event, 72);
 WEIR_ABI_BYTES(weir_trace_slot, 136);
+WEIR_ABI_BYTES(weir_lock_holds, 192);
+WEIR_ABI_BYTES(weir_cache_key, 16);
+WEIR_ABI_BYTES(weir_cache_events, 48);
 #undef WEIR_ABI_BYTES
 #endif
 

@@ -25,10 +25,6 @@
 #define MISS_PERIOD  10007u
 #define FAULT_PERIOD 16u
 
-/* Written and shared by all objects. */
-static const enum wr_trace_map shared[] = {WR_MAP_meta, WR_MAP_config, WR_MAP_totals, WR_MAP_events,
-					   WR_MAP_stacks};
-
 static int be_quiet(enum libbpf_print_level level, const char *fmt, va_list args)
 {
 	(void)level;
@@ -37,27 +33,37 @@ static int be_quiet(enum libbpf_print_level level, const char *fmt, va_list args
 	return 0;
 }
 
-static int keep_link(struct weir_trace *t, struct bpf_link *link, const char *name, int cpu)
+static void cut(struct bpf_link *link, int fd)
 {
-	size_t nr = t->nr_links;
-	void *grown = wr_reallocarray(t->links, nr + 1, sizeof(*t->links));
-
-	if (grown)
-		t->links = grown;
-	if (grown)
-		grown = wr_reallocarray(t->link_names, nr + 1, sizeof(*t->link_names));
-	if (!grown) {
+	if (link)
 		bpf_link__destroy(link);
+	else
+		close(fd);
+}
+
+int wr_trace_keep(struct weir_trace *t, struct bpf_link *link, int fd, const char *name)
+{
+	struct wr_trace_link *grown = wr_reallocarray(t->links, t->nr_links + 1, sizeof(*t->links));
+
+	if (!grown) {
+		cut(link, fd);
 		return -ENOMEM;
 	}
-	t->link_names = grown;
-	t->links[nr] = link;
-	if (cpu < 0)
-		snprintf(t->link_names[nr], sizeof(*t->link_names), "link_%s", name);
-	else
-		snprintf(t->link_names[nr], sizeof(*t->link_names), "link_%s_%d", name, cpu);
-	t->nr_links++;
+	t->links = grown;
+	grown = &t->links[t->nr_links++];
+	grown->link = link;
+	grown->fd = fd;
+	snprintf(grown->name, sizeof(grown->name), "%s", name);
 	return 0;
+}
+
+void wr_trace_drop(struct weir_trace *t, size_t first)
+{
+	while (t->nr_links > first) {
+		const struct wr_trace_link *l = &t->links[--t->nr_links];
+
+		cut(l->link, l->fd);
+	}
 }
 
 /* Programs whose tracepoint this kernel lacks are left out; -ENOENT when all are. */
@@ -89,13 +95,12 @@ static int set_target(struct bpf_object *object, int pid)
 	return map ? bpf_map__set_initial_value(map, &pid, sizeof(pid)) : -ENOENT;
 }
 
+/* What an object before it brought: written by several of them, or by this one loaded again. */
 static int share_maps(const struct weir_trace *t, struct bpf_object *object)
 {
-	for (size_t i = 0; i < wr_array_size(shared); i++) {
-		struct bpf_map *map =
-			bpf_object__find_map_by_name(object, wr_trace_map_names[shared[i]]);
-		int rc = map && t->map[shared[i]] >= 0 ? bpf_map__reuse_fd(map, t->map[shared[i]])
-						       : 0;
+	for (int i = 0; i < WR_TRACE_NR_MAPS; i++) {
+		struct bpf_map *map = bpf_object__find_map_by_name(object, wr_trace_map_names[i]);
+		int rc = map && t->map[i] >= 0 ? bpf_map__reuse_fd(map, t->map[i]) : 0;
 
 		if (rc)
 			return rc;
@@ -133,6 +138,8 @@ static int load(struct weir_trace *t, unsigned which)
 		rc = set_target(object, t->pid);
 	if (!rc)
 		rc = share_maps(t, object);
+	if (p->parts & WEIR_TRACE_HOLDS)
+		wr_trace_sites_prepare(t, object);
 	if (!rc)
 		rc = bpf_object__load(object);
 	if (!rc)
@@ -157,7 +164,7 @@ static int attach_tracepoints(struct weir_trace *t, struct bpf_object *object)
 		if (!bpf_program__autoload(program))
 			continue;
 		link = bpf_program__attach(program);
-		rc = link ? keep_link(t, link, bpf_program__name(program), -1) : -errno;
+		rc = link ? wr_trace_keep(t, link, -1, bpf_program__name(program)) : -errno;
 		if (rc)
 			return rc;
 	}
@@ -178,6 +185,7 @@ static int attach_event(struct weir_trace *t, struct bpf_program *program, const
 		int fd =
 			(int)syscall(SYS_perf_event_open, &attr, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC);
 		struct bpf_link *link;
+		char each[40];
 
 		if (fd < 0 && errno == ENODEV)
 			continue; /* the CPU is off */
@@ -186,12 +194,12 @@ static int attach_event(struct weir_trace *t, struct bpf_program *program, const
 			break;
 		}
 		link = bpf_program__attach_perf_event_opts(program, fd, &opts);
-		rc = link ? keep_link(t, link, name, cpu) : -errno;
+		snprintf(each, sizeof(each), "%s_%d", name, cpu);
+		rc = link ? wr_trace_keep(t, link, -1, each) : -errno;
 		if (!link)
 			close(fd);
 	}
-	while (rc && t->nr_links > before)
-		bpf_link__destroy(t->links[--t->nr_links]);
+	wr_trace_drop(t, rc ? before : t->nr_links);
 	return rc;
 }
 
@@ -239,6 +247,8 @@ static int attach_part(struct weir_trace *t, uint32_t part, struct bpf_object *o
 {
 	struct bpf_program *program;
 
+	if (part == WEIR_TRACE_HOLDS || part == WEIR_TRACE_CACHE)
+		return wr_trace_attach_sites(t, part, object);
 	if (part != WEIR_TRACE_FAULTS && part != WEIR_TRACE_CPU_MISSES)
 		return attach_tracepoints(t, object);
 	program = bpf_object__find_program_by_name(object, "on_miss");
@@ -246,6 +256,27 @@ static int attach_part(struct weir_trace *t, uint32_t part, struct bpf_object *o
 		return -ENOENT;
 	return part == WEIR_TRACE_FAULTS ? attach_faults(t, program)
 					 : attach_cpu_misses(t, program);
+}
+
+/*
+ * A kernel before 6.6 refuses links of many places: then all of the object's parts are attached by
+ * events, which a program that was loaded for such links cannot be.
+ */
+static int attach_again(struct weir_trace *t, unsigned which, uint32_t part)
+{
+	int rc;
+
+	t->without_multi = true;
+	bpf_object__close(t->object[which]);
+	t->object[which] = NULL;
+	rc = load(t, which);
+	return rc ? rc : attach_part(t, part, t->object[which]);
+}
+
+static bool lacks_multi(const struct weir_trace *t, uint32_t part, int rc)
+{
+	return (part == WEIR_TRACE_HOLDS || part == WEIR_TRACE_CACHE) && !t->without_multi &&
+	       (rc == -EINVAL || rc == -EOPNOTSUPP);
 }
 
 static void attach_object(struct weir_trace *t, unsigned which, uint32_t parts,
@@ -261,6 +292,8 @@ static void attach_object(struct weir_trace *t, unsigned which, uint32_t parts,
 
 		if (part)
 			rc_of[i] = rc ? rc : attach_part(t, part, t->object[which]);
+		if (part && !rc && lacks_multi(t, part, rc_of[i]))
+			rc_of[i] = attach_again(t, which, part);
 	}
 }
 
@@ -297,12 +330,10 @@ int wr_trace_attach(struct weir_trace *t, uint32_t parts, struct weir_error *err
 
 void wr_trace_detach(struct weir_trace *t)
 {
-	while (t->nr_links)
-		bpf_link__destroy(t->links[--t->nr_links]);
+	wr_trace_drop(t, 0);
 	for (unsigned i = 0; i < WR_TRACE_NR_PROGRAMS; i++)
 		bpf_object__close(t->object[i]);
 	wr_free(t->links);
-	wr_free(t->link_names);
 }
 
 #endif

@@ -83,12 +83,11 @@ int wr_trace_pin_all(struct weir_trace *t)
 	char path[320];
 
 	for (size_t i = 0; i < t->nr_links; i++) {
-		int rc;
+		const struct wr_trace_link *l = &t->links[i];
 
-		snprintf(path, sizeof(path), "%s/%s", t->dir, t->link_names[i]);
-		rc = bpf_link__pin(t->links[i], path);
-		if (rc)
-			return rc;
+		snprintf(path, sizeof(path), "%s/link_%s", t->dir, l->name);
+		if (bpf_obj_pin(l->link ? bpf_link__fd(l->link) : l->fd, path))
+			return -errno;
 	}
 	for (int i = 0; i < WR_TRACE_NR_MAPS; i++) {
 		snprintf(path, sizeof(path), "%s/%s", t->dir, wr_trace_map_names[i]);

@@ -9,11 +9,12 @@
 #define WR_TRACE_BPF (HAVE_LIBBPF && HAVE_BPF_CLANG)
 
 /* name of bpf/NAME.bpf.c, parts */
-#define WR_TRACE_PROGRAMS(X)                \
-	X(sched, WEIR_TRACE_LOCKS)          \
-	X(pagecache, WEIR_TRACE_PAGE_CACHE) \
-	X(io, WEIR_TRACE_IO)                \
-	X(miss, WEIR_TRACE_FAULTS | WEIR_TRACE_CPU_MISSES)
+#define WR_TRACE_PROGRAMS(X)                               \
+	X(sched, WEIR_TRACE_LOCKS)                         \
+	X(pagecache, WEIR_TRACE_PAGE_CACHE)                \
+	X(io, WEIR_TRACE_IO)                               \
+	X(miss, WEIR_TRACE_FAULTS | WEIR_TRACE_CPU_MISSES) \
+	X(usdt, WEIR_TRACE_HOLDS | WEIR_TRACE_CACHE)
 
 enum {
 #define COUNT(name, parts) WR_TRACE_PROGRAM_##name,

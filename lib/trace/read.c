@@ -84,6 +84,40 @@ int weir_trace_each_lock(struct weir_trace *trace,
 	return rc;
 }
 
+struct hold_walk {
+	int (*fn)(void *arg, const struct weir_trace_hold *hold);
+	void *arg;
+	struct weir_lock_reader *names;
+};
+
+static int give_hold(void *arg, const void *key, const void *value)
+{
+	const struct hold_walk *w = arg;
+	const struct weir_addr_key *k = key;
+	struct weir_trace_hold hold = {.addr = k->addr};
+	struct weir_lock_self self;
+
+	memcpy(&hold.holds, value, sizeof(hold.holds));
+	if (w->names && weir_lock_reader_find(w->names, k->addr, &self) == 0)
+		memcpy(hold.name, self.name, sizeof(hold.name));
+	return w->fn(w->arg, &hold);
+}
+
+int weir_trace_each_hold(struct weir_trace *trace,
+			 int (*fn)(void *arg, const struct weir_trace_hold *hold), void *arg)
+{
+	struct hold_walk w = {fn, arg, NULL};
+	int rc;
+
+	if (trace->map[WR_MAP_lock_holds] < 0)
+		return 0;
+	if (weir_lock_reader_open(trace->pid, &w.names) != 0)
+		w.names = NULL;
+	rc = walk(trace->map[WR_MAP_lock_holds], sizeof(struct weir_lock_holds), 1, give_hold, &w);
+	weir_lock_reader_close(w.names);
+	return rc;
+}
+
 /* One walk for each map whose elements are handed on as they are. */
 #define EACH(what, map_, key_type, value_type)                                                \
 	struct what##_walk {                                                                  \
@@ -111,6 +145,7 @@ int weir_trace_each_lock(struct weir_trace *trace,
 EACH(holder, WR_MAP_lock_holders, weir_site_key, weir_site)
 EACH(io, WR_MAP_io_times, weir_io_key, weir_io_times)
 EACH(miss, WR_MAP_cache_misses, weir_miss_key, weir_miss)
+EACH(cache, WR_MAP_cache_events, weir_cache_key, weir_cache_events)
 
 struct file_walk {
 	int (*fn)(void *arg, const struct weir_file_key *key, const struct weir_file *file);
@@ -162,6 +197,8 @@ int weir_trace_each_file(struct weir_trace *trace,
 	}
 
 EACH(lock, int (*fn)(void *, const struct weir_trace_lock *))
+EACH(hold, int (*fn)(void *, const struct weir_trace_hold *))
+EACH(cache, int (*fn)(void *, const struct weir_cache_key *, const struct weir_cache_events *))
 EACH(holder, int (*fn)(void *, const struct weir_site_key *, const struct weir_site *))
 EACH(file, int (*fn)(void *, const struct weir_file_key *, const struct weir_file *))
 EACH(io, int (*fn)(void *, const struct weir_io_key *, const struct weir_io_times *))

@@ -11,20 +11,24 @@ struct bpf_link;
 struct bpf_object;
 
 /* name, bytes of a key, bytes of a value: a map that is found pinned must be so */
-#define WR_TRACE_MAPS(X)                                                            \
-	X(config, 4, sizeof(struct weir_trace_config))                              \
-	X(totals, 4, sizeof(struct weir_trace_totals))                              \
-	X(events, 4, sizeof(struct weir_trace_event))                               \
-	X(stacks, 4, 256)                                                           \
-	X(waiting, 4, sizeof(struct weir_waiting))                                  \
-	X(lock_waits, sizeof(struct weir_addr_key), sizeof(struct weir_lock_waits)) \
-	X(lock_holders, sizeof(struct weir_site_key), sizeof(struct weir_site))     \
-	X(lock_waiters, sizeof(struct weir_site_key), sizeof(struct weir_site))     \
-	X(timeline, 4, sizeof(struct weir_trace_slot))                              \
-	X(cache_misses, sizeof(struct weir_miss_key), sizeof(struct weir_miss))     \
-	X(miss_sites, sizeof(struct weir_miss_site_key), sizeof(struct weir_miss))  \
-	X(page_cache, sizeof(struct weir_file_key), sizeof(struct weir_file))       \
-	X(io_times, sizeof(struct weir_io_key), sizeof(struct weir_io_times))       \
+#define WR_TRACE_MAPS(X)                                                                     \
+	X(config, 4, sizeof(struct weir_trace_config))                                       \
+	X(totals, 4, sizeof(struct weir_trace_totals))                                       \
+	X(events, 4, sizeof(struct weir_trace_event))                                        \
+	X(stacks, 4, 256)                                                                    \
+	X(waiting, 4, sizeof(struct weir_waiting))                                           \
+	X(lock_waits, sizeof(struct weir_addr_key), sizeof(struct weir_lock_waits))          \
+	X(lock_holders, sizeof(struct weir_site_key), sizeof(struct weir_site))              \
+	X(lock_waiters, sizeof(struct weir_site_key), sizeof(struct weir_site))              \
+	X(timeline, 4, sizeof(struct weir_trace_slot))                                       \
+	X(cache_misses, sizeof(struct weir_miss_key), sizeof(struct weir_miss))              \
+	X(miss_sites, sizeof(struct weir_miss_site_key), sizeof(struct weir_miss))           \
+	X(page_cache, sizeof(struct weir_file_key), sizeof(struct weir_file))                \
+	X(io_times, sizeof(struct weir_io_key), sizeof(struct weir_io_times))                \
+	X(lock_holds, sizeof(struct weir_addr_key), sizeof(struct weir_lock_holds))          \
+	X(hold_timeline, 4, sizeof(struct weir_trace_slot))                                  \
+	X(cache_events, sizeof(struct weir_cache_key), sizeof(struct weir_cache_events))     \
+	X(cache_sites, sizeof(struct weir_cache_site_key), sizeof(struct weir_cache_events)) \
 	X(meta, 4, sizeof(struct weir_trace_meta))
 
 enum wr_trace_map {
@@ -32,6 +36,13 @@ enum wr_trace_map {
 	WR_TRACE_MAPS(MAP)
 #undef MAP
 		WR_TRACE_NR_MAPS
+};
+
+/* What keeps a program attached: libbpf's link, or a descriptor of one that libbpf does not know. */
+struct wr_trace_link {
+	struct bpf_link *link;
+	int fd;
+	char name[40];
 };
 
 /* All [const] between start or find and close, but what the maps contain. */
@@ -43,11 +54,11 @@ struct weir_trace {
 	struct weir_trace_totals *totals;
 	struct weir_trace_event *events;
 	struct bpf_object *object[WR_TRACE_NR_PROGRAMS];
-	struct bpf_link **links;
-	char (*link_names)[32];
+	struct wr_trace_link *links;
 	size_t nr_links;
 	bool pinned;
-	char dir[256]; /* of its own pins */
+	bool without_multi; /* this kernel has no links of many places */
+	char dir[256];	    /* of its own pins */
 };
 
 extern const char *const wr_trace_map_names[WR_TRACE_NR_MAPS];
@@ -55,6 +66,14 @@ extern const char *const wr_trace_map_names[WR_TRACE_NR_MAPS];
 /* attach.c: load what @parts need and attach it; the parts that work, in *ret_on. */
 int wr_trace_attach(struct weir_trace *t, uint32_t parts, struct weir_error *err);
 void wr_trace_detach(struct weir_trace *t);
+/* Takes over @link, or @fd where that is NULL, also on failure; pinned as link_NAME. 0, -ENOMEM. */
+int wr_trace_keep(struct weir_trace *t, struct bpf_link *link, int fd, const char *name);
+/* Cut the links from the one of number @first on. */
+void wr_trace_drop(struct weir_trace *t, size_t first);
+
+/* usdt.c: before the object is loaded; attach one part's programs to the process's sites. */
+void wr_trace_sites_prepare(const struct weir_trace *t, struct bpf_object *object);
+int wr_trace_attach_sites(struct weir_trace *t, uint32_t part, struct bpf_object *object);
 
 /* pin.c */
 int wr_trace_pin_name(char dir[static 256], const char *pin_dir, int pid);

@@ -20,18 +20,29 @@
 
 #define ALL_PARTS                                                                       \
 	(WEIR_TRACE_LOCKS | WEIR_TRACE_PAGE_CACHE | WEIR_TRACE_IO | WEIR_TRACE_FAULTS | \
-	 WEIR_TRACE_CPU_MISSES)
+	 WEIR_TRACE_CPU_MISSES | WEIR_TRACE_HOLDS | WEIR_TRACE_CACHE)
 _Static_assert(ALL_PARTS == (1u << WEIR_TRACE_NR_PARTS) - 1, "every part has a name below");
 
-static const char *const part_names[WEIR_TRACE_NR_PARTS] = {"locks", "page-cache", "io", "faults",
-							    "cpu-misses"};
+static const char *const part_names[WEIR_TRACE_NR_PARTS] = {
+	"locks", "page-cache", "io", "faults", "cpu-misses", "holds", "cache"};
 static const char *const part_texts[WEIR_TRACE_NR_PARTS] = {
 	"waits at futexes, who let go, waits for a CPU",
 	"pages looked up, pages that were missing",
 	"io_uring and block device requests",
 	"page faults: the major ones counted, minor ones sampled",
 	"last-level cache misses by hardware counters, sampled",
+	"holds of weir's own locks, sampled when nobody waited",
+	"hits, misses and evictions of weir's own caches",
 };
+
+static const char *no_entry(uint32_t part)
+{
+	if (part == WEIR_TRACE_CPU_MISSES)
+		return "unavailable: this machine shows no hardware counters";
+	if (part == WEIR_TRACE_HOLDS || part == WEIR_TRACE_CACHE)
+		return "this process has no probe sites of weir";
+	return "this kernel has no such event";
+}
 
 int weir_trace_part(const struct weir_trace *trace, uint32_t index, const char **ret_name,
 		    const char **ret_reason)
@@ -46,10 +57,8 @@ int weir_trace_part(const struct weir_trace *trace, uint32_t index, const char *
 		      : rc == -ECANCELED ? "not asked for"
 		      : rc == -EPERM || rc == -EACCES
 			      ? "not permitted: needs CAP_BPF and CAP_PERFMON"
-		      : rc == -ESRCH ? "this kernel has no BTF"
-		      : rc == -ENOENT && 1u << index == WEIR_TRACE_CPU_MISSES
-			      ? "unavailable: this machine shows no hardware counters"
-		      : rc == -ENOENT ? "this kernel has no such event"
+		      : rc == -ESRCH  ? "this kernel has no BTF"
+		      : rc == -ENOENT ? no_entry(1u << index)
 				      : weir_strerror(rc);
 	return rc;
 }
@@ -93,6 +102,14 @@ int weir_trace_each_event(struct weir_trace *trace,
 			rc = fn(arg, &copy);
 	}
 	return rc;
+}
+
+int weir_trace_enable(struct weir_trace *trace, uint32_t parts)
+{
+	if (parts & ~ALL_PARTS)
+		return -EINVAL;
+	__atomic_store_n(&trace->config->enabled, parts & trace->meta->parts, __ATOMIC_RELEASE);
+	return 0;
 }
 
 uint64_t wr_trace_start_ticks(int pid)
