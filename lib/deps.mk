@@ -22,7 +22,7 @@ deps_prefetch := base predict
 deps_cache := base lock pool tier policy
 deps_load := base lock weights pool io
 deps_stream := base lock metrics knob weights pool io load
-deps_trace := base lock
+deps_trace := base lock metrics
 owner_trace_abi := lock
 deps_ctx := base metrics knob topo pool io cache load stream
 # Public headers of a module that has several.

@@ -23,6 +23,7 @@
 #include <stdbool.h>
 
 #include <weir/base.h>
+#include <weir/metrics.h>
 #include <weir/trace_abi.h>
 
 #ifdef __cplusplus
@@ -133,6 +134,16 @@ WEIR_API int weir_trace_remove(int pid, const char *pin_dir) WEIR_MUST_CHECK;
  */
 WEIR_API int weir_trace_part(const struct weir_trace *trace, uint32_t index, const char **ret_name,
 			     const char **ret_reason) WEIR_MUST_CHECK;
+
+/**
+ * weir_trace_part_name() - The word for a part.
+ * @index: From 0; part @index being bit @index.
+ *
+ * Context: Any thread.
+ * Return:  "locks", ...; NULL when there is no such part.
+ * Since:   0.1
+ */
+WEIR_API const char *weir_trace_part_name(uint32_t index);
 
 /**
  * weir_trace_enable() - Pause parts, or let them go on.
@@ -342,6 +353,62 @@ WEIR_API int weir_trace_each_miss(struct weir_trace *trace,
 WEIR_API int weir_trace_each_event(struct weir_trace *trace,
 				   int (*fn)(void *arg, const struct weir_trace_event *event),
 				   void *arg) WEIR_MUST_CHECK;
+
+struct weir_trace_watch;
+
+/**
+ * struct weir_trace_watch_opts - Where numbers go while a trace runs. Zero means the default.
+ * @size:        sizeof(struct weir_trace_watch_opts).
+ * @interval_ns: Time from one look to the next; 0 for a second, 1 ms is the least.
+ * @metrics:     Series weir_trace_* are set here; NULL for none. What its part does not
+ *               count is unavailable; weir_trace_part_on{part="..."} says which do.
+ * @fn:          Called after each look, with the sums of now and of the look before; NULL
+ *               for none. A difference of two fields is what came in between.
+ * @arg:         Handed to @fn.
+ *
+ * @fn runs on a thread of the watch, "weir-trace", which holds no lock and has all signals
+ * blocked; calls follow each other and never overlap. It may take as long as it likes: looks
+ * are left out, not made up for. It may call all of this header for the trace, but neither
+ * weir_trace_close() nor weir_trace_watch_stop().
+ *
+ * Since: 0.1
+ */
+struct weir_trace_watch_opts {
+	size_t size;
+	uint64_t interval_ns;
+	struct weir_metrics *metrics;
+	void (*fn)(void *arg, const struct weir_trace_totals *now,
+		   const struct weir_trace_totals *before);
+	void *arg;
+};
+
+/**
+ * weir_trace_watch_start() - Bring a trace's sums to a registry, to a function, or both.
+ * @trace: The trace; outlives the watch.
+ * @opts:  Where to.
+ * @ret:   The watch; untouched on failure.
+ *
+ * One watch at a time sets the series of a registry.
+ *
+ * Context: Any thread. Takes METRICS.
+ * Owner:   The caller, until weir_trace_watch_stop().
+ * Return:  0, -E2BIG (options of a later version), -ERANGE (the interval), -EEXIST (a series
+ *          is another's), -ENOSPC (the registry is full), -EMFILE, -ENFILE, -ENOMEM.
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_watch_start(struct weir_trace *trace,
+				    const struct weir_trace_watch_opts *opts,
+				    struct weir_trace_watch **ret) WEIR_MUST_CHECK;
+
+/**
+ * weir_trace_watch_stop() - End a watch.
+ * @watch: The watch or NULL. Its function does not run and is not called any more when this
+ *         returns; its series are unavailable from now on.
+ *
+ * Context: Any thread but the watch's own, once. Waits for a call of the function to end.
+ * Since:   0.1
+ */
+WEIR_API void weir_trace_watch_stop(struct weir_trace_watch *watch);
 
 #ifdef __cplusplus
 }

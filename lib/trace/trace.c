@@ -44,6 +44,11 @@ static const char *no_entry(uint32_t part)
 	return "this kernel has no such event";
 }
 
+const char *weir_trace_part_name(uint32_t index)
+{
+	return index < WEIR_TRACE_NR_PARTS ? part_names[index] : NULL;
+}
+
 int weir_trace_part(const struct weir_trace *trace, uint32_t index, const char **ret_name,
 		    const char **ret_reason)
 {

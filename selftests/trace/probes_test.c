@@ -18,6 +18,7 @@
 #include <weir/lock_trace.h>
 #include <weir/trace.h>
 
+#include "base/atomic.h"
 #include "base/probe.h"
 #include "cache/probe.h"
 #include "cache/rig.h"
@@ -388,6 +389,76 @@ TEST(what_a_trace_costs_can_be_measured)
 	EXPECT_GT(cost.run_ns, 0u);
 	EXPECT_EQ(weir_trace_cost(trace, 0, &cost), -EINVAL);
 out:
+	weir_trace_close(trace);
+}
+
+struct heard {
+	_Atomic uint32_t nr;
+	_Atomic uint64_t holds;
+	_Atomic uint32_t tid;
+};
+
+static void hear(void *arg, const struct weir_trace_totals *now,
+		 const struct weir_trace_totals *before)
+{
+	struct heard *h = arg;
+
+	wr_fetch_add_relaxed(&h->holds, now->holds - before->holds);
+	wr_store_relaxed(&h->tid, (uint32_t)syscall(SYS_gettid));
+	wr_fetch_add_relaxed(&h->nr, 1);
+}
+
+static bool value_of(struct weir_metrics *m, const char *name, double *ret)
+{
+	uint32_t id;
+
+	return weir_metrics_find(m, name, &id) == 0 && weir_metrics_read_float(m, id, ret) == 0;
+}
+
+TEST(a_watch_brings_numbers_to_metrics_and_to_a_function)
+{
+	struct weir_trace_opts opts = {.size = sizeof(opts), .parts = WEIR_TRACE_HOLDS};
+	struct weir_trace_watch_opts to = {.size = sizeof(to), .interval_ns = 1000000, .fn = hear};
+	struct weir_trace_watch *watch;
+	struct holder a = {.mutex = &one, .nr = 10};
+	struct weir_trace_totals totals;
+	struct weir_trace *trace;
+	struct heard heard = {0};
+	double value = -1;
+	uint32_t nr;
+
+	START(opts, trace);
+	ASSERT_EQ(weir_metrics_open(&to.metrics), 0);
+	to.arg = &heard;
+	ASSERT_EQ(weir_trace_watch_start(trace, &to, &watch), 0);
+	/* There from the start, and what is off has no number. */
+	EXPECT_TRUE(value_of(to.metrics, "weir_trace_holds", &value));
+	EXPECT_FALSE(value_of(to.metrics, "weir_trace_lock_waits", &value));
+	EXPECT_FALSE(value_of(to.metrics, "weir_trace_cpu_misses", &value));
+	ASSERT_EQ(weir_lock_trace_start(1), 0);
+	hold(&a);
+	weir_lock_trace_stop();
+	weir_trace_totals(trace, &totals);
+	EXPECT_GE(totals.holds, 9u);
+	nr = wr_load_relaxed(&heard.nr);
+	for (int i = 0; i < 500 && wr_load_relaxed(&heard.nr) < nr + 2; i++)
+		sleep_ns(10000000);
+	EXPECT_TRUE(value_of(to.metrics, "weir_trace_holds", &value));
+	EXPECT_GE((uint64_t)value, totals.holds);
+	EXPECT_GE(wr_load_relaxed(&heard.holds), totals.holds);
+	/* The registry has a lock of ours, which may be sampled meanwhile. */
+	weir_trace_totals(trace, &totals);
+	EXPECT_LE((uint64_t)value, totals.holds);
+	EXPECT_LE(wr_load_relaxed(&heard.holds), totals.holds);
+	EXPECT_NE(wr_load_relaxed(&heard.tid), (uint32_t)syscall(SYS_gettid));
+	weir_trace_watch_stop(watch);
+	nr = wr_load_relaxed(&heard.nr);
+	sleep_ns(20000000);
+	EXPECT_EQ(wr_load_relaxed(&heard.nr), nr);
+	EXPECT_FALSE(value_of(to.metrics, "weir_trace_holds", &value));
+	to.interval_ns = 1;
+	EXPECT_EQ(weir_trace_watch_start(trace, &to, &watch), -ERANGE);
+	weir_metrics_close(to.metrics);
 	weir_trace_close(trace);
 }
 
