@@ -154,6 +154,7 @@ int wr_bench_pool(const struct wr_bench_args *args);
 int wr_bench_instrument(const struct wr_bench_args *args);
 int wr_bench_cache(const struct wr_bench_args *args);
 int wr_bench_lock(const struct wr_bench_args *args);
+/* args->path may be NULL. */
 int wr_bench_trace(const struct wr_bench_args *args);
 
 #endif /* WR_TOOLS_BENCH_H */

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * weir bench trace - what watching the locks of a process costs it.
+ * weir bench trace - what watching a process costs it.
  *
- * Three things are done by turns without a trace, with one, and without one again: the last shows
- * the noise. What is compared is the first quartile of batches: whatever disturbs
- * makes a batch longer, and no batch is shorter than the work.
+ * Each thing is done by turns without being watched, with it, and without again: the last shows the
+ * noise. What is compared is the first quartile of batches: whatever disturbs makes a batch longer,
+ * and no batch is shorter than the work. With the PATH of a model, also passes over it, in pairs.
  */
+#include "bench_trace.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -15,34 +17,46 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <weir/lock_trace.h>
 #include <weir/trace.h>
 
 #include "base/atomic.h"
+#include "base/probe.h"
 #include "base/util.h"
-#include "bench.h"
+#include "lock/lock.h"
 #include "ui.h"
 
 #define NR_TURNS    10
 #define MAX_BATCHES 200
 
-enum work { LOCK, CALL, HAND_OVER, NR_WORKS };
+WR_PROBE_DECLARE(bench_site);
+WR_PROBE_DEFINE(bench_site);
+
+enum work { SITE, TIMED, PROBED, LOCK, CALL, HAND_OVER, NR_WORKS };
 enum arm { OFF, ON, OFF_AGAIN, NR_ARMS };
 
 static const struct {
 	const char *name;
-	double bar;   /* ns more; 0: none */
-	unsigned per; /* of these in one */
+	double bar;	/* ns more; 0: none */
+	uint32_t parts; /* of a trace while it is on */
+	unsigned per;	/* of these in one */
 	unsigned in_batch, nr_batches;
 } works[NR_WORKS] = {
-	[LOCK] = {"a lock that is free", 2, 1, 1000, MAX_BATCHES},
-	[CALL] = {"getppid()", 2, 1, 1000, MAX_BATCHES},
-	[HAND_OVER] = {"a wait for another thread", 0, 2, 10, 20},
+	[SITE] = {"a probe site nobody looks at", 0.5, 0, 1, 10000, MAX_BATCHES},
+	[TIMED] = {"weir's lock, timing itself, 1 in 64 (T0)", 3, 0, 1, 2000, MAX_BATCHES},
+	[PROBED] = {"weir's lock, probed, 1 in 64 (T2)", 20, WEIR_TRACE_HOLDS, 1, 2000,
+		    MAX_BATCHES},
+	[LOCK] = {"a free pthread lock, traced (T1)", 2, WEIR_TRACE_LOCKS, 1, 1000, MAX_BATCHES},
+	[CALL] = {"getppid(), traced (T1)", 2, WEIR_TRACE_LOCKS, 1, 1000, MAX_BATCHES},
+	[HAND_OVER] = {"a wait for a thread, traced (T1)", 0, WEIR_TRACE_LOCKS, 2, 10, 20},
 };
 
 struct bench {
-	struct wr_bench_series ns[NR_WORKS];   /* without a trace */
-	struct wr_bench_series more[NR_WORKS]; /* with one */
-	struct wr_bench_series null[NR_WORKS]; /* without one again */
+	struct wr_bench_series ns[NR_WORKS];   /* not watched */
+	struct wr_bench_series more[NR_WORKS]; /* watched */
+	struct wr_bench_series null[NR_WORKS]; /* not watched again */
+	char missing[NR_WORKS][160];	       /* why it could not be had */
+	struct wr_trace_pairs pairs;
 };
 
 /* 2: wait; as the C library's mutex has it, so that the wait counts as one for a lock. */
@@ -70,18 +84,44 @@ static void *answer(void *arg)
 	return arg;
 }
 
-static void do_one(enum work work)
+/* The sum is what keeps both loops alike, and there. */
+static void pass_site(unsigned nr, bool with)
+{
+	unsigned i;
+
+	if (!with) {
+		for (i = 0; i < nr; i++)
+			__asm__ volatile("" ::: "memory");
+		return;
+	}
+	for (i = 0; i < nr; i++) {
+		__asm__ volatile("" ::: "memory");
+		if (wr_probe_enabled(bench_site))
+			wr_probe2(bench_site, i, nr);
+	}
+}
+
+static void do_many(enum work work, bool on)
 {
 	static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+	static struct wr_mutex ours = WR_MUTEX_INIT(WR_RANK_LOAD, "bench");
+	unsigned nr = works[work].in_batch;
 
-	if (work == LOCK) {
-		pthread_mutex_lock(&mutex);
-		pthread_mutex_unlock(&mutex);
-	} else if (work == CALL) {
-		syscall(SYS_getppid);
-	} else {
-		let_go(&go[0]);
-		wait_for(&go[1]);
+	if (work == SITE)
+		pass_site(nr, on);
+	for (unsigned k = 0; k < nr && work != SITE; k++) {
+		if (work == TIMED || work == PROBED) {
+			wr_mutex_lock(&ours);
+			wr_mutex_unlock(&ours);
+		} else if (work == LOCK) {
+			pthread_mutex_lock(&mutex);
+			pthread_mutex_unlock(&mutex);
+		} else if (work == CALL) {
+			syscall(SYS_getppid);
+		} else {
+			let_go(&go[0]);
+			wait_for(&go[1]);
+		}
 	}
 }
 
@@ -92,55 +132,50 @@ static int by_size(const void *a, const void *b)
 	return (*x > *y) - (*x < *y);
 }
 
-static void batches(enum work work, double *ret)
+/* The batches of one turn of an arm. */
+static int turn(enum work work, enum arm arm, double *ret, struct weir_error *err)
 {
-	unsigned nr = works[work].in_batch;
+	struct weir_trace_opts opts = {.size = sizeof(opts), .parts = works[work].parts};
+	struct weir_trace *trace = NULL;
+	bool on = arm == ON;
+	int rc = on && opts.parts ? weir_trace_start(&opts, &trace, err) : 0;
 
-	for (unsigned i = 0; i < works[work].nr_batches; i++) {
+	if (!rc && on && work == TIMED)
+		rc = weir_lock_trace_start(WEIR_LOCK_SAMPLE_EVERY);
+	for (unsigned i = 0; !rc && i < works[work].nr_batches; i++) {
 		uint64_t start = wr_now_ns();
 
-		for (unsigned k = 0; k < nr; k++)
-			do_one(work);
-		ret[i] = (double)(wr_now_ns() - start) / nr / works[work].per;
+		do_many(work, on);
+		ret[i] = (double)(wr_now_ns() - start) / works[work].in_batch / works[work].per;
 	}
-}
-
-static int turn(enum arm arm, unsigned t, double all[NR_WORKS][NR_ARMS][NR_TURNS * MAX_BATCHES],
-		struct weir_error *err)
-{
-	struct weir_trace_opts opts = {.size = sizeof(opts), .parts = WEIR_TRACE_LOCKS};
-	struct weir_trace *trace = NULL;
-	int rc = arm == ON ? weir_trace_start(&opts, &trace, err) : 0;
-
-	for (int w = 0; !rc && w < NR_WORKS; w++)
-		batches((enum work)w, &all[w][arm][t * works[w].nr_batches]);
+	if (on && work == TIMED)
+		weir_lock_trace_stop();
 	weir_trace_close(trace);
 	return rc;
 }
 
-static int one_round(struct bench *b, struct weir_error *err)
+static int one_round(struct bench *b, enum work work, struct weir_error *err)
 {
-	static double all[NR_WORKS][NR_ARMS][NR_TURNS * MAX_BATCHES];
+	static double all[NR_ARMS][NR_TURNS * MAX_BATCHES];
+	size_t nr = NR_TURNS * works[work].nr_batches;
+	double quartile[NR_ARMS];
 	int rc = 0;
 
 	for (unsigned t = 0; t < NR_TURNS && !rc && !wr_ui_interrupted(); t++)
-		for (int i = 0; i < NR_ARMS && !rc; i++)
-			rc = turn((enum arm)(t % 2 ? NR_ARMS - 1 - i : i), t, all, err);
+		for (int i = 0; i < NR_ARMS && !rc; i++) {
+			enum arm arm = (enum arm)(t % 2 ? NR_ARMS - 1 - i : i);
+
+			rc = turn(work, arm, &all[arm][t * works[work].nr_batches], err);
+		}
 	if (rc || wr_ui_interrupted())
 		return rc;
-	for (int w = 0; w < NR_WORKS; w++) {
-		double quartile[NR_ARMS];
-
-		for (int a = 0; a < NR_ARMS; a++) {
-			size_t nr = NR_TURNS * works[w].nr_batches;
-
-			qsort(all[w][a], nr, sizeof(double), by_size);
-			quartile[a] = all[w][a][nr / 4];
-		}
-		wr_bench_add(&b->ns[w], quartile[OFF]);
-		wr_bench_add(&b->more[w], quartile[ON] - quartile[OFF]);
-		wr_bench_add(&b->null[w], quartile[OFF_AGAIN] - quartile[OFF]);
+	for (int a = 0; a < NR_ARMS; a++) {
+		qsort(all[a], nr, sizeof(double), by_size);
+		quartile[a] = all[a][nr / 4];
 	}
+	wr_bench_add(&b->ns[work], quartile[OFF]);
+	wr_bench_add(&b->more[work], quartile[ON] - quartile[OFF]);
+	wr_bench_add(&b->null[work], quartile[OFF_AGAIN] - quartile[OFF]);
 	return 0;
 }
 
@@ -148,7 +183,7 @@ static int print_text(const struct bench *b)
 {
 	static const struct wr_ui_column columns[] = {{"ns", WR_UI_LEFT},
 						      {"alone", WR_UI_RIGHT},
-						      {"more when traced", WR_UI_RIGHT},
+						      {"more when watched", WR_UI_RIGHT},
 						      {"noise", WR_UI_RIGHT},
 						      {"bar", WR_UI_RIGHT}};
 	struct wr_ui_table *t = wr_ui_table_open(columns, 5);
@@ -161,12 +196,16 @@ static int print_text(const struct bench *b)
 		wr_ui_table_cell(t, "%s", wr_bench_text(text, &b->more[w], 1));
 		wr_ui_table_cell(t, "%s", wr_bench_text(text, &b->null[w], 1));
 		if (works[w].bar > 0)
-			wr_ui_table_cell(t, "%.0f", works[w].bar);
+			wr_ui_table_cell(t, "<= %.1f", works[w].bar);
 		else
 			wr_ui_table_cell(t, "-");
 	}
 	(void)wr_ui_table_print(t, stdout);
 	wr_ui_table_close(t);
+	for (int w = 0; w < NR_WORKS; w++)
+		if (b->missing[w][0])
+			wr_ui_say("%s: %s", works[w].name, b->missing[w]);
+	wr_trace_pairs_print(&b->pairs);
 	return WR_EXIT_OK;
 }
 
@@ -181,9 +220,28 @@ static int print_json(const struct bench *b)
 				  wr_bench_json(&b->ns[w]), "more_ns", wr_bench_json(&b->more[w]),
 				  "noise_ns", wr_bench_json(&b->null[w]), "bar_ns",
 				  works[w].bar > 0 ? json_real(works[w].bar) : json_null()));
-	return wr_ui_json_print(json_pack("{s:o, s:s, s:o}", "conditions",
+	return wr_ui_json_print(json_pack("{s:o, s:s, s:o, s:o}", "conditions",
 					  wr_bench_conditions(NULL), "bench", "trace", "works",
-					  list));
+					  list, "stream", wr_trace_pairs_json(&b->pairs)));
+}
+
+/* A part that this machine lacks leaves the others; none at all is a failure. */
+static int run_works(struct bench *b, uint32_t rounds, struct weir_error *err)
+{
+	unsigned nr = 0;
+	int rc = 0;
+
+	for (int w = 0; w < NR_WORKS && !wr_ui_interrupted(); w++) {
+		int this_rc = 0;
+
+		for (uint32_t r = 0; r < rounds && !this_rc && !wr_ui_interrupted(); r++)
+			this_rc = one_round(b, (enum work)w, err);
+		if (this_rc)
+			snprintf(b->missing[w], sizeof(b->missing[w]), "%.159s", err->message);
+		nr += !this_rc && works[w].parts != 0;
+		rc = this_rc ? this_rc : rc;
+	}
+	return nr ? 0 : rc;
 }
 
 int wr_bench_trace(const struct wr_bench_args *args)
@@ -197,11 +255,12 @@ int wr_bench_trace(const struct wr_bench_args *args)
 	rc = -pthread_create(&thread, NULL, answer, NULL);
 	if (rc)
 		return wr_ui_fail_code(args->json, "bench trace", rc, "no second thread");
-	for (uint32_t r = 0; r < args->rounds && !rc && !wr_ui_interrupted(); r++)
-		rc = one_round(&b, &err);
-	if (rc)
-		return wr_ui_fail(args->json, "bench trace", &err);
+	rc = run_works(&b, args->rounds, &err);
+	if (!rc && args->path && !wr_ui_interrupted())
+		rc = wr_trace_pairs_run(args, &b.pairs, &err);
 	if (wr_ui_interrupted())
 		return wr_ui_fail_interrupted(args->json, "bench trace");
+	if (rc)
+		return wr_ui_fail(args->json, "bench trace", &err);
 	return args->json ? print_json(&b) : print_text(&b);
 }

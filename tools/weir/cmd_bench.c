@@ -27,7 +27,8 @@ static const struct {
 	{"cache", wr_bench_cache, false, "hits of the cache, against RocksDB's caches"},
 	{"metrics", wr_bench_metrics, false, "what counting costs, against prometheus-cpp"},
 	{"instrument", wr_bench_instrument, false, "what counting and probing cost the pool"},
-	{"trace", wr_bench_trace, false, "what watching a process costs it (needs BPF)"},
+	{"trace", wr_bench_trace, false,
+	 "what watching a process costs it (needs BPF); PATH, if any: passes over it"},
 	{"predict", wr_bench_predict, false,
 	 "what reading ahead is worth, simulated; PATH, if any: a trace"},
 	{"gemv", wr_bench_gemv, false, "the compute kernels against a plain read of memory"},
@@ -95,7 +96,8 @@ int cmd_bench(int argc, char **argv)
 			continue;
 		if (benches[i].needs_path && !args.path)
 			return wr_ui_usage_error(&usage, "%s needs a PATH", argv[1]);
-		if (!benches[i].needs_path && args.path && benches[i].run != wr_bench_predict)
+		if (!benches[i].needs_path && args.path && benches[i].run != wr_bench_predict &&
+		    benches[i].run != wr_bench_trace)
 			return wr_ui_usage_error(&usage, "one argument too many: %s", args.path);
 		return benches[i].run(&args);
 	}
