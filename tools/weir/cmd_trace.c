@@ -16,7 +16,7 @@
 #include "ui.h"
 
 struct request {
-	const char *pin_dir, *perfetto;
+	const char *pin_dir, *perfetto, *parts;
 	uint32_t pid, seconds, min_us;
 	bool json, stacks;
 };
@@ -68,10 +68,33 @@ static int print_status(const struct request *r, const struct weir_trace *trace)
 	return WR_EXIT_OK;
 }
 
+/* Names with commas between them; 0 for no list, -1 for a word that is none. */
+static int64_t parts_of(const char *list)
+{
+	int64_t parts = 0;
+
+	while (list && *list) {
+		size_t length = strcspn(list, ",");
+		uint32_t i = 0;
+
+		while (weir_trace_part_name(i) &&
+		       (strlen(weir_trace_part_name(i)) != length ||
+			memcmp(weir_trace_part_name(i), list, length) != 0))
+			i++;
+		if (!weir_trace_part_name(i))
+			return -1;
+		parts |= (int64_t)1 << i;
+		list += length;
+		list += *list == ',';
+	}
+	return parts;
+}
+
 static int begin(const struct request *r, uint32_t flags, struct weir_trace **ret)
 {
 	struct weir_trace_opts opts = {.size = sizeof(opts),
 				       .pid = (int)r->pid,
+				       .parts = (uint32_t)parts_of(r->parts),
 				       .flags = flags,
 				       .min_event_ns = (uint64_t)r->min_us * 1000,
 				       .pin_dir = r->pin_dir};
@@ -157,6 +180,8 @@ int cmd_trace(int argc, char **argv)
 		{"min-us", WR_UI_U32, "US", "shorter waits leave no event (0)", &r.min_us, 0, 0},
 		{"stacks", WR_UI_FLAG, NULL, "keep stacks of who waits, lets go, faults", &r.stacks,
 		 0, 0},
+		{"parts", WR_UI_STRING, "LIST", "only these: locks,holds,... (all)", &r.parts, 0,
+		 0},
 		{"perfetto", WR_UI_STRING, "FILE", "report: write the last events as lanes",
 		 &r.perfetto, 0, 0},
 		{"pins", WR_UI_STRING, "DIR", "in place of " WEIR_TRACE_PIN_DIR, &r.pin_dir, 0, 0},
@@ -175,6 +200,8 @@ int cmd_trace(int argc, char **argv)
 		return rc;
 	if (!r.pid)
 		return wr_ui_usage_error(&usage, "--pid says which process");
+	if (parts_of(r.parts) < 0)
+		return wr_ui_usage_error(&usage, "--parts names no part of a trace: '%s'", r.parts);
 	if (nr == 0)
 		return record(&r);
 	if (!strcmp(argv[1], "start"))
