@@ -296,6 +296,26 @@ WEIR_API WEIR_MUST_CHECK int weir_cache_get(struct weir_cache *cache,
 					    struct weir_pin *ret);
 
 /**
+ * weir_cache_get_all() - Pin several things; what is not there is fetched side by side.
+ * @cache: The cache.
+ * @items: Array of @nr items, as for weir_cache_get(); one may stand there twice.
+ * @nr:    How many.
+ * @flags: WEIR_CACHE_NO_FILL.
+ * @pins:  Array of @nr pins, in the order of @items. On failure all are cleared, none is held.
+ *
+ * As one weir_cache_get() after the other, but up to 32 fetches are under way together, and what
+ * is there is pinned before room is made for what is not. All must fit at once.
+ *
+ * Context: Any thread. As weir_cache_get().
+ * Owner:   The caller, until weir_cache_put() of each.
+ * Return:  How many of them were there, 0 to @nr; or the codes of weir_cache_get(), of the first
+ *          that could not be had.
+ * Since:   0.1
+ */
+WEIR_API int64_t weir_cache_get_all(struct weir_cache *cache, const struct weir_cache_item *items,
+				    size_t nr, unsigned int flags, struct weir_pin *pins);
+
+/**
  * weir_cache_put() - Put a pin.
  * @cache: The cache it is of.
  * @pin:   The pin, or NULL; cleared.

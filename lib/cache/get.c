@@ -398,3 +398,187 @@ int wr_cache_get_slow(struct weir_cache *cache, const struct weir_cache_item *it
 	}
 	return rc;
 }
+
+/* ---- several at once ---- */
+
+/* Fetches of one call that are under way at a time. */
+#define MAX_TOGETHER 32u
+
+struct together {
+	struct slow s;
+	struct wr_waiter w;
+	uint32_t index;
+	bool is_joined;
+};
+
+/* It is nowhere yet, or in no tier that is wanted. */
+static int bring_one(struct weir_cache *cache, struct together *o) WR_REQUIRES(cache->lock)
+{
+	uint64_t word = wr_load_relaxed(&cache->slots[o->index].word);
+	unsigned int tier = o->s.tier;
+	int rc;
+
+	if (tier == WR_L1 && !(word & WR_WORD_READABLE(WR_L2)))
+		tier = WR_L2;
+	count(cache, &o->s, cache->entries[o->index].class_id, true);
+	rc = wr_cache_bring(cache, o->index, tier,
+			    o->s.flags & WEIR_CACHE_NO_FILL ? NULL : o->s.item, WR_WAITING, &o->w);
+	o->is_joined = !rc;
+	return rc;
+}
+
+/* Begin what one of them needs. 1: it was there and is pinned; 0: end_one() goes on. */
+static int begin_one(struct weir_cache *cache, struct together *o) WR_REQUIRES(cache->lock)
+{
+	uint64_t word;
+	int rc;
+
+	o->index = wr_cache_find(cache, o->s.item->key);
+	if (o->index == WR_NO_SLOT) {
+		rc = cache->is_cancelled ? -ECANCELED : make_entry(cache, &o->s, &o->index);
+		return rc || o->index == WR_NO_SLOT ? rc : bring_one(cache, o);
+	}
+	word = wr_load_relaxed(&cache->slots[o->index].word);
+	if (word & WR_WORD_READABLE(o->s.tier)) {
+		rc = pin_locked(cache, &o->s, o->index);
+		return rc ? rc : 1;
+	}
+	if (cache->is_cancelled || cache->entries[o->index].is_busy)
+		return cache->is_cancelled ? -ECANCELED : 0;
+	if (wr_copy_state(word, WR_L1) != WR_COPY_FILLING &&
+	    wr_copy_state(word, WR_L2) != WR_COPY_FILLING)
+		return bring_one(cache, o);
+	count(cache, &o->s, cache->entries[o->index].class_id, false);
+	wr_cache_join(cache, o->index, &o->w);
+	o->is_joined = true;
+	wr_cache_promote(cache, o->index);
+	return 0;
+}
+
+/* 1: pinned; else why not. */
+static int end_one(struct weir_cache *cache, struct together *o) WR_REQUIRES(cache->lock)
+{
+	int rc = 0;
+
+	if (o->is_joined) {
+		o->is_joined = false;
+		rc = wr_cache_wait(cache, o->index, &o->w);
+		if (!rc) {
+			bool has = wr_load_relaxed(&cache->slots[o->index].word) &
+				   WR_WORD_READABLE(o->s.tier);
+
+			if (has)
+				rc = pin_locked(cache, &o->s, o->index);
+			rc = has && !rc ? 1 : rc;
+			wr_cache_unhold(cache, o->index);
+		} else if (rc == -EAGAIN || rc == -ENOENT) {
+			rc = 0; /* who brought it might wait less, or ask fewer, than we */
+		}
+	}
+	while (!rc)
+		rc = step(cache, &o->s);
+	return rc;
+}
+
+static void abandon_one(struct weir_cache *cache, struct together *o) WR_REQUIRES(cache->lock)
+{
+	if (!o->is_joined)
+		return;
+	if (!o->w.is_done)
+		wr_cache_leave(cache, o->index, &o->w);
+	else if (!o->w.result)
+		wr_cache_unhold(cache, o->index);
+}
+
+/* Those of @items that have no pin yet, from *@at on, as many as go together. */
+static uint32_t collect(struct weir_cache *cache, const struct weir_cache_item *items, size_t nr,
+			unsigned int flags, struct weir_pin *pins, size_t *at, struct together *set)
+{
+	struct wr_thread *t = wr_thread_self(cache);
+	uint32_t n = 0;
+
+	for (; *at < nr && n < MAX_TOGETHER; ++*at) {
+		if (pins[*at].slot)
+			continue;
+		set[n++] = (struct together){
+			.s = {.item = &items[*at],
+			      .flags = flags,
+			      .tier = items[*at].tier == WEIR_TIER_L1 ? WR_L1 : WR_L2,
+			      .t = t,
+			      .ret = &pins[*at]}};
+	}
+	return n;
+}
+
+/* How many of them were there, or an error. */
+static int get_together(struct weir_cache *cache, struct together *set, uint32_t nr)
+{
+	uint32_t begun = 0, ended = 0;
+	int rc = 0, nr_there = 0;
+
+	wr_might_block("a get of what is not there");
+	wr_mutex_lock(&cache->lock);
+	cache->nr_inside++;
+	for (; begun < nr && rc >= 0; begun++) {
+		rc = begin_one(cache, &set[begun]);
+		nr_there += rc == 1;
+	}
+	for (; ended < begun && rc >= 0; ended++)
+		rc = set[ended].s.ret->slot ? 1 : end_one(cache, &set[ended]);
+	for (; rc < 0 && ended < begun; ended++)
+		abandon_one(cache, &set[ended]);
+	if (--cache->nr_inside == 0 && cache->is_cancelled)
+		wr_cond_broadcast(&cache->room);
+	wr_mutex_unlock(&cache->lock);
+	return rc < 0 ? rc : nr_there;
+}
+
+/* What is there at the first look; pins of the rest are cleared. How many that are, or -EINVAL. */
+static int64_t get_ready(struct weir_cache *cache, const struct weir_cache_item *items, size_t nr,
+			 struct weir_pin *pins)
+{
+	int64_t nr_there = 0;
+	int rc = 0;
+
+	for (size_t i = 0; i < nr; i++) {
+		unsigned int tier = items[i].tier == WEIR_TIER_L1 ? WR_L1 : WR_L2;
+
+		pins[i] = (struct weir_pin){0};
+		rc = rc ? rc : wr_cache_check_item(cache, &items[i]);
+		if (rc || !get_fast(cache, items[i].key, tier, &pins[i]))
+			continue;
+		nr_there++;
+		if (items[i].bytes && items[i].bytes != pins[i].bytes)
+			rc = -EINVAL;
+	}
+	return rc ? rc : nr_there;
+}
+
+int64_t weir_cache_get_all(struct weir_cache *cache, const struct weir_cache_item *items, size_t nr,
+			   unsigned int flags, struct weir_pin *pins)
+{
+	struct together set[MAX_TOGETHER];
+	int64_t nr_there;
+	size_t at = 0;
+	uint32_t n;
+	int rc = 0;
+
+	if (flags & ~WEIR_CACHE_NO_FILL)
+		return -EINVAL;
+	nr_there = get_ready(cache, items, nr, pins);
+	if (nr_there == (int64_t)nr)
+		return nr_there;
+	if (nr_there < 0)
+		rc = (int)nr_there;
+	else if (!wr_thread_self(cache))
+		rc = -ENOMEM;
+	while (rc >= 0 && (n = collect(cache, items, nr, flags, pins, &at, set))) {
+		rc = get_together(cache, set, n);
+		nr_there += rc;
+	}
+	if (rc >= 0)
+		return nr_there;
+	for (size_t i = 0; i < nr; i++)
+		(void)weir_cache_put(cache, &pins[i]);
+	return rc;
+}
