@@ -21,11 +21,12 @@ deps_predict := base
 deps_prefetch := base predict
 deps_cache := base lock pool tier policy
 deps_load := base lock weights pool io
-deps_stream := base lock metrics knob weights pool io load
+deps_stream := base lock key metrics knob weights pool io cache load
 deps_trace := base lock metrics
 owner_trace_abi := lock
 deps_ctx := base metrics knob topo pool io cache load stream
 # Public headers of a module that has several.
+owner_experts := stream
 owner_metrics_sample := metrics
 owner_metrics_segment := metrics
 owner_metrics_system := metrics

@@ -45,6 +45,8 @@ enum weir_unit_kind {
 #define WEIR_PLAN_VISION (1u << 0)
 /* Leave out everything but the vision tower. */
 #define WEIR_PLAN_VISION_ONLY (1u << 1)
+/* Leave out the experts of a mixture: they come one by one, see weir/experts.h. */
+#define WEIR_PLAN_NO_EXPERTS (1u << 2)
 
 /**
  * struct weir_plan - What a pass visits, and how. Zero means the default.

@@ -251,6 +251,12 @@ int weir_stream_open(struct weir *weir, const struct weir_model *model,
 	return rc ? rc : wr_stream_open(&parts, model, &copy, ret, err);
 }
 
+int weir_experts_open(struct weir *weir, const struct weir_model *model, struct weir_experts **ret,
+		      struct weir_error *err)
+{
+	return wr_stream_experts_open(weir->io, weir->cache, model, ret, err);
+}
+
 int weir_load(struct weir *weir, const struct weir_model *model, const struct weir_plan *plan_arg,
 	      struct weir_loaded **ret, struct weir_error *err)
 {

@@ -3,6 +3,8 @@
 #ifndef WR_STREAM_STREAMING_H
 #define WR_STREAM_STREAMING_H
 
+#include <weir/cache.h>
+#include <weir/experts.h>
 #include <weir/io.h>
 #include <weir/knob.h>
 #include <weir/metrics.h>
@@ -20,5 +22,10 @@ struct wr_stream_parts {
 /* As weir_stream_open(); @parts is copied. */
 int wr_stream_open(const struct wr_stream_parts *parts, const struct weir_model *model,
 		   const struct weir_plan *plan, struct weir_stream **ret, struct weir_error *err);
+
+/* As weir_experts_open(). @cache may be NULL: -EINVAL. */
+int wr_stream_experts_open(struct weir_io *io, struct weir_cache *cache,
+			   const struct weir_model *model, struct weir_experts **ret,
+			   struct weir_error *err);
 
 #endif /* WR_STREAM_STREAMING_H */

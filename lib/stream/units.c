@@ -19,7 +19,7 @@
 
 int wr_plan_copy(struct weir_plan *dst, const struct weir_plan *src, struct weir_error *err)
 {
-	uint32_t known = WEIR_PLAN_VISION | WEIR_PLAN_VISION_ONLY;
+	uint32_t known = WEIR_PLAN_VISION | WEIR_PLAN_VISION_ONLY | WEIR_PLAN_NO_EXPERTS;
 	int rc = wr_opts_copy(dst, sizeof(*dst), src);
 
 	if (rc)
@@ -42,6 +42,8 @@ static bool visits(const struct weir_model *model, const struct weir_plan *plan,
 	if (vision && !(plan->flags & (WEIR_PLAN_VISION | WEIR_PLAN_VISION_ONLY)))
 		return false;
 	if (!vision && (plan->flags & WEIR_PLAN_VISION_ONLY))
+		return false;
+	if (tensor->nr_slices > 1 && (plan->flags & WEIR_PLAN_NO_EXPERTS))
 		return false;
 	return !plan->visit || plan->visit(plan->visit_arg, tensor);
 }

@@ -100,13 +100,18 @@ static uint32_t nr_nodes(void)
  * one that is too small for any page, 0 among them, must come as far as the stream, which
  * refuses it and knows how much would do.
  */
-static void share_budget(uint64_t budget, struct weir_opts *opts, struct weir_plan *plan)
+size_t wr_arm_context_bytes(uint64_t budget)
 {
 	const uint64_t page = budget < (2u << 20) ? 4096 : 2u << 20;
 	const uint64_t pages = (budget + page - 1) / page, nodes = nr_nodes();
 
+	return (size_t)((pages ? (pages + nodes - 1) / nodes : 1) * nodes * page);
+}
+
+static void share_budget(uint64_t budget, struct weir_opts *opts, struct weir_plan *plan)
+{
 	plan->budget_bytes = budget ? (size_t)budget : 1;
-	opts->budget_bytes = (size_t)((pages ? (pages + nodes - 1) / nodes : 1) * nodes * page);
+	opts->budget_bytes = wr_arm_context_bytes(budget);
 }
 
 static int open_weir(struct weir_arm *w, const struct wr_arm *arm, const struct weir_model *model,

@@ -20,20 +20,14 @@
 #include "peak.h"
 #include "ui.h"
 
-struct mapping {
-	void *base;
-	size_t bytes;
-};
-
 struct mmap_arm {
-	struct mapping *maps;
-	uint32_t nr_maps;
+	struct wr_maps maps;
 	struct weir_topo *topo;
 	struct wr_workload *work;
 	struct wr_ui_progress progress;
 };
 
-static int map_file(struct mapping *map, const struct weir_model_file *file)
+static int map_file(struct wr_mapping *map, const struct weir_model_file *file)
 {
 	int fd = open(file->path, O_RDONLY | O_CLOEXEC);
 	int rc = 0;
@@ -48,20 +42,31 @@ static int map_file(struct mapping *map, const struct weir_model_file *file)
 	return rc;
 }
 
-static int map_model(struct mmap_arm *m, const struct weir_model *model, struct wr_arm_result *ret)
+int wr_maps_open(const struct weir_model *model, struct wr_maps *ret, const char **ret_failed)
 {
 	uint32_t nr = weir_model_nr_files(model);
 	int rc = 0;
 
-	m->maps = calloc(nr, sizeof(*m->maps));
-	if (!m->maps)
-		return wr_arm_fail(ret, -ENOMEM, "mapping the model");
-	for (; !rc && m->nr_maps < nr; m->nr_maps++) {
-		rc = map_file(&m->maps[m->nr_maps], weir_model_file(model, m->nr_maps));
-		if (rc)
-			return wr_arm_fail(ret, rc, weir_model_file(model, m->nr_maps)->path);
+	*ret = (struct wr_maps){.maps = calloc(nr, sizeof(*ret->maps))};
+	*ret_failed = "mapping the model";
+	if (!ret->maps)
+		return -ENOMEM;
+	for (uint32_t i = 0; !rc && i < nr; i++) {
+		rc = map_file(&ret->maps[i], weir_model_file(model, i));
+		*ret_failed = rc ? weir_model_file(model, i)->path : NULL;
+		ret->nr += !rc;
 	}
-	return 0;
+	if (rc)
+		wr_maps_close(ret);
+	return rc;
+}
+
+void wr_maps_close(struct wr_maps *maps)
+{
+	for (uint32_t i = 0; i < maps->nr; i++)
+		munmap(maps->maps[i].base, maps->maps[i].bytes);
+	free(maps->maps);
+	*maps = (struct wr_maps){0};
 }
 
 static int do_pass(struct mmap_arm *m, const struct wr_arm *arm, const struct weir_units *units,
@@ -77,7 +82,7 @@ static int do_pass(struct mmap_arm *m, const struct wr_arm *arm, const struct we
 		int nr = weir_units_parts(units, i, &parts);
 
 		for (int p = 0; p < nr; p++) {
-			const struct mapping *map = &m->maps[parts[p].tensor->file];
+			const struct wr_mapping *map = &m->maps.maps[parts[p].tensor->file];
 			struct weir_view view = {.tensor = parts[p].tensor,
 						 .first_row = parts[p].first_row,
 						 .nr_rows = parts[p].nr_rows,
@@ -123,13 +128,15 @@ int wr_arm_run_mmap(const struct wr_arm *arm, const struct weir_model *model,
 {
 	struct weir_topo_opts topo_opts = {.size = sizeof(topo_opts)};
 	struct mmap_arm m = {0};
+	const char *failed;
 	double cpu;
 	int rc;
 
 	note_plan(units, ret);
-	rc = map_model(&m, model, ret);
-	if (!rc)
-		rc = weir_topo_open(&topo_opts, &m.topo, &ret->err);
+	rc = wr_maps_open(model, &m.maps, &failed);
+	if (rc)
+		return wr_arm_fail(ret, rc, failed);
+	rc = weir_topo_open(&topo_opts, &m.topo, &ret->err);
 	if (!rc) {
 		rc = wr_workload_open(arm->compute, arm->threads, m.topo, units, &m.work);
 		if (rc)
@@ -145,8 +152,6 @@ int wr_arm_run_mmap(const struct wr_arm *arm, const struct weir_model *model,
 		ret->threads = wr_workload_threads(m.work);
 	wr_workload_close(m.work);
 	weir_topo_close(m.topo);
-	for (uint32_t i = 0; i < m.nr_maps; i++)
-		munmap(m.maps[i].base, m.maps[i].bytes);
-	free(m.maps);
+	wr_maps_close(&m.maps);
 	return rc;
 }
