@@ -174,6 +174,91 @@ WEIR_API int weir_segment_read_histogram(struct weir_segment *segment, uint32_t 
 WEIR_API int weir_segment_history(struct weir_segment *segment, uint32_t id, int ring, uint32_t max,
 				  struct weir_point *ret) WEIR_MUST_CHECK;
 
+#define WEIR_GRID_TEXT 24u
+
+/**
+ * struct weir_grid - A table of cells, such as which pieces of a pool are in use.
+ * @name:     Of it; valid until the segment is closed.
+ * @time_ms:  When the host's collector looked last, unix milliseconds; 0 never.
+ * @full:     What a cell is when it is full; the last of a row may be smaller.
+ * @nr_rows:  Rows.
+ * @nr_cells: Cells of all rows.
+ * @id:       For the calls below.
+ *
+ * Since: 0.1
+ */
+struct weir_grid {
+	const char *name;
+	uint64_t time_ms;
+	uint32_t full;
+	uint32_t nr_rows;
+	uint32_t nr_cells;
+	uint32_t id;
+};
+
+/**
+ * struct weir_grid_row - Cells that belong together, such as those of one mapping.
+ * @text:  What they are; what is not printable ASCII is '?'.
+ * @total: What all of them are when they are full.
+ * @first: The first of them.
+ * @nr:    How many.
+ *
+ * Since: 0.1
+ */
+struct weir_grid_row {
+	char text[WEIR_GRID_TEXT];
+	uint64_t total;
+	uint32_t first;
+	uint32_t nr;
+};
+
+/**
+ * weir_segment_grid() - Find a grid.
+ * @segment: Segment.
+ * @name:    As the host named it: "weir_pool" is the context's pool, with a row for each
+ *           mapping and a cell for each 2 MiB, in bytes in use.
+ * @ret:     The grid.
+ *
+ * Context: Any thread. Takes no lock.
+ * Return:  0, -ENOENT (there is none of that name, or it is damaged).
+ * Since:   0.1
+ */
+WEIR_API int weir_segment_grid(struct weir_segment *segment, const char *name,
+			       struct weir_grid *ret) WEIR_MUST_CHECK;
+
+/**
+ * weir_segment_grid_row() - Describe a row.
+ * @segment: Segment.
+ * @grid:    From weir_segment_grid().
+ * @row:     Below its nr_rows.
+ * @ret:     The row; its cells lie in the grid.
+ *
+ * Context: Any thread. Takes no lock.
+ * Return:  0, -ENOENT (there is no such row, or it is damaged).
+ * Since:   0.1
+ */
+WEIR_API int weir_segment_grid_row(struct weir_segment *segment, const struct weir_grid *grid,
+				   uint32_t row, struct weir_grid_row *ret) WEIR_MUST_CHECK;
+
+/**
+ * weir_segment_grid_cells() - Copy cells.
+ * @segment: Segment.
+ * @grid:    From weir_segment_grid().
+ * @first:   The first to copy.
+ * @nr:      How many; those behind the last cell of the grid are left out.
+ * @ret:     Room for @nr; none is above @grid's full.
+ *
+ * The cells are of one round of the host, unless that host ended in the middle of one or
+ * writes faster than this copies.
+ *
+ * Context: Any thread. Takes no lock.
+ * Return:  How many were copied, or -ENOENT (the grid is damaged).
+ * Since:   0.1
+ */
+WEIR_API int64_t weir_segment_grid_cells(struct weir_segment *segment, const struct weir_grid *grid,
+					 uint32_t first, uint32_t nr,
+					 uint32_t *ret) WEIR_MUST_CHECK;
+
 /**
  * weir_segments_export() - Write the numbers of several hosts as one text.
  * @segments: The segments.

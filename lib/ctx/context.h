@@ -5,12 +5,15 @@
 
 #include <weir/weir.h>
 
-/* One number of the cache, for a registry that reads it. */
+enum wr_ctx_source { WR_CTX_IO, WR_CTX_POOL, WR_CTX_CACHE };
+
+/* One number of a part, for a registry that reads it. */
 struct wr_ctx_series {
-	struct weir_cache *cache;
-	uint32_t tier;
-	uint32_t class_id; /* WEIR_NR_CLASSES: the sum of all */
-	size_t at;	   /* in struct weir_cache_stats */
+	struct weir *weir;
+	enum wr_ctx_source source;
+	uint32_t tier;	   /* of the cache */
+	uint32_t class_id; /* of the cache; WEIR_NR_CLASSES: the sum of all */
+	size_t at;	   /* in the source's statistics */
 };
 
 /* All [const] between open and close. */
@@ -24,6 +27,7 @@ struct weir {
 	struct weir_cache *cache; /* NULL: none */
 	struct wr_ctx_series *series;
 	uint32_t page_cache_knob; /* its id */
+	size_t nr_series; /* only in weir_open() */
 };
 
 /* Show what engine, pool and cache count themselves in the context's registry. */

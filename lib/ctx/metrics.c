@@ -8,8 +8,11 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include <weir/pool_map.h>
+
 #include "base/alloc.h"
 #include "base/util.h"
+#include "metrics/grid.h"
 #include "metrics/set.h"
 
 /* name, unit, kind, field of the statistics, meaning */
@@ -81,82 +84,106 @@
 	X("hits", "", COUNTER, nr_hits, "Looked for after memory, and found") \
 	X("misses", "", COUNTER, nr_misses, "Looked for after memory, not found")
 
-#define X(name, unit, kind, field, help)          \
-	static int64_t read_io_##field(void *arg) \
-	{                                         \
-		struct weir *weir = arg;          \
-		struct weir_io_stats stats;       \
-                                                  \
-		weir_io_stats(weir->io, &stats);  \
-		return (int64_t)stats.field;      \
-	}
-IO_METRICS(X)
-#undef X
-
-#define X(name, unit, kind, field, help)             \
-	static int64_t read_pool_##field(void *arg)  \
-	{                                            \
-		struct weir *weir = arg;             \
-		struct weir_pool_stats stats;        \
-                                                     \
-		weir_pool_stats(weir->pool, &stats); \
-		return (int64_t)stats.field;         \
-	}
-POOL_METRICS(X)
-#undef X
-
-/* ---- the cache: the same numbers of each tier, so the names are put together ---- */
-
-struct cache_metric {
+/* Where a number is in the statistics of its source. */
+struct number {
 	struct weir_metric_desc desc;
 	size_t at;
 	bool by_class;
 };
 
 #define X(name, unit, kind, field, help) \
+	{{WEIR_METRIC_##kind, name, unit, help}, offsetof(struct weir_io_stats, field), false},
+static const struct number io_numbers[] = {IO_METRICS(X)};
+#undef X
+#define X(name, unit, kind, field, help) \
+	{{WEIR_METRIC_##kind, name, unit, help}, offsetof(struct weir_pool_stats, field), false},
+static const struct number pool_numbers[] = {POOL_METRICS(X)};
+#undef X
+/* The cache's are the same for each tier, so their names are put together. */
+#define X(name, unit, kind, field, help) \
 	{{WEIR_METRIC_##kind, name, unit, help}, offsetof(struct weir_cache_stats, field), false},
 #define X_CLASS(name, unit, kind, field, help) \
 	{{WEIR_METRIC_##kind, name, unit, help}, offsetof(struct weir_cache_stats, field), true},
-static const struct cache_metric memory_metrics[] = {CACHE_METRICS(X) CACHE_CLASS_METRICS(X_CLASS)};
-static const struct cache_metric store_metrics[] = {CACHE_STORE_METRICS(X)
-							    CACHE_STORE_CLASS_METRICS(X_CLASS)};
+static const struct number memory_numbers[] = {CACHE_METRICS(X) CACHE_CLASS_METRICS(X_CLASS)};
+static const struct number store_numbers[] = {CACHE_STORE_METRICS(X)
+						      CACHE_STORE_CLASS_METRICS(X_CLASS)};
 #undef X
 #undef X_CLASS
 
-#define MAX_CACHE_SERIES \
-	((2 * wr_array_size(memory_metrics) + wr_array_size(store_metrics)) * (1 + WEIR_NR_CLASSES))
+#define MAX_SERIES                                                            \
+	(wr_array_size(io_numbers) + wr_array_size(pool_numbers) +            \
+	 (2 * wr_array_size(memory_numbers) + wr_array_size(store_numbers)) * \
+		 (1 + WEIR_NR_CLASSES))
 
-static int64_t read_cache(void *arg)
+static int64_t read_series(void *arg)
 {
 	const struct wr_ctx_series *series = arg;
-	struct weir_cache_stats stats;
+	struct weir *weir = series->weir;
+	union {
+		struct weir_io_stats io;
+		struct weir_pool_stats pool;
+		struct weir_cache_stats cache;
+	} stats = {0};
 
-	if (weir_cache_stats(series->cache, series->tier, series->class_id, &stats))
-		return 0;
+	switch (series->source) {
+	case WR_CTX_IO:
+		weir_io_stats(weir->io, &stats.io);
+		break;
+	case WR_CTX_POOL:
+		weir_pool_stats(weir->pool, &stats.pool);
+		break;
+	case WR_CTX_CACHE:
+		if (weir_cache_stats(weir->cache, series->tier, series->class_id, &stats.cache))
+			return 0;
+		break;
+	}
 	return (int64_t) * (const uint64_t *)(const void *)((const char *)&stats + series->at);
 }
 
-static int register_cache_one(struct weir *weir, const struct cache_metric *metric, uint32_t tier,
-			      uint32_t class_id, struct wr_ctx_series *series)
+/* The next series of the context; there is room for all. */
+static int register_one(struct weir *weir, const struct weir_metric_desc *desc,
+			const struct wr_ctx_series *series)
+{
+	struct wr_ctx_series *own = &weir->series[weir->nr_series++];
+	uint32_t id;
+
+	*own = *series;
+	own->weir = weir;
+	return weir_metrics_register_read(weir->metrics, desc, read_series, own, &id);
+}
+
+static int register_numbers(struct weir *weir, enum wr_ctx_source source,
+			    const struct number *numbers, size_t nr)
+{
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < nr; i++)
+		rc = register_one(weir, &numbers[i].desc,
+				  &(struct wr_ctx_series){.source = source, .at = numbers[i].at});
+	return rc;
+}
+
+static int register_cache_one(struct weir *weir, const struct number *number, uint32_t tier,
+			      uint32_t class_id)
 {
 	static const char *const classes[] = {"weights_",  "experts_", "kv_",
 					      "features_", "other_",   ""};
-	struct weir_metric_desc desc = metric->desc;
+	struct wr_ctx_series series = {
+		.source = WR_CTX_CACHE, .tier = tier, .class_id = class_id, .at = number->at};
+	struct weir_metric_desc desc = number->desc;
 	char name[64];
-	uint32_t id;
 
 	snprintf(name, sizeof(name), "weir_cache_l%u_%s%s", tier, classes[class_id],
-		 metric->desc.name);
+		 number->desc.name);
 	desc.name = name;
-	*series = (struct wr_ctx_series){weir->cache, tier, class_id, metric->at};
-	return weir_metrics_register_read(weir->metrics, &desc, read_cache, series, &id);
+	return register_one(weir, &desc, &series);
 }
 
-static int register_tier(struct weir *weir, uint32_t tier, struct wr_ctx_series **series)
+static int register_tier(struct weir *weir, uint32_t tier)
 {
 	bool is_store = tier == WEIR_TIER_L3;
-	const struct cache_metric *all = is_store ? store_metrics : memory_metrics;
-	size_t nr = is_store ? wr_array_size(store_metrics) : wr_array_size(memory_metrics);
+	const struct number *all = is_store ? store_numbers : memory_numbers;
+	size_t nr = is_store ? wr_array_size(store_numbers) : wr_array_size(memory_numbers);
 	struct weir_cache_stats stats;
 	int rc = 0;
 
@@ -167,45 +194,73 @@ static int register_tier(struct weir *weir, uint32_t tier, struct wr_ctx_series 
 		uint32_t c = all[i].by_class ? 0 : WEIR_NR_CLASSES;
 
 		for (; !rc && c <= WEIR_NR_CLASSES; c++)
-			rc = register_cache_one(weir, &all[i], tier, c, (*series)++);
+			rc = register_cache_one(weir, &all[i], tier, c);
 	}
 	return rc;
 }
 
-static int register_cache(struct weir *weir)
+/* ---- the pool's map, for a picture ---- */
+
+static void read_pieces(void *arg, uint32_t row, uint32_t nr, uint32_t *ret)
 {
-	struct wr_ctx_series *series = wr_calloc(MAX_CACHE_SERIES, sizeof(*series));
+	struct weir *weir = arg;
+	int64_t got = weir_pool_map(weir->pool, row, nr, ret);
+
+	for (uint32_t i = got > 0 ? (uint32_t)wr_min(got, (int64_t)nr) : 0; i < nr; i++)
+		ret[i] = 0;
+}
+
+/* A pool that is too large for a picture, or has no room in the segment, runs without one. */
+static int show_pool(struct weir *weir)
+{
+	size_t nr = weir_pool_nr_regions(weir->pool);
+	struct wr_grid_row *rows = wr_calloc(nr, sizeof(*rows));
+	struct wr_grid_desc desc = {.name = "weir_pool",
+				    .full = WEIR_POOL_PIECE_BYTES,
+				    .nr = (uint32_t)nr,
+				    .rows = rows,
+				    .read = read_pieces,
+				    .arg = weir};
 	int rc = 0;
 
-	if (!series)
+	if (!rows)
 		return -ENOMEM;
-	weir->series = series;
-	for (uint32_t tier = WEIR_TIER_L1; !rc && tier <= WEIR_TIER_L3; tier++)
-		rc = register_tier(weir, tier, &series);
-	return rc;
+	for (size_t i = 0; !rc && i < nr; i++) {
+		struct weir_pool_region region;
+
+		rc = weir_pool_region(weir->pool, i, &region);
+		if (rc)
+			break;
+		rows[i].total = region.bytes;
+		if (region.node < 0)
+			snprintf(rows[i].text, sizeof(rows[i].text), "%s",
+				 weir_page_kind_name((int)region.page_kind));
+		else
+			snprintf(rows[i].text, sizeof(rows[i].text), "%s, node %d",
+				 weir_page_kind_name((int)region.page_kind), region.node);
+	}
+	if (!rc)
+		rc = wr_metrics_add_grid(weir->metrics, &desc);
+	wr_free(rows);
+	if (rc != -E2BIG && rc != -ENOSPC)
+		return rc;
+	wr_log(WEIR_LOG_WARN, "ctx", "no map of the pool to look at: %s", weir_strerror(rc));
+	return 0;
 }
 
 int wr_ctx_register_metrics(struct weir *weir)
 {
-	static const struct {
-		struct weir_metric_desc desc;
-		int64_t (*read)(void *arg);
-	} all[] = {
-#define X(name, unit, kind, field, help) {{WEIR_METRIC_##kind, name, unit, help}, read_io_##field},
-		IO_METRICS(X)
-#undef X
-#define X(name, unit, kind, field, help) \
-	{{WEIR_METRIC_##kind, name, unit, help}, read_pool_##field},
-			POOL_METRICS(X)
-#undef X
-	};
-	uint32_t id;
 	int rc = wr_metrics_watch_locks(weir->metrics);
 
-	for (size_t i = 0; !rc && i < wr_array_size(all); i++)
-		rc = weir_metrics_register_read(weir->metrics, &all[i].desc, all[i].read, weir,
-						&id);
-	if (!rc && weir->cache)
-		rc = register_cache(weir);
-	return rc;
+	if (rc)
+		return rc;
+	weir->series = wr_calloc(MAX_SERIES, sizeof(*weir->series));
+	if (!weir->series)
+		return -ENOMEM;
+	rc = register_numbers(weir, WR_CTX_IO, io_numbers, wr_array_size(io_numbers));
+	if (!rc)
+		rc = register_numbers(weir, WR_CTX_POOL, pool_numbers, wr_array_size(pool_numbers));
+	for (uint32_t tier = WEIR_TIER_L1; !rc && weir->cache && tier <= WEIR_TIER_L3; tier++)
+		rc = register_tier(weir, tier);
+	return rc ? rc : show_pool(weir);
 }

@@ -14,6 +14,7 @@
 #include "base/atomic.h"
 #include "base/util.h"
 #include "lock/lock.h"
+#include "metrics/grid.h"
 #include "metrics/registry.h"
 #include "metrics/system.h"
 
@@ -59,6 +60,7 @@ void weir_collector_round(struct weir_metrics *metrics)
 			wr_system_read(c->system);
 		wr_mutex_unlock(&metrics->run);
 	}
+	wr_grids_round(metrics);
 	wr_history_round(metrics);
 }
 

@@ -23,6 +23,7 @@
 #include "base/atomic.h"
 #include "base/util.h"
 #include "lock/lock.h"
+#include "metrics/grid.h"
 #include "metrics/registry.h"
 
 struct tls_slot {
@@ -298,6 +299,7 @@ void weir_metrics_close(struct weir_metrics *metrics)
 	free_rules(wr_load_relaxed(&metrics->rules));
 	wr_queue_free(wr_load_relaxed(&metrics->queue));
 	wr_recent_free(metrics->recent);
+	wr_grids_free(metrics);
 	wr_metrics_free(metrics, wr_load_relaxed(&metrics->times));
 	wr_segment_destroy(metrics->segment);
 	wr_mutex_fini(&metrics->data);

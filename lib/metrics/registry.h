@@ -120,6 +120,7 @@ struct weir_metrics {
 	struct wr_mutex run WR_RANKED(METRICS_RUN); /* METRICS_RUN: one round at a time */
 	_Atomic(struct weir_collector *) collector; /* A2 */
 	struct weir_collector *inherited;	    /* [const] of a child: its parent's */
+	struct grid *grids;			    /* [METRICS_RUN] */
 	struct entry *entries[WEIR_METRICS_MAX];    /* [METRICS] to change; A1 to read */
 	_Atomic uint32_t hash[NR_HASH];		    /* A4: id + 1, 0 for none */
 };

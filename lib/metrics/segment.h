@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The segment: a file in memory that holds a registry's numbers, so that other processes read them
- * without asking and what a host counted outlives its end. This is its layout, version 1, and what
+ * without asking and what a host counted outlives its end. This is its layout, version 2, and what
  * the owner does with it. Offsets are in bytes from the start, 0 for none; all integers are in the
  * machine's order. Readers take everything here for hostile: segment_read.c.
  *
@@ -22,7 +22,7 @@
 #include <weir/metrics.h>
 
 #define WR_SEGMENT_MAGIC   "weirseg"
-#define WR_SEGMENT_VERSION 1u
+#define WR_SEGMENT_VERSION 2u
 
 #define WR_SEGMENT_LEAST_BYTES ((size_t)4 << 20)
 #define WR_SEGMENT_BYTES       ((size_t)64 << 20)
@@ -110,6 +110,26 @@ struct history {
 	_Atomic uint64_t points[RING_POINTS];
 };
 
+/* A table of cells: grid.c writes in rounds, grid_read.c reads. Odd @seq: being written. */
+struct wr_segment_grid {
+	char name[64];	   /* [const] */
+	uint32_t next;	   /* [const] once it is in the list */
+	uint32_t full;	   /* [const] of a cell */
+	uint32_t nr_rows;  /* [const] */
+	uint32_t nr_cells; /* [const] */
+	uint32_t rows;	   /* [const] struct wr_segment_grid_row, nr_rows of them */
+	uint32_t cells;	   /* [const] 32-bit numbers */
+	_Atomic uint64_t seq;
+	_Atomic uint64_t time_ms; /* unix: of the last round; 0: never */
+};
+
+struct wr_segment_grid_row {
+	char text[24];	/* [const] */
+	uint64_t total; /* [const] of all its cells when they are full */
+	uint32_t first; /* [const] cell of the grid */
+	uint32_t nr;	/* [const] */
+};
+
 struct wr_segment_head {
 	char magic[8];
 	uint32_t version;
@@ -125,19 +145,23 @@ struct wr_segment_head {
 	_Atomic uint32_t times;	     /* S2 */
 	_Atomic uint64_t tick_ms;    /* unix: the last round of the collector */
 	_Atomic uint64_t nr_outside; /* parts that found no room here */
+	_Atomic uint32_t grids;	     /* S2 */
+	uint32_t padding;
 };
 
-_Static_assert(sizeof(struct live) == 48, "layout of version 1");
-_Static_assert(sizeof(struct wr_segment_entry) == 88, "layout of version 1");
-_Static_assert(sizeof(struct row) == 264, "layout of version 1");
-_Static_assert(sizeof(struct chunk) == 512, "layout of version 1");
-_Static_assert(sizeof(struct baseline) == 15376, "layout of version 1");
-_Static_assert(sizeof(struct wr_segment_shard) == 2052, "layout of version 1");
-_Static_assert(sizeof(struct wr_segment_hist_chunk) == 256, "layout of version 1");
-_Static_assert(sizeof(struct wr_segment_hist) == 240, "layout of version 1");
-_Static_assert(sizeof(struct history_times) == 15384, "layout of version 1");
-_Static_assert(sizeof(struct history) == 15384, "layout of version 1");
-_Static_assert(sizeof(struct wr_segment_head) == 88, "layout of version 1");
+_Static_assert(sizeof(struct live) == 48, "layout of version 2");
+_Static_assert(sizeof(struct wr_segment_entry) == 88, "layout of version 2");
+_Static_assert(sizeof(struct row) == 264, "layout of version 2");
+_Static_assert(sizeof(struct chunk) == 512, "layout of version 2");
+_Static_assert(sizeof(struct baseline) == 15376, "layout of version 2");
+_Static_assert(sizeof(struct wr_segment_shard) == 2052, "layout of version 2");
+_Static_assert(sizeof(struct wr_segment_hist_chunk) == 256, "layout of version 2");
+_Static_assert(sizeof(struct wr_segment_hist) == 240, "layout of version 2");
+_Static_assert(sizeof(struct history_times) == 15384, "layout of version 2");
+_Static_assert(sizeof(struct history) == 15384, "layout of version 2");
+_Static_assert(sizeof(struct wr_segment_grid) == 104, "layout of version 2");
+_Static_assert(sizeof(struct wr_segment_grid_row) == 40, "layout of version 2");
+_Static_assert(sizeof(struct wr_segment_head) == 96, "layout of version 2");
 _Static_assert(sizeof(_Atomic uint64_t) == 8, "atomics have no lock inside");
 
 struct wr_segment {

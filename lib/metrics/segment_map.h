@@ -17,4 +17,14 @@ struct weir_segment {
 	char path[256];
 };
 
+/* The part at @offset when it lies inside, else NULL. */
+static inline const void *wr_segment_part(const struct weir_segment *segment, uint64_t offset,
+					  uint64_t bytes)
+{
+	if (offset < sizeof(struct wr_segment_head) || offset % 8 != 0 || offset > segment->bytes ||
+	    bytes > segment->bytes - offset)
+		return NULL;
+	return segment->base + offset;
+}
+
 #endif /* WR_METRICS_SEGMENT_MAP_H */

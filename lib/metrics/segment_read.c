@@ -21,19 +21,10 @@
 /* More threads at one time than any machine runs: a list that is longer is a circle. */
 #define SHARDS_MAX 65536u
 
-/* The part at @offset when it lies inside, else NULL. */
-static const void *part(const struct weir_segment *segment, uint64_t offset, uint64_t bytes)
-{
-	if (offset < sizeof(struct wr_segment_head) || offset % 8 != 0 || offset > segment->bytes ||
-	    bytes > segment->bytes - offset)
-		return NULL;
-	return segment->base + offset;
-}
-
 /* A text that ends inside, in at most @max bytes; else NULL. */
 static const char *text(const struct weir_segment *segment, uint32_t offset, size_t max)
 {
-	const char *at = part(segment, offset, 1);
+	const char *at = wr_segment_part(segment, offset, 1);
 
 	if (at == NULL)
 		return NULL;
@@ -117,7 +108,8 @@ static const struct wr_segment_entry *peek(const struct weir_segment *segment, u
 /* The next of the list, or NULL at its end and where it is damaged. */
 static const struct wr_segment_shard *shard_at(const struct weir_segment *segment, uint32_t offset)
 {
-	return offset != 0 ? part(segment, offset, sizeof(struct wr_segment_shard)) : NULL;
+	return offset != 0 ? wr_segment_part(segment, offset, sizeof(struct wr_segment_shard))
+			   : NULL;
 }
 
 /* S2 in all three: pairs with the releases in metrics.c. */
@@ -134,7 +126,7 @@ static int64_t sum_cells(const struct weir_segment *segment, uint32_t id)
 	for (uint32_t i = 0; shard != NULL && i < SHARDS_MAX; i++) {
 		uint32_t offset = wr_load_acquire(&shard->chunks[id / CHUNK_CELLS]);
 		const struct chunk *chunk =
-			offset != 0 ? part(segment, offset, sizeof(*chunk)) : NULL;
+			offset != 0 ? wr_segment_part(segment, offset, sizeof(*chunk)) : NULL;
 
 		if (chunk != NULL)
 			sum = (int64_t)((uint64_t)sum +
@@ -148,11 +140,11 @@ static void add_hist(const struct weir_segment *segment, uint32_t offset,
 		     struct weir_histogram *ret)
 {
 	const struct wr_segment_hist *hist =
-		offset != 0 ? part(segment, offset, sizeof(*hist)) : NULL;
+		offset != 0 ? wr_segment_part(segment, offset, sizeof(*hist)) : NULL;
 
 	for (uint32_t r = 0; hist != NULL && r < NR_ROWS; r++) {
 		uint32_t at = wr_load_acquire(&hist->rows[r]);
-		const struct row *row = at != 0 ? part(segment, at, sizeof(*row)) : NULL;
+		const struct row *row = at != 0 ? wr_segment_part(segment, at, sizeof(*row)) : NULL;
 
 		if (row == NULL)
 			continue;
@@ -184,12 +176,13 @@ static void sum_histogram(const struct weir_segment *segment, const struct wr_se
 	const struct wr_segment_shard *shard;
 
 	memset(ret, 0, sizeof(*ret));
-	subtract_baseline(at != 0 ? part(segment, at, sizeof(struct baseline)) : NULL, ret);
+	subtract_baseline(at != 0 ? wr_segment_part(segment, at, sizeof(struct baseline)) : NULL,
+			  ret);
 	shard = first_shard(segment);
 	for (uint32_t i = 0; shard != NULL && i < SHARDS_MAX; i++) {
 		uint32_t offset = wr_load_acquire(&shard->hist_chunks[id / CHUNK_CELLS]);
 		const struct wr_segment_hist_chunk *chunk =
-			offset != 0 ? part(segment, offset, sizeof(*chunk)) : NULL;
+			offset != 0 ? wr_segment_part(segment, offset, sizeof(*chunk)) : NULL;
 
 		if (chunk != NULL)
 			add_hist(segment, wr_load_acquire(&chunk->hists[id % CHUNK_CELLS]), ret);
@@ -336,9 +329,9 @@ int weir_segment_history(struct weir_segment *segment, uint32_t id, int ring, ui
 		return -EINVAL;
 	/* S2: pairs with the releases in metrics.c and history.c. */
 	at = wr_load_acquire(&head_of(segment)->times);
-	times = at != 0 ? part(segment, at, sizeof(*times)) : NULL;
+	times = at != 0 ? wr_segment_part(segment, at, sizeof(*times)) : NULL;
 	at = wr_load_acquire(&entry->history);
-	history = at != 0 ? part(segment, at, sizeof(*history)) : NULL;
+	history = at != 0 ? wr_segment_part(segment, at, sizeof(*history)) : NULL;
 	if (times == NULL || history == NULL)
 		return 0;
 	return (int)wr_history_read(times, history, (uint32_t)ring, max, ret);

@@ -20,6 +20,7 @@
 #include "base/alloc.h"
 #include "base/util.h"
 #include "harness/run_weir.h"
+#include "metrics/grid.h"
 #include "metrics/segment.h"
 
 /* clang-format off */
@@ -354,6 +355,150 @@ static int look(void *arg, const struct weir_metric *metric)
 	return 0;
 }
 
+/* Cell k of row r is 100 * r + k, or all of what a cell can be when *arg says so. */
+static void read_grid(void *arg, uint32_t row, uint32_t nr, uint32_t *ret)
+{
+	for (uint32_t k = 0; k < nr; k++)
+		ret[k] = *(bool *)arg ? UINT32_MAX : 100 * row + k;
+}
+
+static const struct wr_grid_row grid_rows[] = {{"thp, node 0", 10 * 4096}, {"4k\x01", 4097}};
+
+static int add_grid(struct weir_metrics *m, const char *name, uint32_t nr, bool *arg)
+{
+	struct wr_grid_desc desc = {.name = name,
+				    .full = 4096,
+				    .nr = nr,
+				    .rows = grid_rows,
+				    .read = read_grid,
+				    .arg = arg};
+
+	return wr_metrics_add_grid(m, &desc);
+}
+
+TEST_F(segment, a_grid_is_seen_as_the_last_round_left_it)
+{
+	static bool over;
+	struct weir_grid_row row;
+	struct weir_grid grid;
+	uint32_t cells[16];
+
+	EXPECT_EQ(weir_segment_grid(self->seg, "test_grid", &grid), -ENOENT);
+	EXPECT_EQ(add_grid(self->m, "test_grid", 0, &over), -EINVAL);
+	EXPECT_EQ(add_grid(self->m, "Not a name", 2, &over), -EINVAL);
+	ASSERT_EQ(add_grid(self->m, "test_grid", 2, &over), 0);
+	EXPECT_EQ(add_grid(self->m, "test_grid", 2, &over), -EEXIST);
+	ASSERT_EQ(add_grid(self->m, "test_other", 1, &over), 0);
+	ASSERT_EQ(weir_segment_grid(self->seg, "test_grid", &grid), 0);
+	EXPECT_EQ(grid.time_ms, 0u);
+	EXPECT_EQ(grid.nr_rows, 2u);
+	EXPECT_EQ(grid.nr_cells, 12u);
+	weir_collector_round(self->m);
+	ASSERT_EQ(weir_segment_grid(self->seg, "test_grid", &grid), 0);
+	EXPECT_GT(grid.time_ms, 0u);
+	ASSERT_EQ(weir_segment_grid_row(self->seg, &grid, 1, &row), 0);
+	EXPECT_STREQ(row.text, "4k?");
+	EXPECT_EQ(row.first, 10u);
+	EXPECT_EQ(row.nr, 2u);
+	EXPECT_EQ(row.total, 4097u);
+	EXPECT_EQ(weir_segment_grid_row(self->seg, &grid, 2, &row), -ENOENT);
+	EXPECT_EQ(weir_segment_grid_cells(self->seg, &grid, 8, 16, cells), 4);
+	EXPECT_EQ(cells[1], 9u);
+	EXPECT_EQ(cells[3], 101u);
+	EXPECT_EQ(weir_segment_grid_cells(self->seg, &grid, 12, 16, cells), 0);
+	over = true;
+	weir_collector_round(self->m);
+	EXPECT_EQ(weir_segment_grid_cells(self->seg, &grid, 0, 1, cells), 1);
+	EXPECT_EQ(cells[0], 4096u);
+}
+
+TEST_F(segment, a_grid_that_is_too_large_or_has_no_room_is_refused)
+{
+	const struct wr_grid_row huge = {"huge", (uint64_t)4096 << 18 | 1};
+	struct weir_metrics *small = open_shared(self->dir, WR_SEGMENT_LEAST_BYTES), *private;
+	struct wr_grid_desc desc = {.name = "test_huge", .full = 4096, .nr = 1, .rows = &huge};
+	const struct wr_grid_row fits = {"fits", (uint64_t)4096 << 18};
+	static bool over;
+	int rc = 0;
+
+	ASSERT_NE(small, NULL);
+	EXPECT_EQ(wr_metrics_add_grid(small, &desc), -E2BIG);
+	desc.rows = &fits;
+	desc.read = read_grid;
+	desc.arg = &over;
+	for (int i = 0; i < 5 && rc == 0; i++) {
+		desc.name = (const char *[]){"a", "b", "c", "d", "e"}[i];
+		rc = wr_metrics_add_grid(small, &desc);
+	}
+	EXPECT_EQ(rc, -ENOSPC);
+	weir_collector_round(small);
+	weir_metrics_close(small);
+	/* Nobody can look: nothing is kept. */
+	ASSERT_EQ(weir_metrics_open(&private), 0);
+	EXPECT_EQ(add_grid(private, "test_grid", 2, &over), 0);
+	EXPECT_EQ(add_grid(private, "test_grid", 2, &over), 0);
+	weir_metrics_close(private);
+	for (int n = 1; n <= 1; n++) {
+		wr_test_alloc_fail_at(n);
+		EXPECT_EQ(add_grid(self->m, "test_grid", 2, &over), -ENOMEM);
+		wr_test_alloc_fail_at(0);
+	}
+}
+
+struct rounds {
+	struct weir_metrics *m;
+	_Atomic bool stop;
+	uint32_t level;
+};
+
+/* All cells of a round are the same. */
+static void read_level(void *arg, uint32_t row, uint32_t nr, uint32_t *ret)
+{
+	struct rounds *r = arg;
+
+	r->level += row == 0;
+	for (uint32_t k = 0; k < nr; k++)
+		ret[k] = r->level % 4096;
+}
+
+static void *keep_rounding(void *arg)
+{
+	struct rounds *r = arg;
+
+	while (!r->stop) {
+		weir_collector_round(r->m);
+		usleep(200);
+	}
+	return NULL;
+}
+
+TEST_F(segment, the_cells_of_a_look_are_of_one_round)
+{
+	struct rounds rounds = {.m = self->m};
+	struct wr_grid_desc desc = {.name = "test_grid",
+				    .full = 4096,
+				    .nr = 2,
+				    .rows = grid_rows,
+				    .read = read_level,
+				    .arg = &rounds};
+	uint32_t cells[12], mixed = 0;
+	struct weir_grid grid;
+	pthread_t thread;
+
+	ASSERT_EQ(wr_metrics_add_grid(self->m, &desc), 0);
+	weir_collector_round(self->m);
+	ASSERT_EQ(weir_segment_grid(self->seg, "test_grid", &grid), 0);
+	ASSERT_EQ(pthread_create(&thread, NULL, keep_rounding, &rounds), 0);
+	for (int i = 0; i < 20000; i++) {
+		EXPECT_EQ(weir_segment_grid_cells(self->seg, &grid, 0, 12, cells), 12);
+		for (int k = 1; k < 12; k++)
+			mixed += cells[k] != cells[0];
+	}
+	rounds.stop = true;
+	pthread_join(thread, NULL);
+	EXPECT_EQ(mixed, 0u);
+}
+
 /* A segment with some of everything, as bytes. */
 static char *make_bytes(const char *dir, const char *path, size_t bytes)
 {
@@ -362,6 +507,7 @@ static char *make_bytes(const char *dir, const char *path, size_t bytes)
 	struct weir_metric_desc s = {WEIR_METRIC_SUMMARY, "test_time_ns", "ns", "Times"};
 	static const char *const names[] = {"node"};
 	const char *values[] = {"0"};
+	static bool over;
 	char *copy = malloc(bytes);
 	uint32_t id, family;
 	int fd;
@@ -372,6 +518,8 @@ static char *make_bytes(const char *dir, const char *path, size_t bytes)
 	if (weir_metrics_register_labels(m, &s, names, 1, 0, &family) == 0 &&
 	    weir_metrics_series(m, family, values, &id) == 0)
 		weir_metrics_observe(m, id, 1000);
+	if (add_grid(m, "test_grid", 2, &over) != 0 || add_grid(m, "test_other", 1, &over) != 0)
+		abort();
 	weir_collector_round(m);
 	if (weir_metrics_reset(m) != 0)
 		abort();
@@ -381,6 +529,28 @@ static char *make_bytes(const char *dir, const char *path, size_t bytes)
 	close(fd);
 	weir_metrics_close(m);
 	return copy;
+}
+
+static void look_at_grids(struct weir_segment *seg)
+{
+	struct weir_grid_row row;
+	struct weir_grid grid;
+	uint32_t *cells;
+
+	if (weir_segment_grid(seg, "test_grid", &grid) != 0)
+		return;
+	if (strlen(grid.name) > 63 || grid.nr_cells > WR_GRID_CELLS_MAX)
+		abort();
+	cells = calloc(grid.nr_cells, sizeof(*cells));
+	if (cells == NULL ||
+	    weir_segment_grid_cells(seg, &grid, 0, grid.nr_cells, cells) > (int64_t)grid.nr_cells)
+		abort();
+	for (uint32_t i = 0; i < grid.nr_rows; i++) {
+		if (weir_segment_grid_row(seg, &grid, i, &row) == 0 &&
+		    (uint64_t)row.first + row.nr > grid.nr_cells)
+			abort();
+	}
+	free(cells);
 }
 
 TEST_F(segment, a_damaged_one_never_leads_outside)
@@ -404,7 +574,7 @@ TEST_F(segment, a_damaged_one_never_leads_outside)
 		for (int k = 0; k < 1 + i % 7; k++) {
 			/* Words of the head, of the first entries, or of the parts behind the table. */
 			size_t from = i % 3 == 0 ? 0 : i % 3 == 1 ? 128 : 1441920;
-			size_t range = i % 3 == 0 ? 88 : i % 3 == 1 ? 600 : 60000;
+			size_t range = i % 3 == 0 ? 96 : i % 3 == 1 ? 600 : 60000;
 			size_t at;
 
 			random = random * 6364136223846793005u + 1442695040888963407u;
@@ -417,6 +587,7 @@ TEST_F(segment, a_damaged_one_never_leads_outside)
 			continue;
 		opened++;
 		EXPECT_EQ(weir_segment_for_each(seg, look, &used), 0);
+		look_at_grids(seg);
 		for (uint32_t id = 0; id < 6; id++) {
 			(void)!weir_segment_read_histogram(seg, id, &hist);
 			(void)!weir_segment_history(seg, id, WEIR_HISTORY_1S, 4, points);

@@ -22,6 +22,7 @@ static void put(struct wr_top_page *page, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(page->line[page->nr], WR_TOP_WIDTH, fmt, args);
 	va_end(args);
+	page->style[page->nr] = WR_TOP_PLAIN;
 	page->nr++;
 }
 
@@ -81,6 +82,13 @@ static void draw_bar(double share, unsigned columns, char *ret)
 	ret[columns] = '\0';
 }
 
+/* The line that was put last. */
+static void set_style(struct wr_top_page *page, enum wr_top_style style)
+{
+	if (page->nr > 0)
+		page->style[page->nr - 1] = style;
+}
+
 static void draw_head(const struct wr_top_host *h, unsigned which, unsigned nr,
 		      struct wr_top_page *page)
 {
@@ -95,6 +103,7 @@ static void draw_head(const struct wr_top_host *h, unsigned which, unsigned nr,
 	columns = page->width > 24 ? page->width - 24 : 1;
 	put(page, "weir top   %-*.*s %2u of %u", (int)columns > 12 ? (int)columns - 12 : 1,
 	    (int)columns > 12 ? (int)columns - 12 : 1, left, which, nr);
+	set_style(page, WR_TOP_TITLE);
 	if (i->alive && (i->tick_ms == 0 || h->now_ms > i->tick_ms + 3000))
 		put(page, "not heard of for %s: stopped, or overloaded",
 		    i->tick_ms ? wr_ui_duration(late, (double)(h->now_ms - i->tick_ms) / 1e3)
@@ -126,13 +135,12 @@ static void draw_machine(const struct wr_top_host *h, struct wr_top_page *page)
 static void draw_work(const struct wr_top_host *h, struct wr_top_page *page)
 {
 	unsigned columns = page->width > 40 ? page->width - 28 : 12;
-	char points[4 * WR_TOP_POINTS + 1], bar[WR_TOP_WIDTH];
+	char points[4 * WR_TOP_POINTS + 1];
 	char a[WR_UI_TEXT], b[WR_UI_TEXT], c[WR_UI_TEXT], d[WR_UI_TEXT];
 
 	if (columns > WR_TOP_POINTS)
 		columns = WR_TOP_POINTS;
 	draw_points(h, page->blocks, columns, points);
-	draw_bar(h->pool_used / h->pool_capacity, columns, bar);
 	put(page, "read       %-14s %s", rate(a, h->read_bytes), points);
 	put(page, "engine     reads/s %s, waited for at a time %s, failed %s, retries %s",
 	    number(a, h->reads, 0), number(b, h->waiting, 1), number(c, h->failed, 0),
@@ -140,9 +148,73 @@ static void draw_work(const struct wr_top_host *h, struct wr_top_page *page)
 	put(page, "stream     units/s %s, hits %s, wait p99 %s", number(a, h->units, 0),
 	    percent(b, h->hits),
 	    isnan(h->stall_p99_ns) ? "-" : wr_ui_duration(c, h->stall_p99_ns / 1e9));
-	put(page, "pool       %-14s %s", memory(a, h->pool_used), bar);
-	put(page, "           of %s, at most %s, largest free %s", memory(a, h->pool_capacity),
-	    memory(b, h->pool_peak), memory(c, h->pool_largest));
+}
+
+/* "l2 hits 93 %, 1.5 GiB of 2.0 GiB" for each tier there is; nothing without a cache. */
+static void draw_cache(const struct wr_top_host *h, struct wr_top_page *page)
+{
+	char line[WR_TOP_WIDTH] = "", a[WR_UI_TEXT], b[WR_UI_TEXT];
+	size_t at = 0;
+
+	for (int i = 0; i < 3; i++) {
+		const struct wr_top_tier *t = &h->tier[i];
+
+		if (isnan(t->budget))
+			continue;
+		at += (size_t)snprintf(line + at, sizeof(line) - at, "%sL%d %s hit, %s used",
+				       at ? "; " : "", i + 1, percent(a, t->hits),
+				       memory(b, t->used));
+	}
+	if (at)
+		put(page, "cache      %s", line);
+}
+
+/* What of the free memory no single span could have. */
+static double fragmentation(const struct wr_top_host *h)
+{
+	return h->pool_free > 0 ? 1 - h->pool_largest / h->pool_free : (double)NAN;
+}
+
+static void draw_map(const struct wr_top_host *h, unsigned lines, struct wr_top_page *page)
+{
+	unsigned columns = page->width > 24 ? page->width - WR_TOP_INDENT - 1 : 12;
+	struct wr_top_map_line line[WR_TOP_LINES];
+	char legend[WR_TOP_WIDTH], share[TEXT];
+	unsigned nr = wr_top_map_draw(&h->map, lines, columns, page->blocks, line);
+
+	for (unsigned i = 0; i < nr; i++) {
+		const char *kind = h->map.row[line[i].row].text;
+		int room = WR_TOP_INDENT - 1;
+
+		/* Each mapping is named where it begins; the first is in the legend. */
+		if (i == 0)
+			kind = "map";
+		else if (line[i].row == line[i - 1].row)
+			kind = "";
+		put(page, "%-*.*s %s", room, room, kind, line[i].text);
+		set_style(page, WR_TOP_MAP);
+	}
+	if (nr)
+		put(page, "           %s; broken up %s",
+		    wr_top_map_legend(legend, sizeof(legend), &h->map, page->blocks),
+		    percent(share, fragmentation(h)));
+}
+
+static void draw_pool(const struct wr_top_host *h, struct wr_top_page *page)
+{
+	char a[WR_UI_TEXT], b[WR_UI_TEXT], c[WR_UI_TEXT], d[WR_UI_TEXT], bar[WR_TOP_WIDTH];
+	/* On a screen of 24 lines three, and then five locks have room. */
+	unsigned lines = page->max > 20 ? 2 + (page->max - 20) / 3 : 2;
+	unsigned columns = page->width > 40 ? page->width - 28 : 12;
+
+	put(page, "pool       %s of %s, at most %s; largest free %s", memory(a, h->pool_used),
+	    memory(b, h->pool_capacity), memory(c, h->pool_peak), memory(d, h->pool_largest));
+	if (h->map.nr_rows) {
+		draw_map(h, lines, page);
+	} else {
+		draw_bar(h->pool_used / h->pool_capacity, columns, bar);
+		put(page, "           %s", bar);
+	}
 	put(page, "%s", "");
 }
 
@@ -154,8 +226,11 @@ void wr_top_draw(const struct wr_top_host *h, unsigned which, unsigned nr, struc
 	draw_head(h, which, nr, page);
 	draw_machine(h, page);
 	draw_work(h, page);
+	draw_cache(h, page);
+	draw_pool(h, page);
 	put(page, "%-20s %13s %13s %14s %13s", "LOCK", "waits/s", "ms waited/s", "waits ever",
 	    "ms ever");
+	set_style(page, WR_TOP_TITLE);
 	for (uint32_t i = 0; i < h->nr_locks; i++) {
 		const struct wr_top_lock *l = &h->locks[i];
 
@@ -216,8 +291,13 @@ json_t *wr_top_json(const struct wr_top_host *h)
 		{"stall_p99_ns", h->stall_p99_ns},
 		{"pool_capacity_bytes", h->pool_capacity},
 		{"pool_used_bytes", h->pool_used},
+		{"pool_free_bytes", h->pool_free},
 		{"pool_peak_bytes", h->pool_peak},
 		{"pool_largest_free_bytes", h->pool_largest},
+		{"pool_fragmentation_ratio", fragmentation(h)},
+		{"cache_l1_hit_ratio", h->tier[0].hits},
+		{"cache_l2_hit_ratio", h->tier[1].hits},
+		{"cache_l3_hit_ratio", h->tier[2].hits},
 	};
 	json_t *root = json_pack("{s:I, s:I, s:o, s:b, s:I, s:I}", "pid", (json_int_t)i->pid,
 				 "context", (json_int_t)i->context, "command",
@@ -226,6 +306,8 @@ json_t *wr_top_json(const struct wr_top_host *h)
 
 	for (size_t f = 0; root && f < sizeof(fields) / sizeof(fields[0]); f++)
 		json_object_set_new(root, fields[f].name, real(fields[f].value));
+	if (root)
+		json_object_set_new(root, "pool_map", wr_top_map_json(&h->map));
 	if (root)
 		json_object_set_new(root, "locks", locks_json(h));
 	return root;

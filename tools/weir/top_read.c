@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -85,6 +86,40 @@ static void read_machine(struct weir_segment *s, struct wr_top_host *h)
 	h->gpu_memory_total = value(s, "weir_gpu_memory_total_bytes", "gpu=\"0\"");
 }
 
+/* As @name of tier @l. */
+static double tier_value(struct weir_segment *s, int l, const char *name)
+{
+	char full[64];
+
+	snprintf(full, sizeof(full), "weir_cache_l%d_%s", l, name);
+	return value(s, full, "");
+}
+
+/* What was found of what was looked for: @hits of @hits + @misses, in a minute or ever. */
+static double tier_hits(struct weir_segment *s, int l)
+{
+	char hits[64], misses[64];
+	double found, not_found;
+
+	snprintf(hits, sizeof(hits), "weir_cache_l%d_hits", l);
+	snprintf(misses, sizeof(misses), "weir_cache_l%d_misses", l);
+	found = rate(s, hits, WR_TOP_POINTS);
+	not_found = rate(s, misses, WR_TOP_POINTS);
+	if (!(found + not_found > 0)) {
+		found = value(s, hits, "");
+		not_found = value(s, misses, "");
+	}
+	return found + not_found > 0 ? found / (found + not_found) : (double)NAN;
+}
+
+static void read_cache(struct weir_segment *s, struct wr_top_host *h)
+{
+	for (int i = 0; i < 3; i++)
+		h->tier[i] = (struct wr_top_tier){.hits = tier_hits(s, i + 1),
+						  .used = tier_value(s, i + 1, "used_bytes"),
+						  .budget = tier_value(s, i + 1, "budget_bytes")};
+}
+
 static void read_host(struct weir_segment *s, struct wr_top_host *h)
 {
 	h->read_bytes = rate(s, "weir_io_read_bytes", 2);
@@ -97,6 +132,7 @@ static void read_host(struct weir_segment *s, struct wr_top_host *h)
 	h->hits = share(s, "weir_stream_hits", "weir_stream_units");
 	h->pool_capacity = value(s, "weir_pool_capacity_bytes", "");
 	h->pool_used = value(s, "weir_pool_used_bytes", "");
+	h->pool_free = value(s, "weir_pool_free_bytes", "");
 	h->pool_peak = value(s, "weir_pool_peak_used_bytes", "");
 	h->pool_largest = value(s, "weir_pool_largest_free_bytes", "");
 }
@@ -189,6 +225,8 @@ void wr_top_read(struct weir_segment *segment, uint64_t now_ms, struct wr_top_ho
 	weir_segment_info(segment, &ret->info);
 	read_machine(segment, ret);
 	read_host(segment, ret);
+	read_cache(segment, ret);
+	wr_top_map_read(segment, "weir_pool", &ret->map);
 	read_points(segment, ret);
 	/* A walk that is never ended by its function returns 0. */
 	(void)!weir_segment_for_each(segment, look, &walk);

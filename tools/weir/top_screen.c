@@ -31,18 +31,50 @@ static uint64_t unix_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+/* Free, a little, half, much, full. */
+static const short colours[] = {-1, COLOR_YELLOW, COLOR_YELLOW, COLOR_GREEN, COLOR_CYAN};
+
+static void begin_colours(void)
+{
+	if (!has_colors() || start_color() == ERR || use_default_colors() == ERR)
+		return;
+	for (short i = 0; i < (short)(sizeof(colours) / sizeof(colours[0])); i++)
+		init_pair((short)(i + 1), colours[i], -1);
+}
+
+static void show_map(const char *line)
+{
+	char mark[8];
+	unsigned bytes;
+
+	addnstr(line, WR_TOP_INDENT);
+	for (line += strnlen(line, WR_TOP_INDENT); *line; line += bytes) {
+		int level = wr_top_map_level(line, &bytes);
+
+		memcpy(mark, line, bytes);
+		mark[bytes] = '\0';
+		if (level >= 0 && has_colors())
+			attron(COLOR_PAIR(level + 1));
+		addstr(mark);
+		attrset(A_NORMAL);
+	}
+}
+
 static void show(const struct wr_top_page *page)
 {
 	erase();
 	for (unsigned i = 0; i < page->nr; i++) {
-		bool title = i == 0 || !strncmp(page->line[i], "LOCK ", 5);
+		bool title = page->style[i] == WR_TOP_TITLE;
 
 		if (title)
 			attron(A_REVERSE);
 		/* What the line above spilled over its end goes. */
 		move((int)i, 0);
 		clrtoeol();
-		addstr(page->line[i]);
+		if (page->style[i] == WR_TOP_MAP)
+			show_map(page->line[i]);
+		else
+			addstr(page->line[i]);
 		/* A title goes over the whole width. */
 		if (title) {
 			for (int x = getcurx(stdscr); getcury(stdscr) == (int)i && x < COLS; x++)
@@ -114,6 +146,7 @@ int wr_top_screen(const struct wr_top_args *args)
 	blocks = !strcmp(nl_langinfo(CODESET), "UTF-8");
 	if (!initscr())
 		return wr_ui_fail_code(false, "top", -ENODEV, "this terminal has no screen");
+	begin_colours();
 	cbreak();
 	noecho();
 	curs_set(0);
