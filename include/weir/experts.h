@@ -154,7 +154,7 @@ WEIR_API void weir_experts_info(const struct weir_experts *experts, struct weir_
  * Return:  Its number, 0 or more; -ENOENT (the group has no experts).
  * Since:   0.1
  */
-WEIR_API int weir_experts_layer(const struct weir_experts *experts, uint32_t group);
+WEIR_API WEIR_MUST_CHECK int weir_experts_layer(const struct weir_experts *experts, uint32_t group);
 
 /**
  * weir_experts_item() - An expert as the cache knows it.

@@ -8,7 +8,7 @@
 #include "base/util.h"
 #include "cache/cache_internal.h"
 #include "cache/pin.h"
-#include "cache/probe.h"
+#include "cache/sites.h"
 
 /* ---- the fast way ---- */
 
