@@ -180,7 +180,7 @@ struct wr_thread {
 	struct wr_hazards *current;	     /* [thread] where it last found a free hazard */
 	uint32_t cursor;		     /* [thread] */
 	uint32_t serial;		     /* [thread] */
-	uint32_t probe_in, probe_seed;	     /* [thread] see cache/sites.h */
+	uint32_t probe_in, probe_seed;	     /* [thread] see cache/probing.h */
 	_Atomic uint32_t ring_head;	     /* [CACHE] */
 	_Atomic uint32_t ring_tail;	     /* [thread] */
 	_Atomic uint64_t ring[WR_RING_SIZE]; /* tags of hits */

@@ -8,7 +8,7 @@
 #include "base/util.h"
 #include "cache/cache_internal.h"
 #include "cache/pin.h"
-#include "cache/sites.h"
+#include "cache/probing.h"
 
 /* ---- the fast way ---- */
 

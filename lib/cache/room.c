@@ -15,7 +15,7 @@
 #include "base/alloc.h"
 #include "base/util.h"
 #include "cache/cache_internal.h"
-#include "cache/sites.h"
+#include "cache/probing.h"
 #include "pool/gate.h"
 
 /* Victims taken at a time: one barrier for all of them; and when much has to leave. */

@@ -20,7 +20,7 @@
 
 #include "base/atomic.h"
 #include "base/probe.h"
-#include "cache/sites.h"
+#include "cache/probing.h"
 #include "cache/rig.h"
 #include "lock/lock.h"
 #include "lock/timing.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Which hits fire their probe; see cache/sites.h. */
-#include "cache/sites.h"
+/* Which hits fire their probe; see cache/probing.h. */
+#include "cache/probing.h"
 
 WR_PROBE_DEFINE(cache_hit);
 WR_PROBE_DEFINE(cache_miss);

@@ -11,8 +11,8 @@
  *
  * tier is 1 or 2, as in weir/cache.h; key is the lower half of the entry's.
  */
-#ifndef WR_CACHE_SITES_H
-#define WR_CACHE_SITES_H
+#ifndef WR_CACHE_PROBING_H
+#define WR_CACHE_PROBING_H
 
 #include "base/probe.h"
 #include "cache/cache_internal.h"
@@ -37,4 +37,4 @@ static inline void wr_cache_probe_evict(unsigned int tier, uint64_t key, uint64_
 		wr_probe3(cache_evict, tier + 1, key, bytes);
 }
 
-#endif /* WR_CACHE_SITES_H */
+#endif /* WR_CACHE_PROBING_H */
