@@ -72,7 +72,8 @@ enum weir_page_kind {
  * struct weir_page_step - Memory of a node that a kind of page did not give.
  * @node:      The node, -1 when the machine has no such notion.
  * @kind:      enum weir_page_kind that was tried.
- * @next_kind: Tried next for these bytes; WEIR_PAGE_KINDS when no other is allowed.
+ * @next_kind: Tried next for these bytes; WEIR_PAGE_KINDS when no other is allowed. The
+ *             same as @kind: there are such pages, but they lie on other nodes.
  * @code:      -ENOMEM (there are such pages, and too few), -EOPNOTSUPP (this system has
  *             none, or none that suit).
  * @bytes:     How much of the node's share.
@@ -290,6 +291,23 @@ WEIR_API WEIR_MUST_CHECK int weir_pool_alloc(struct weir_pool *pool, size_t byte
  */
 WEIR_API WEIR_MUST_CHECK int weir_pool_alloc_tagged(struct weir_pool *pool, size_t bytes, int node,
 						    const char *tag, struct weir_span *ret);
+
+/**
+ * weir_pool_alloc_aligned() - Take a span that begins at a multiple of something.
+ * @pool:  As for weir_pool_alloc().
+ * @bytes: As for weir_pool_alloc(); not rounded up to @align.
+ * @align: A power of two, at most 1 GiB, and at most the largest power of two that is in a
+ *         node's share of the capacity. 1 asks for no more than weir_pool_alloc() gives.
+ * @node:  As for weir_pool_alloc().
+ * @ret:   As for weir_pool_alloc().
+ *
+ * Context: As weir_pool_alloc(); with an @align above 1 always takes POOL_ZONE.
+ * Return:  As weir_pool_alloc(), and -EINVAL (@align is no power of two, or too large).
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_pool_alloc_aligned(struct weir_pool *pool, size_t bytes,
+						     size_t align, int node,
+						     struct weir_span *ret);
 
 /**
  * weir_pool_purge() - Give pages of free memory back to the system.

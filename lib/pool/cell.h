@@ -58,9 +58,8 @@ struct wr_pool_cell {
 #define WR_CELL_OWNED_SPARE_MASK \
 	(((1ull << WR_CELL_OWNED_SPARE_BITS) - 1) << WR_CELL_OWNED_SPARE_SHIFT)
 
-/* Owners that are magazines; the number after them marks a slab. */
+/* Owners that are magazines. */
 #define WR_CELL_MAX_OWNER ((1u << WR_CELL_OWNER_BITS) - 2)
-#define WR_CELL_SLAB	  (WR_CELL_MAX_OWNER + 1)
 
 static inline uint64_t wr_cell_load(const struct wr_pool_cell *cell)
 {

@@ -138,7 +138,7 @@ static void set_shut(struct weir_pool *pool, bool shut)
 }
 
 int wr_claim_alloc(struct weir_pool *pool, const uint8_t *zones, size_t nr, size_t bytes,
-		   wr_zone_take_fn *take, struct weir_span *ret)
+		   size_t align, wr_zone_take_fn *take, struct weir_span *ret)
 {
 	uint64_t nr_free, nr_all;
 	int rc = -ENOSPC;
@@ -149,7 +149,7 @@ int wr_claim_alloc(struct weir_pool *pool, const uint8_t *zones, size_t nr, size
 	for (id = 1; id <= pool->nr_sets; id++)
 		wr_claim_drain(set_at(pool, id));
 	for (i = 0; i < nr && rc != 0; i++)
-		rc = take(&pool->zones[zones[i]], bytes, ret);
+		rc = take(&pool->zones[zones[i]], bytes, align, ret);
 	count_blocks(pool, &nr_free, &nr_all);
 	if (wr_claim_shut_count(pool) % 2 == 0 && nr_free < nr_all / SHUT_SHARE)
 		set_shut(pool, true);

@@ -97,8 +97,8 @@ static void check_filled(struct weir_pool *pool, const struct weir_span *whole, 
 	}
 }
 
-int wr_debug_alloc(struct weir_pool *pool, size_t bytes, int node, uint64_t timeout_ns,
-		   const char *tag, struct weir_span *ret)
+int wr_debug_alloc(struct weir_pool *pool, size_t bytes, size_t align, int node,
+		   uint64_t timeout_ns, const char *tag, struct weir_span *ret)
 {
 	struct finding f = {0};
 	struct wr_debug_zone *z;
@@ -109,7 +109,7 @@ int wr_debug_alloc(struct weir_pool *pool, size_t bytes, int node, uint64_t time
 	if (bytes == 0 || wr_add_overflow(bytes, block_bytes(pool), &with_guard))
 		return -EINVAL;
 	if (timeout_ns == 0)
-		rc = wr_pool_alloc_by(pool, with_guard, node, NULL, &whole);
+		rc = wr_pool_alloc_by(pool, with_guard, align, node, wr_zone_alloc, &whole);
 	else
 		rc = wr_wait_alloc(pool, with_guard, node, timeout_ns, &whole);
 	if (rc != 0)

@@ -15,8 +15,9 @@
 int wr_debug_init(struct weir_pool *pool);
 void wr_debug_fini(struct weir_pool *pool);
 
-int wr_debug_alloc(struct weir_pool *pool, size_t bytes, int node, uint64_t timeout_ns,
-		   const char *tag, struct weir_span *ret);
+/* With a timeout @align is 1. */
+int wr_debug_alloc(struct weir_pool *pool, size_t bytes, size_t align, int node,
+		   uint64_t timeout_ns, const char *tag, struct weir_span *ret);
 
 /* 0, -EINVAL, -ESTALE; a damaged guard is reported and the span freed all the same. */
 int wr_debug_free(struct weir_pool *pool, const struct weir_span *span);

@@ -194,7 +194,7 @@ int weir_handle_alloc(struct weir_pool *pool, size_t bytes, int node, uint32_t f
 	if (rc != 0)
 		return rc;
 	if (flags & WEIR_HANDLE_MOVABLE)
-		rc = wr_pool_alloc_by(pool, bytes, node, wr_zone_take_run, &span);
+		rc = wr_pool_alloc_by(pool, bytes, 1, node, wr_zone_take_run, &span);
 	else
 		rc = weir_pool_alloc(pool, bytes, node, &span);
 	if (rc == 0)

@@ -111,6 +111,14 @@ struct place {
 	int kind;
 };
 
+static void tell(struct ladder *l, const struct weir_page_step *step)
+{
+	wr_reasons_add(l->reasons, "%s", step->reason);
+	add_step(l->reasons, step);
+	if (l->opts->step_down)
+		l->opts->step_down(l->opts->step_down_arg, step);
+}
+
 /* Leave a rung, for so many bytes of the place: say why, and whether there is anything to get. */
 static int step_down(struct ladder *l, const struct place *at, size_t bytes, int code,
 		     const char *fmt, ...) WEIR_PRINTF(5, 6);
@@ -132,10 +140,7 @@ static int step_down(struct ladder *l, const struct place *at, size_t bytes, int
 	va_start(ap, fmt);
 	vsnprintf(step.reason + n, sizeof(step.reason) - (size_t)n, fmt, ap);
 	va_end(ap);
-	wr_reasons_add(l->reasons, "%s", step.reason);
-	add_step(l->reasons, &step);
-	if (l->opts->step_down)
-		l->opts->step_down(l->opts->step_down_arg, &step);
+	tell(l, &step);
 	if (code == -ENOMEM)
 		l->saw_shortage = true;
 	return code;
@@ -199,16 +204,22 @@ static int check_node(struct ladder *l, const struct place *at, const struct wr_
 			 on_node(where, sizeof(where), node));
 }
 
+/* With one node there is nothing to choose, and a container may forbid the calls. */
+static bool has_choice(const struct ladder *l, const struct wr_rung *rung)
+{
+	uint64_t nodes = l->system->nodes(l->system->arg);
+
+	return rung->node >= 0 && (nodes & (nodes - 1)) != 0;
+}
+
 static int bind_to_node(struct ladder *l, const struct place *at, const struct wr_pool_provider *p,
 			const struct wr_pool_mapping *map)
 {
 	bool strict = l->opts->flags & WEIR_POOL_STRICT_NODE;
-	uint64_t nodes = l->system->nodes(l->system->arg);
 	int node = at->rung->node;
 	int rc;
 
-	/* With one node there is nothing to choose, and a container may forbid the call. */
-	if (node < 0 || (nodes & (nodes - 1)) == 0)
+	if (!has_choice(l, at->rung))
 		return 0;
 	rc = p->bind(p->arg, map, node, strict);
 	if (rc == 0)
@@ -389,6 +400,41 @@ static int measure_thp(struct ladder *l, struct wr_rung *rung, struct wr_piece *
 	return 0;
 }
 
+/*
+ * Whether the pages are where they should be: a node that runs out while it is touched is
+ * helped out by others. With strict nodes they are of no use then.
+ */
+static int check_place(struct ladder *l, struct wr_rung *rung, const struct wr_piece *piece)
+{
+	const struct wr_pool_provider *p = l->system->kinds[piece->kind];
+	struct weir_page_step step = {.node = rung->node,
+				      .kind = (uint32_t)piece->kind,
+				      .next_kind = (uint32_t)piece->kind,
+				      .code = -ENOMEM};
+	struct place at = place_of(rung, piece);
+	unsigned long long all = mib(piece->map.bytes);
+	int rc;
+
+	if (!has_choice(l, rung) || !is_touched_at_open(l, piece))
+		return 0;
+	rc = p->misplaced(p->arg, &piece->map, rung->node, &step.bytes);
+	if (rc != 0) {
+		wr_reasons_add(l->reasons, "node %d: where the pages lie cannot be told: %s",
+			       rung->node, weir_strerror(rc));
+		return 0;
+	}
+	if (step.bytes == 0)
+		return 0;
+	if (l->opts->flags & WEIR_POOL_STRICT_NODE)
+		return step_down(l, &at, at.bytes, -ENOMEM,
+				 "%llu of %llu MiB of node %d lie on others",
+				 (unsigned long long)mib(step.bytes), all, rung->node);
+	snprintf(step.reason, sizeof(step.reason), "%s: %llu of %llu MiB of node %d lie on others",
+		 kind_text[piece->kind], (unsigned long long)mib(step.bytes), all, rung->node);
+	tell(l, &step);
+	return 0;
+}
+
 static int register_piece(struct ladder *l, struct wr_rung *rung, struct wr_piece *piece)
 {
 	const struct wr_pool_provider *p = l->system->kinds[piece->kind];
@@ -415,6 +461,8 @@ static void finish_piece(struct ladder *l, struct wr_rung *rung, struct wr_piece
 				(unsigned long long)mib(piece->map.bytes), weir_strerror(rc));
 	else if (piece->kind == WEIR_PAGE_THP && is_touched_at_open(l, piece))
 		rc = measure_thp(l, rung, piece);
+	if (rc == 0)
+		rc = check_place(l, rung, piece);
 	if (rc == 0)
 		rc = register_piece(l, rung, piece);
 	piece->is_done = rc == 0;
@@ -533,8 +581,11 @@ static void sort_pieces(struct wr_rung *rung)
 static int get_range(struct ladder *l, struct wr_rung *rung)
 {
 	const struct wr_pool_system *s = l->system;
-	size_t align = l->opts->block_bytes;
+	/* Spans may ask for any alignment up to this. */
+	size_t align = (size_t)1 << (63 - __builtin_clzll(rung->share_bytes));
 	int kind, rc;
+
+	align = wr_max(wr_min(align, (size_t)WR_POOL_GIB), l->opts->block_bytes);
 
 	for (kind = 0; kind < WEIR_PAGE_KINDS; kind++)
 		if ((l->opts->page_kinds & (1u << kind)) && s->kinds[kind] &&

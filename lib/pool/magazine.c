@@ -135,7 +135,7 @@ int wr_magazine_alloc(struct weir_pool *pool, size_t zone, size_t bytes, struct 
 	if (set)
 		rc = alloc_own(set, zone, (unsigned)size, bytes, ret);
 	if (rc == -EAGAIN)
-		rc = wr_zone_alloc(&pool->zones[zone], bytes, ret);
+		rc = wr_zone_alloc(&pool->zones[zone], bytes, 1, ret);
 	return rc;
 }
 

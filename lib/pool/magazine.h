@@ -218,7 +218,7 @@ int wr_claim_free(struct weir_pool *pool, uint32_t owner, uint64_t place, uint64
  * has room. 0, -ENOSPC.
  */
 int wr_claim_alloc(struct weir_pool *pool, const uint8_t *zones, size_t nr, size_t bytes,
-		   wr_zone_take_fn *take, struct weir_span *ret);
+		   size_t align, wr_zone_take_fn *take, struct weir_span *ret);
 
 /* Odd: the gates are shut, and all magazines are empty. */
 static inline uint64_t wr_claim_shut_count(struct weir_pool *pool)

@@ -39,7 +39,7 @@ bool wr_pool_is_ours(const struct weir_pool *pool)
 
 /* The first zone of a list that has room, without taking from other threads. */
 static int alloc_from(struct weir_pool *pool, const uint8_t *zones, size_t nr, size_t bytes,
-		      wr_zone_take_fn *take, struct weir_span *ret)
+		      size_t align, wr_zone_take_fn *take, struct weir_span *ret)
 {
 	int best = -EINVAL;
 	size_t i;
@@ -47,7 +47,7 @@ static int alloc_from(struct weir_pool *pool, const uint8_t *zones, size_t nr, s
 
 	for (i = 0; i < nr; i++) {
 		if (take)
-			rc = take(&pool->zones[zones[i]], bytes, ret);
+			rc = take(&pool->zones[zones[i]], bytes, align, ret);
 		else
 			rc = wr_magazine_alloc(pool, zones[i], bytes, ret);
 		if (rc == 0)
@@ -82,8 +82,8 @@ static int zones_for(const struct weir_pool *pool, int node, uint8_t *one, const
 	return 0;
 }
 
-int wr_pool_alloc_by(struct weir_pool *pool, size_t bytes, int node, wr_zone_take_fn *take,
-		     struct weir_span *ret)
+int wr_pool_alloc_by(struct weir_pool *pool, size_t bytes, size_t align, int node,
+		     wr_zone_take_fn *take, struct weir_span *ret)
 {
 	uint64_t shut = wr_claim_shut_count(pool);
 	const uint8_t *zones;
@@ -94,10 +94,11 @@ int wr_pool_alloc_by(struct weir_pool *pool, size_t bytes, int node, wr_zone_tak
 	rc = zones_for(pool, node, &one, &zones, &nr);
 	if (rc != 0)
 		return rc;
-	rc = alloc_from(pool, zones, nr, bytes, take, ret);
+	rc = alloc_from(pool, zones, nr, bytes, align, take, ret);
 	/* Shut all the time: there is nothing to take from others. */
 	if (rc == -ENOSPC && (shut % 2 == 0 || wr_claim_shut_count(pool) != shut))
-		rc = wr_claim_alloc(pool, zones, nr, bytes, take ? take : wr_zone_alloc, ret);
+		rc = wr_claim_alloc(pool, zones, nr, bytes, align, take ? take : wr_zone_alloc,
+				    ret);
 	if (rc == -ENOSPC)
 		wr_zone_count_failed(&pool->zones[zones[0]]);
 	return rc;
@@ -109,8 +110,8 @@ static __attribute__((noinline)) int alloc_slowly(struct weir_pool *pool, size_t
 	if (!pool || !ret || !wr_pool_is_ours(pool))
 		return -EINVAL;
 	if (pool->debug)
-		return wr_debug_alloc(pool, bytes, node, 0, NULL, ret);
-	return wr_pool_alloc_by(pool, bytes, node, NULL, ret);
+		return wr_debug_alloc(pool, bytes, 1, node, 0, NULL, ret);
+	return wr_pool_alloc_by(pool, bytes, 1, node, NULL, ret);
 }
 
 int weir_pool_alloc_tagged(struct weir_pool *pool, size_t bytes, int node, const char *tag,
@@ -118,7 +119,18 @@ int weir_pool_alloc_tagged(struct weir_pool *pool, size_t bytes, int node, const
 {
 	if (!pool || !ret || !wr_pool_is_ours(pool) || !pool->debug)
 		return weir_pool_alloc(pool, bytes, node, ret);
-	return wr_debug_alloc(pool, bytes, node, 0, tag, ret);
+	return wr_debug_alloc(pool, bytes, 1, node, 0, tag, ret);
+}
+
+int weir_pool_alloc_aligned(struct weir_pool *pool, size_t bytes, size_t align, int node,
+			    struct weir_span *ret)
+{
+	if (!pool || !ret || !wr_pool_is_ours(pool) || !wr_is_pow2(align))
+		return -EINVAL;
+	if (pool->debug)
+		return wr_debug_alloc(pool, bytes, align, node, 0, NULL, ret);
+	/* Magazines do not promise more than spans have anyway. */
+	return wr_pool_alloc_by(pool, bytes, align, node, align > 1 ? wr_zone_alloc : NULL, ret);
 }
 
 int weir_pool_alloc(struct weir_pool *pool, size_t bytes, int node, struct weir_span *ret)

@@ -231,6 +231,30 @@ int wr_real_bind(void *arg, const struct wr_pool_mapping *map, int node, bool st
 	return 0;
 }
 
+/* Pages that are looked at, spread over the mapping. */
+#define LOOKS 512u
+
+int wr_real_misplaced(void *arg, const struct wr_pool_mapping *map, int node, uint64_t *ret)
+{
+	size_t page = page_bytes_of(arg);
+	size_t step = wr_max((size_t)wr_align_up(map->bytes / LOOKS, page), page);
+	size_t nr = wr_min(map->bytes / step, (size_t)LOOKS);
+	int status[LOOKS];
+	void *at[LOOKS];
+	uint64_t elsewhere = 0;
+	size_t i;
+
+	for (i = 0; i < nr; i++)
+		at[i] = (uint8_t *)map->base + i * step;
+	if (move_pages(0, nr, at, NULL, status, 0) != 0)
+		return -errno;
+	/* Negative: no page, or none that can be looked at. */
+	for (i = 0; i < nr; i++)
+		elsewhere += status[i] >= 0 && status[i] != node;
+	*ret = elsewhere == nr ? map->bytes : elsewhere * step;
+	return 0;
+}
+
 int wr_real_commit(void *arg, const struct wr_pool_mapping *map, size_t offset, size_t bytes)
 {
 	volatile uint8_t *p = (uint8_t *)map->base + offset;
@@ -288,7 +312,7 @@ void wr_real_release(void *arg, const struct wr_pool_mapping *map)
 /* Each is the argument of its own functions; nothing writes to it. */
 #define COMMON(kind)                                                             \
 	.arg = &providers[kind], .bind = wr_real_bind, .commit = wr_real_commit, \
-	.decommit = real_decommit, .release = wr_real_release
+	.misplaced = wr_real_misplaced, .decommit = real_decommit, .release = wr_real_release
 
 static struct wr_pool_provider providers[WEIR_PAGE_KINDS] = {
 	[WEIR_PAGE_4K] = {COMMON(WEIR_PAGE_4K), .page_bytes = 4 * WR_POOL_KIB,

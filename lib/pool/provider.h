@@ -77,6 +77,8 @@ struct wr_pool_supply {
  * @commit:     Touch a part so that every page is there. Several threads at once.
  * @decommit:   Give the pages of a part back, keep the address space.
  * @huge_bytes: Bytes of the mapping that the kernel backs with huge pages now.
+ * @misplaced:  Bytes of the mapping, whose pages are there, that lie on other nodes than
+ *              @node, as far as a look at some hundred pages tells.
  * @register_map: Make the mapping known to those who reach its pages by themselves (pin it,
  *              tell a driver). Called once, after commit() where that is called. NULL: nobody.
  * @unregister_map: Undo that; before release(). NULL where @register_map is.
@@ -94,6 +96,7 @@ struct wr_pool_provider {
 	int (*commit)(void *arg, const struct wr_pool_mapping *map, size_t offset, size_t bytes);
 	int (*decommit)(void *arg, const struct wr_pool_mapping *map, size_t offset, size_t bytes);
 	int (*huge_bytes)(void *arg, const struct wr_pool_mapping *map, uint64_t *ret);
+	int (*misplaced)(void *arg, const struct wr_pool_mapping *map, int node, uint64_t *ret);
 	int (*register_map)(void *arg, const struct wr_pool_mapping *map);
 	void (*unregister_map)(void *arg, const struct wr_pool_mapping *map);
 	int (*share)(void *arg, const struct wr_pool_mapping *map);

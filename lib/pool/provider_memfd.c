@@ -105,10 +105,10 @@ static void memfd_release(void *arg, const struct wr_pool_mapping *map)
 }
 
 /* Each is the argument of its own functions; nothing writes to it. */
-#define COMMON(kind)                                                                           \
-	.arg = &providers[kind], .bind = wr_real_bind, .commit = wr_real_commit,               \
-	.decommit = memfd_decommit, .huge_bytes = wr_real_no_huge_bytes, .share = memfd_share, \
-	.release = memfd_release
+#define COMMON(kind)                                                             \
+	.arg = &providers[kind], .bind = wr_real_bind, .commit = wr_real_commit, \
+	.misplaced = wr_real_misplaced, .decommit = memfd_decommit,              \
+	.huge_bytes = wr_real_no_huge_bytes, .share = memfd_share, .release = memfd_release
 
 static struct wr_pool_provider providers[WEIR_PAGE_KINDS] = {
 	[WEIR_PAGE_4K] = {COMMON(WEIR_PAGE_4K), .page_bytes = 4 * WR_POOL_KIB,

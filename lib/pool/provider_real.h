@@ -19,6 +19,7 @@ int wr_real_hugetlb_info(void *arg, int node, struct wr_pool_supply *ret);
 int wr_real_small_info(void *arg, int node, struct wr_pool_supply *ret);
 int wr_real_bind(void *arg, const struct wr_pool_mapping *map, int node, bool strict);
 int wr_real_commit(void *arg, const struct wr_pool_mapping *map, size_t offset, size_t bytes);
+int wr_real_misplaced(void *arg, const struct wr_pool_mapping *map, int node, uint64_t *ret);
 void wr_real_release(void *arg, const struct wr_pool_mapping *map);
 int wr_real_no_huge_bytes(void *arg, const struct wr_pool_mapping *map, uint64_t *ret);
 

@@ -71,14 +71,15 @@ struct weir_pool {
 bool wr_pool_is_ours(const struct weir_pool *pool);
 
 /* A way to take a span from one zone: 0, -EINVAL, -ENOSPC. */
-typedef int wr_zone_take_fn(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret);
+typedef int wr_zone_take_fn(struct wr_pool_zone *zone, size_t bytes, size_t align,
+			    struct weir_span *ret);
 
 /*
  * weir_pool_alloc() of a pool that is ours, taking from each zone as told; NULL: from this
- * thread's magazines first.
+ * thread's magazines first, which have no more than the natural alignment: @align is 1.
  */
-int wr_pool_alloc_by(struct weir_pool *pool, size_t bytes, int node, wr_zone_take_fn *take,
-		     struct weir_span *ret);
+int wr_pool_alloc_by(struct weir_pool *pool, size_t bytes, size_t align, int node,
+		     wr_zone_take_fn *take, struct weir_span *ret);
 
 /* Forks that this process is the child of; see pool.c. */
 unsigned wr_pool_fork_count(void);

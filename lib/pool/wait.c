@@ -81,7 +81,7 @@ static int wait_for_room(struct weir_pool *pool, size_t bytes, int node, uint64_
 	for (;;) {
 		rc = -ENOSPC;
 		if (pool->first_waiter == &w)
-			rc = wr_pool_alloc_by(pool, bytes, node, NULL, ret);
+			rc = wr_pool_alloc_by(pool, bytes, 1, node, NULL, ret);
 		if (rc != -ENOSPC || late != 0)
 			break;
 		late = wr_cond_timedwait(&w.wake, &pool->wait_lock, deadline_ns);
@@ -99,7 +99,7 @@ int wr_wait_alloc(struct weir_pool *pool, size_t bytes, int node, uint64_t timeo
 	int rc = -ENOSPC;
 
 	if (wr_load_relaxed(&pool->nr_waiters) == 0)
-		rc = wr_pool_alloc_by(pool, bytes, node, NULL, ret);
+		rc = wr_pool_alloc_by(pool, bytes, 1, node, NULL, ret);
 	if (rc == -ENOSPC && timeout_ns == 0)
 		return -ETIMEDOUT;
 	if (rc == -ENOSPC)
@@ -118,6 +118,6 @@ int weir_pool_alloc_wait(struct weir_pool *pool, size_t bytes, int node, uint64_
 		wr_might_block("waiting for room in a pool");
 	if (!pool->debug)
 		return wr_wait_alloc(pool, bytes, node, timeout_ns, ret);
-	rc = wr_debug_alloc(pool, bytes, node, timeout_ns, NULL, ret);
+	rc = wr_debug_alloc(pool, bytes, 1, node, timeout_ns, NULL, ret);
 	return rc == -ENOSPC ? -ETIMEDOUT : rc;
 }

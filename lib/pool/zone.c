@@ -105,6 +105,15 @@ static unsigned align_order(const struct wr_pool_zone *zone, size_t bytes)
 	return bytes >= 4096 && zone->block_shift < 12 ? 12 - zone->block_shift : 0;
 }
 
+/* And where the caller wants them to. */
+static unsigned asked_order(const struct wr_pool_zone *zone, size_t bytes, size_t align)
+{
+	unsigned shift = (unsigned)__builtin_ctzll(align);
+
+	shift = shift > zone->block_shift ? shift - zone->block_shift : 0;
+	return wr_max(shift, align_order(zone, bytes));
+}
+
 /* The cells of a span that begins: its own, and the number in the next one. */
 static uint64_t open_cell(struct wr_pool_zone *zone, uint64_t block, uint64_t nr, size_t spare)
 {
@@ -175,17 +184,17 @@ static void count_alloc(struct wr_zone_counts *c, uint64_t nr, size_t bytes, uns
 	c->nr_allocs++;
 }
 
-int wr_zone_alloc(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret)
+int wr_zone_alloc(struct wr_pool_zone *zone, size_t bytes, size_t align, struct weir_span *ret)
 {
 	unsigned shift = zone->block_shift;
 	uint64_t nr, block;
 	int rc;
 
-	if (bytes == 0 || bytes > zone->bytes)
+	if (bytes == 0 || bytes > zone->bytes || (uintptr_t)zone->base % align != 0)
 		return -EINVAL;
 	nr = ((uint64_t)bytes + (1ull << shift) - 1) >> shift;
 	wr_mutex_lock(&zone->lock);
-	rc = wr_buddy_alloc(&zone->buddy, nr, align_order(zone, bytes), &block);
+	rc = wr_buddy_alloc(&zone->buddy, nr, asked_order(zone, bytes, align), &block);
 	if (rc != 0) {
 		wr_mutex_unlock(&zone->lock);
 		return rc;
@@ -373,17 +382,17 @@ static void set_spare_of_run(struct wr_pool_zone *zone, uint64_t block, size_t s
 				    (uint64_t)spare << WR_CELL_SPARE_SHIFT);
 }
 
-int wr_zone_take_run(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret)
+int wr_zone_take_run(struct wr_pool_zone *zone, size_t bytes, size_t align, struct weir_span *ret)
 {
 	unsigned shift = zone->block_shift;
 	uint64_t nr, block;
 	int rc;
 
-	if (bytes == 0 || bytes > zone->bytes)
+	if (bytes == 0 || bytes > zone->bytes || (uintptr_t)zone->base % align != 0)
 		return -EINVAL;
 	nr = ((uint64_t)bytes + (1ull << shift) - 1) >> shift;
 	wr_mutex_lock(&zone->lock);
-	rc = wr_buddy_alloc_high(&zone->buddy, nr, align_order(zone, bytes), &block);
+	rc = wr_buddy_alloc_high(&zone->buddy, nr, asked_order(zone, bytes, align), &block);
 	if (rc == 0) {
 		set_spare_of_run(zone, block, (size_t)((nr << shift) - bytes));
 		count_alloc(&zone->counts, nr, bytes, shift);

@@ -95,8 +95,11 @@ void wr_zone_add_region(struct wr_pool_zone *zone, const struct wr_pool_provider
 /* All regions are there: make the bookkeeping. 0, -ENOMEM. */
 int wr_zone_build(struct wr_pool_zone *zone);
 
-/* 0, -EINVAL (above the zone), -ENOSPC. */
-int wr_zone_alloc(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret);
+/*
+ * The first byte at a multiple of @align, a power of two; spans of a page begin at a page
+ * anyway. 0, -EINVAL (above the zone, or the zone has no such place), -ENOSPC.
+ */
+int wr_zone_alloc(struct wr_pool_zone *zone, size_t bytes, size_t align, struct weir_span *ret);
 
 /*
  * Runs: blocks that a handle stands for, and that are in no span. Their cells stay as they
@@ -110,7 +113,7 @@ struct wr_zone_run {
 };
 
 /* A run from the high end of the zone, as a span of generation 0. As wr_zone_alloc(). */
-int wr_zone_take_run(struct wr_pool_zone *zone, size_t bytes, struct weir_span *ret);
+int wr_zone_take_run(struct wr_pool_zone *zone, size_t bytes, size_t align, struct weir_span *ret);
 void wr_zone_free_run(struct wr_pool_zone *zone, struct wr_zone_run run);
 
 /* Where a run of @nr blocks is, and where its content may move. */

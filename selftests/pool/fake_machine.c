@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
+
+#include <weir/topo.h>
 
 #include "base/alloc.h"
 #include "base/util.h"
@@ -66,11 +69,21 @@ static int fake_commit(void *arg, const struct wr_pool_mapping *map, size_t offs
 	struct fake_kind *k = arg;
 
 	(void)offset;
+	if (k->commit_delay_us > 0)
+		usleep(k->commit_delay_us);
 	if (k->commit_rc &&
 	    (k->commit_fail_node < 0 || k->commit_fail_node == fake_kind_node_of(k, map->base)))
 		return k->commit_rc;
 	atomic_fetch_add(&k->committed, bytes);
 	return 0;
+}
+
+static int fake_misplaced(void *arg, const struct wr_pool_mapping *map, int node, uint64_t *ret)
+{
+	struct fake_kind *k = arg;
+
+	*ret = map->bytes / 100 * k->misplaced_percent[node];
+	return k->misplaced_rc;
 }
 
 static int fake_decommit(void *arg, const struct wr_pool_mapping *map, size_t offset, size_t bytes)
@@ -155,9 +168,7 @@ static uint64_t fake_nodes(void *arg)
 
 static size_t fake_nr_cpus(void *arg, int node)
 {
-	(void)arg;
-	(void)node;
-	return 2;
+	return node < 0 ? 2 : ((struct fake_machine *)arg)->nr_cpus[node];
 }
 
 static void fake_run_on(void *arg, int node)
@@ -205,6 +216,7 @@ static void init_kind(struct fake_machine *m, int kind, size_t page_bytes)
 		.bind = fake_bind,
 		.commit = fake_commit,
 		.decommit = fake_decommit,
+		.misplaced = fake_misplaced,
 		.huge_bytes = fake_huge_bytes,
 		.register_map = fake_register,
 		.unregister_map = fake_unregister,
@@ -233,6 +245,7 @@ void fake_machine_init(struct fake_machine *m, int nr_nodes)
 	};
 	for (from = 0; from < FAKE_MAX_NODES; from++) {
 		m->node_available[from] = UINT64_MAX;
+		m->nr_cpus[from] = 2;
 		for (to = 0; to < FAKE_MAX_NODES; to++)
 			m->distance[from][to] = from == to ? 10 : 20;
 	}
@@ -240,6 +253,45 @@ void fake_machine_init(struct fake_machine *m, int nr_nodes)
 	init_kind(m, WEIR_PAGE_THP, 16384);
 	init_kind(m, WEIR_PAGE_2M, 16384);
 	init_kind(m, WEIR_PAGE_1G, 65536);
+}
+
+/* Processors of each node, and the package that the node is in. */
+static void count_cpus(struct fake_machine *m, const struct weir_topo *topo, uint32_t nr_cpus,
+		       uint32_t *package)
+{
+	struct weir_topo_cpu cpu;
+	uint32_t i;
+
+	memset(m->nr_cpus, 0, sizeof(m->nr_cpus));
+	for (i = 0; i < nr_cpus; i++) {
+		if (weir_topo_cpu_at(topo, i, &cpu) != 0 || cpu.node >= FAKE_MAX_NODES)
+			continue;
+		m->nr_cpus[cpu.node]++;
+		package[cpu.node] = cpu.package;
+	}
+}
+
+int fake_machine_init_topo(struct fake_machine *m, const char *synthetic)
+{
+	struct weir_topo_opts opts = {.size = sizeof(opts), .synthetic = synthetic};
+	uint32_t package[FAKE_MAX_NODES] = {0};
+	struct weir_topo_counts counts;
+	struct weir_topo *topo;
+	int from, to;
+	int rc = weir_topo_open(&opts, &topo, NULL);
+
+	if (rc != 0)
+		return rc;
+	weir_topo_counts(topo, &counts);
+	fake_machine_init(m, (int)wr_min(counts.nr_nodes, (uint32_t)FAKE_MAX_NODES));
+	count_cpus(m, topo, counts.nr_cpus, package);
+	/* As firmware says it: far is 2.1 times local, the other die of a package 1.2 times. */
+	for (from = 0; from < FAKE_MAX_NODES; from++)
+		for (to = 0; to < FAKE_MAX_NODES; to++)
+			if (from != to)
+				m->distance[from][to] = package[from] == package[to] ? 12 : 21;
+	weir_topo_close(topo);
+	return 0;
 }
 
 int fake_machine_nr_mapped(const struct fake_machine *m)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A machine for the pool's tests: as many nodes as wanted, pages as small as wanted, and
- * each step of getting memory fails when told to.
+ * each step of getting memory fails, or takes its time, when told to.
  */
 #ifndef FAKE_MACHINE_H
 #define FAKE_MACHINE_H
@@ -29,7 +29,10 @@ struct fake_kind {
 	int commit_fail_node; /* commit() fails only on this node; -1: on each */
 	int register_rc;
 	int huge_rc;
-	unsigned huge_percent;	  /* huge_bytes() as a part of the mapping */
+	unsigned huge_percent; /* huge_bytes() as a part of the mapping */
+	int misplaced_rc;
+	unsigned misplaced_percent[FAKE_MAX_NODES]; /* misplaced(), the same */
+	unsigned commit_delay_us;
 	_Atomic size_t committed; /* what happened */
 	_Atomic int nr_mapped;
 	int nr_registered; /* now */
@@ -50,6 +53,7 @@ struct fake_machine {
 	_Atomic int current_node;
 	uint64_t available; /* on the machine */
 	uint64_t node_available[FAKE_MAX_NODES];
+	size_t nr_cpus[FAKE_MAX_NODES];
 	int distance[FAKE_MAX_NODES][FAKE_MAX_NODES];
 	_Atomic unsigned run_on[FAKE_MAX_NODES]; /* threads bound to each node */
 	int range_rc;
@@ -61,6 +65,9 @@ struct fake_machine {
  * 0 to nr_nodes - 1, none of them when nr_nodes is 0.
  */
 void fake_machine_init(struct fake_machine *m, int nr_nodes);
+
+/* The nodes, processors and distances of a hwloc synthetic topology. 0, or weir_topo_open()'s code. */
+int fake_machine_init_topo(struct fake_machine *m, const char *synthetic);
 
 /* The node that a mapping was bound to, -1 when it was not. */
 int fake_kind_node_of(const struct fake_kind *k, const void *base);

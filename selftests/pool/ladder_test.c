@@ -587,6 +587,62 @@ TEST_F(nodes, strict_refuses_a_share_that_its_node_does_not_have)
 	EXPECT_NE(NULL, strstr(self->err.message, "1 MiB needed, 0 MiB available on node 1"));
 }
 
+TEST_F(nodes, pages_that_lie_elsewhere_are_told_and_with_strict_of_no_use)
+{
+	struct weir_page_step step;
+
+	self->m.kinds[WEIR_PAGE_1G].misplaced_percent[1] = 25;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_REGIONS({WEIR_PAGE_1G, 1024, 0}, {WEIR_PAGE_1G, 1024, 1}, {WEIR_PAGE_1G, 1024, 2});
+	EXPECT_STREQ("1 GiB pages: 1 of 1 MiB of node 1 lie on others", WHY());
+	ASSERT_EQ(1u, weir_pool_nr_page_steps(self->pool));
+	ASSERT_EQ(0, weir_pool_page_step(self->pool, 0, &step));
+	EXPECT_EQ(step.kind, step.next_kind);
+	EXPECT_EQ(1, step.node);
+	EXPECT_EQ(CAPACITY / 100 * 25, step.bytes);
+	weir_pool_close(self->pool);
+	self->pool = NULL;
+	self->opts.flags = WEIR_POOL_STRICT_NODE;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_REGIONS({WEIR_PAGE_1G, 1024, 0}, {WEIR_PAGE_2M, 1024, 1}, {WEIR_PAGE_1G, 1024, 2});
+	EXPECT_STREQ("no 1 GiB pages: 1 of 1 MiB of node 1 lie on others", WHY());
+	weir_pool_close(self->pool);
+	self->pool = NULL;
+	/* Where it cannot be told, that is said. */
+	self->m.kinds[WEIR_PAGE_1G].misplaced_rc = -EPERM;
+	ASSERT_EQ(0, OPEN());
+	EXPECT_EQ(WEIR_PAGE_1G, KIND());
+	EXPECT_NE(NULL, strstr(WHY(), "node 2: where the pages lie cannot be told: "));
+}
+
+TEST_F(nodes, a_machine_described_to_hwloc_gives_its_nodes_threads_and_distances)
+{
+	static const int expected[] = {2, 3, 0, 1};
+	struct weir_pool_region region;
+	struct weir_span span[4];
+	size_t i;
+
+	ASSERT_EQ(0, fake_machine_init_topo(&self->m, "pack:2 node:2 core:3 pu:1"));
+	self->m.kinds[WEIR_PAGE_1G].commit_delay_us = 200;
+	self->m.current_node = 2;
+	self->opts.capacity_bytes = 4 * CAPACITY;
+	ASSERT_EQ(0, OPEN());
+	ASSERT_EQ(4u, weir_pool_nr_regions(self->pool));
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, weir_pool_region(self->pool, i, &region));
+		EXPECT_EQ((int)i, fake_kind_node_of(&self->m.kinds[WEIR_PAGE_1G], region.base));
+		EXPECT_LT(0u, atomic_load(&self->m.run_on[i]));
+		EXPECT_GE(3u, atomic_load(&self->m.run_on[i]));
+	}
+	/* The other node of the package before those of the other one. */
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, weir_pool_alloc(self->pool, CAPACITY, WEIR_NODE_ANY, &span[i]));
+		EXPECT_EQ(expected[i], span[i].node);
+	}
+	for (i = 0; i < 4; i++)
+		EXPECT_EQ(0, weir_pool_free(self->pool, span[i]));
+}
+
 TEST_F(nodes, a_given_node_is_never_replaced)
 {
 	struct weir_span a, b;

@@ -22,6 +22,7 @@
 #include "harness/holdings.h"
 #include "harness/sanitized.h"
 #include "pool/procfile.h"
+#include "pool/provider.h"
 #include "pool/smaps.h"
 
 #define MIB (1ull << 20)
@@ -265,6 +266,38 @@ TEST(pages_lie_on_the_node_that_the_region_names)
 	}
 	EXPECT_EQ(128u, nr);
 	weir_pool_close(pool);
+}
+
+TEST(a_look_at_pages_tells_which_lie_elsewhere)
+{
+	const struct wr_pool_system *s = wr_pool_system_real();
+	const struct wr_pool_provider *p = wr_pool_provider_real(WEIR_PAGE_4K);
+	uint64_t nodes = s->nodes(s->arg);
+	struct wr_pool_mapping map;
+	struct wr_pool_range range;
+	uint64_t bytes = 7;
+	int node = -1;
+	int rc;
+
+	if (nodes == 0)
+		SKIP(return, "a kernel with NUMA support");
+	ASSERT_EQ(0, s->get_range(s->arg, 5 * MIB, 4096, &range));
+	ASSERT_EQ(0, p->reserve(p->arg, range.base, 5 * MIB, &map));
+	/* Pages that are not there lie nowhere. */
+	rc = p->misplaced(p->arg, &map, 0, &bytes);
+	if (rc != 0)
+		SKIP(return, "permission for move_pages");
+	EXPECT_EQ(0u, bytes);
+	ASSERT_EQ(0, p->commit(p->arg, &map, 0, 5 * MIB));
+	ASSERT_EQ(0, get_mempolicy(&node, NULL, 0, map.base, MPOL_F_NODE | MPOL_F_ADDR));
+	if ((nodes & (nodes - 1)) == 0) {
+		ASSERT_EQ(0, p->misplaced(p->arg, &map, node, &bytes));
+		EXPECT_EQ(0u, bytes);
+	}
+	ASSERT_EQ(0, p->misplaced(p->arg, &map, WR_POOL_MAX_NODES, &bytes));
+	EXPECT_EQ(5 * MIB, bytes);
+	p->release(p->arg, &map);
+	s->put_range(s->arg, &range);
 }
 
 TEST(resident_memory_is_capacity_and_metadata_and_does_not_grow)

@@ -388,6 +388,52 @@ TEST(a_whole_arena_that_is_no_power_of_two_is_one_span)
 	weir_pool_close(pool);
 }
 
+TEST(spans_begin_at_any_power_of_two_that_is_asked_for)
+{
+	static const uint32_t flags[] = {0, WEIR_POOL_DEBUG, WEIR_POOL_NO_MAGAZINES};
+	struct weir_pool_opts opts = {
+		.size = sizeof(opts), .capacity_bytes = 24 * MIB, .page_kinds = 1u << WEIR_PAGE_4K};
+	uint64_t x = 88172645463325252ull;
+	struct weir_pool *pool = NULL;
+	struct weir_span span[32];
+	size_t i, k, align, bytes;
+	int rc;
+
+	for (i = 0; i < wr_array_size(flags); i++) {
+		opts.flags = flags[i];
+		opts.block_bytes = i == 2 ? 256 : 4096;
+		ASSERT_EQ(0, weir_pool_open(&opts, &pool, NULL));
+		memset(span, 0, sizeof(span));
+		for (k = 0; k < 4000; k++) {
+			struct weir_span *s = &span[next_random(&x) % 32];
+
+			ASSERT_EQ(0, weir_pool_free(pool, *s));
+			memset(s, 0, sizeof(*s));
+			align = (size_t)1 << (next_random(&x) >> 16) % 23;
+			bytes = 1 + (next_random(&x) >> 16) % 300000;
+			rc = weir_pool_alloc_aligned(pool, bytes, align, WEIR_NODE_ANY, s);
+			if (rc == -ENOSPC)
+				continue;
+			ASSERT_EQ(0, rc);
+			ASSERT_EQ(0u, (uintptr_t)s->base % align);
+			ASSERT_LE(bytes, s->bytes);
+		}
+		for (k = 0; k < 32; k++)
+			EXPECT_EQ(0, weir_pool_free(pool, span[k]));
+		/* The largest that such a pool can promise, and what it cannot. */
+		EXPECT_EQ(0, weir_pool_alloc_aligned(pool, 1, 16 * MIB, WEIR_NODE_ANY, &span[0]));
+		EXPECT_EQ(0u, (uintptr_t)span[0].base % (16 * MIB));
+		EXPECT_EQ(0, weir_pool_free(pool, span[0]));
+		EXPECT_EQ(-EINVAL, weir_pool_alloc_aligned(pool, 1, 0, WEIR_NODE_ANY, &span[0]));
+		EXPECT_EQ(-EINVAL,
+			  weir_pool_alloc_aligned(pool, 1, 12288, WEIR_NODE_ANY, &span[0]));
+		EXPECT_EQ(-EINVAL, weir_pool_alloc_aligned(pool, 1, (size_t)1 << 62, WEIR_NODE_ANY,
+							   &span[0]));
+		weir_pool_close(pool);
+		pool = NULL;
+	}
+}
+
 TEST(blocks_may_be_small_or_large)
 {
 	static const size_t blocks[] = {256, 512, 4096, 65536, 2 * MIB};

@@ -188,6 +188,7 @@ FIXTURE(threads)
 FIXTURE_VARIANT(threads)
 {
 	int nr_nodes;
+	uint64_t nr_large; /* pages of 64 KiB a node; 0: as many as wanted */
 };
 
 FIXTURE_VARIANT_ADD(threads, on_one_node){
@@ -195,6 +196,11 @@ FIXTURE_VARIANT_ADD(threads, on_one_node){
 };
 FIXTURE_VARIANT_ADD(threads, on_three_nodes){
 	.nr_nodes = 3,
+};
+
+FIXTURE_VARIANT_ADD(threads, on_pages_of_three_kinds){
+	.nr_nodes = 1,
+	.nr_large = 100,
 };
 
 FIXTURE_SETUP(threads)
@@ -205,6 +211,10 @@ FIXTURE_SETUP(threads)
 	memset(&self->stress, 0, sizeof(self->stress));
 	memset(self->workers, 0, sizeof(self->workers));
 	fake_machine_init(&self->machine, variant->nr_nodes);
+	if (variant->nr_large > 0) {
+		self->machine.kinds[WEIR_PAGE_1G].free_pages[0] = variant->nr_large;
+		self->machine.kinds[WEIR_PAGE_2M].free_pages[0] = variant->nr_large;
+	}
 	ASSERT_EQ(0, wr_pool_open_on(&self->machine.system, &opts, &self->stress.pool, NULL));
 	self->stress.nr_nodes = variant->nr_nodes;
 	for (i = 0; i < NR_SHELF; i++)
