@@ -194,6 +194,9 @@ struct weir_pool_region {
  * @pages_2m_bytes:     of 2 MiB pages,
  * @pages_1g_bytes:     and of 1 GiB pages.
  * @nr_page_steps:      Steps to smaller pages when the pool was opened.
+ * @slab_bytes:         Of @used_bytes, in blocks that are cut into small objects; each such
+ *                      block counts as one span.
+ * @nr_slab_objects:    Live small objects (weir/pool_malloc.h) in them.
  */
 struct weir_pool_stats {
 	uint64_t capacity_bytes;
@@ -217,6 +220,8 @@ struct weir_pool_stats {
 	uint64_t pages_2m_bytes;
 	uint64_t pages_1g_bytes;
 	uint64_t nr_page_steps;
+	uint64_t slab_bytes;
+	uint64_t nr_slab_objects;
 };
 
 /**
@@ -306,8 +311,7 @@ WEIR_API WEIR_MUST_CHECK int weir_pool_alloc_tagged(struct weir_pool *pool, size
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_pool_alloc_aligned(struct weir_pool *pool, size_t bytes,
-						     size_t align, int node,
-						     struct weir_span *ret);
+						     size_t align, int node, struct weir_span *ret);
 
 /**
  * weir_pool_purge() - Give pages of free memory back to the system.

@@ -8,7 +8,10 @@
  * pointers may be used side by side; what came as one is given back as that one.
  *
  * Sizes are rounded up to the smallest block of the pool, not to a power of two. Powers
- * of two are the fast case (docs/allocator-hooks.md, with examples).
+ * of two are the fast case (docs/allocator-hooks.md, with examples). Up to half a block they
+ * are rounded up to a power of two from 256 bytes on (a 64th of a block, if that is more),
+ * and several lie in one block, under one lock of the pool; not in a pool that was opened
+ * with WEIR_POOL_DEBUG, where each has its guard.
  */
 #ifndef WEIR_POOL_MALLOC_H
 #define WEIR_POOL_MALLOC_H
@@ -26,7 +29,8 @@ extern "C" {
  *
  * Context: As weir_pool_alloc().
  * Owner:   The caller, until weir_pool_ptr_free() or weir_pool_realloc().
- * Return:  Memory aligned as spans are (4 KiB for 4 KiB and more), contents undefined;
+ * Return:  Memory aligned as spans are (4 KiB for 4 KiB and more; up to half a block to the
+ *          size that was rounded up to), contents undefined;
  *          NULL when there is no room, or @bytes is more than an arena can ever hold.
  * Since:   0.1
  */

@@ -32,6 +32,7 @@
 	X(POOL_HANDLE, WR_LOCK_NO_BLOCK,                     "free slots of one pool's table of handles") \
 	X(POOL_TYPE, WR_LOCK_NO_BLOCK,                       "limit and waiters of one typed pool") \
 	X(POOL_DEBUG, WR_LOCK_NO_BLOCK,                      "tags and patterns of a pool that is debugged") \
+	X(POOL_SLAB, WR_LOCK_NO_BLOCK,                       "blocks that are cut into small objects") \
 	X(POOL_WAIT, WR_LOCK_NO_BLOCK,                       "allocations that wait for room in a pool") \
 	X(POOL_THREADS, WR_LOCK_NO_BLOCK,                    "open pools, for threads that end") \
 	X(POOL_CLAIM, WR_LOCK_NO_BLOCK,                      "claims of the threads' magazines") \

@@ -14,6 +14,7 @@
 #include "base/util.h"
 #include "pool/handle.h"
 #include "pool/magazine.h"
+#include "pool/slab.h"
 
 /* Shut below this part of the pool free, open again above twice as much. */
 #define SHUT_SHARE 16u
@@ -239,6 +240,7 @@ void wr_claim_stats(struct weir_pool *pool, struct weir_pool_stats *ret)
 		add_set(set_at(pool, id), &sum);
 	sum.metadata_bytes += pool->nr_sets * pool->set_bytes + pool->fixed_bytes;
 	sum.metadata_bytes += wr_handles_metadata(pool);
+	wr_slab_add_stats(pool, &sum);
 	sum.nr_bad_frees += wr_load_relaxed(&pool->nr_bad_frees);
 	sum.nr_overwrites = wr_load_relaxed(&pool->nr_overwrites);
 	add_constants(pool, &sum);

@@ -11,12 +11,19 @@
 #include "base/util.h"
 #include "pool/debug.h"
 #include "pool/magazine.h"
+#include "pool/slab.h"
 #include "pool/state.h"
 
 static __attribute__((noinline)) void *malloc_slowly(struct weir_pool *pool, size_t bytes)
 {
 	struct weir_span span;
+	void *p;
 
+	if (!pool || !wr_pool_is_ours(pool))
+		return NULL;
+	p = wr_slab_alloc(pool, bytes);
+	if (p)
+		return p;
 	if (weir_pool_alloc(pool, bytes > 0 ? bytes : 1, WEIR_NODE_ANY, &span) != 0)
 		return NULL;
 	return span.base;
@@ -91,13 +98,17 @@ static WR_INLINE bool fast_free(struct wr_pool_set *set, const void *ptr)
 static __attribute__((noinline)) int free_slowly(struct weir_pool *pool, const void *ptr)
 {
 	struct weir_span span;
+	int rc;
 
 	if (!ptr)
 		return 0;
 	if (!pool || !wr_pool_is_ours(pool))
 		return -EINVAL;
+	rc = wr_slab_free(pool, ptr);
+	if (rc == 0)
+		return 0;
 	/* A span that ends between the look and the free was freed by two; so says the free. */
-	if (span_at(pool, ptr, &span) != 0) {
+	if (rc == -EINVAL || span_at(pool, ptr, &span) != 0) {
 		wr_fetch_add_relaxed(&pool->nr_bad_frees, 1);
 		if (pool->debug)
 			wr_debug_report_ptr(pool, ptr);
@@ -117,10 +128,15 @@ int weir_pool_ptr_free(struct weir_pool *pool, void *ptr)
 size_t weir_pool_usable_bytes(struct weir_pool *pool, const void *ptr)
 {
 	struct weir_span span;
+	size_t bytes;
+	int rc;
 
-	if (!ptr || !pool || !wr_pool_is_ours(pool) || span_at(pool, ptr, &span) != 0)
+	if (!ptr || !pool || !wr_pool_is_ours(pool))
 		return 0;
-	return span.bytes;
+	rc = wr_slab_find(pool, ptr, &bytes);
+	if (rc == 0)
+		return bytes;
+	return rc == -ENOENT && span_at(pool, ptr, &span) == 0 ? span.bytes : 0;
 }
 
 void *weir_pool_realloc(struct weir_pool *pool, void *ptr, size_t bytes)

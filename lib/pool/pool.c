@@ -18,6 +18,7 @@
 #include "pool/debug.h"
 #include "pool/handle.h"
 #include "pool/magazine.h"
+#include "pool/slab.h"
 #include "pool/state.h"
 
 static _Atomic unsigned fork_count; /* [atomic] written only by a child's only thread */
@@ -245,6 +246,7 @@ void weir_pool_close(struct weir_pool *pool)
 	if (ours)
 		report_faults(pool);
 	wr_sets_fini(pool);
+	wr_slab_fini(pool, ours);
 	wr_debug_fini(pool);
 	for (i = 0; i < pool->nr_zones; i++) {
 		if (ours) {

@@ -147,7 +147,9 @@ void weir_pool_shape(struct weir_pool *pool, struct weir_pool_shape *ret)
 	X(pages_thp_bytes)    \
 	X(pages_2m_bytes)     \
 	X(pages_1g_bytes)     \
-	X(nr_page_steps)
+	X(nr_page_steps)      \
+	X(slab_bytes)         \
+	X(nr_slab_objects)
 
 static void put_json_classes(struct out *o, const char *name, const uint64_t *nr)
 {

@@ -22,6 +22,7 @@ struct wr_pool_set;
 struct wr_handles;
 struct wr_pool_waiter;
 struct wr_debug;
+struct wr_slabs;
 
 /* Fields without a mark are [const] once the pool is open. */
 struct weir_pool {
@@ -48,6 +49,7 @@ struct weir_pool {
 	/* Metadata other than the zones' bits and cells, the sets, and handles. */
 	uint64_t fixed_bytes;
 	_Atomic(struct wr_handles *) handles; /* [atomic] made by the first use */
+	_Atomic(struct wr_slabs *) slabs;     /* [atomic] made by the first use */
 	size_t set_bytes;		      /* of a thread's set of magazines */
 	uint32_t magazine_caps[WR_MAGAZINE_ORDERS];
 

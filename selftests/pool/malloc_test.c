@@ -5,6 +5,8 @@
 #include "kselftest_harness.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -169,7 +171,8 @@ TEST_F(pointers, no_two_overlap_and_all_come_back)
 			p[i] = NULL;
 			continue;
 		}
-		bytes[i] = (r >> 20) % 4 ? (size_t)4096 << ((r >> 24) % 5) : 1 + (r >> 30) % 60000;
+		bytes[i] = (r >> 20) % 4 ? (size_t)4096 << ((r >> 24) % 5)
+					 : 1 + (r >> 30) % (r & 1 << 28 ? 60000 : 3000);
 		p[i] = weir_pool_malloc(self->pool, bytes[i]);
 		ASSERT_NE(NULL, p[i]);
 		p[i][0] = (uint8_t)i;
@@ -180,6 +183,152 @@ TEST_F(pointers, no_two_overlap_and_all_come_back)
 	weir_pool_trim(self->pool, 0);
 	weir_pool_stats(self->pool, &s);
 	EXPECT_EQ(64 * MIB, s.largest_free_bytes);
+}
+
+TEST_F(pointers, small_ones_share_a_block_and_nothing_is_kept_of_them)
+{
+	static uint8_t *p[16];
+	struct weir_pool_stats s;
+	size_t size, i, nr;
+
+	for (size = 256; size <= 2048; size *= 2) {
+		nr = 4096 / size;
+		for (i = 0; i < nr; i++) {
+			p[i] = weir_pool_malloc(self->pool, size - i);
+			ASSERT_NE(NULL, p[i]);
+			EXPECT_EQ(0u, (uintptr_t)p[i] % size);
+			EXPECT_EQ((uintptr_t)p[0] / 4096, (uintptr_t)p[i] / 4096);
+			EXPECT_EQ(size, weir_pool_usable_bytes(self->pool, p[i]));
+			memset(p[i], (int)i, size);
+		}
+		weir_pool_stats(self->pool, &s);
+		EXPECT_EQ(4096u, s.used_bytes);
+		EXPECT_EQ(4096u, s.slab_bytes);
+		EXPECT_EQ(nr, s.nr_slab_objects);
+		EXPECT_EQ(s.capacity_bytes, s.free_bytes + s.used_bytes + s.cached_bytes);
+		/* In the middle of one, and where one was. */
+		EXPECT_EQ(-EINVAL, weir_pool_ptr_free(self->pool, p[1] + 128));
+		EXPECT_EQ(0u, weir_pool_usable_bytes(self->pool, p[1] + 128));
+		EXPECT_EQ(0, weir_pool_ptr_free(self->pool, p[0]));
+		EXPECT_EQ(-EINVAL, weir_pool_ptr_free(self->pool, p[0]));
+		EXPECT_EQ(0u, weir_pool_usable_bytes(self->pool, p[0]));
+		/* The hole is used again. */
+		EXPECT_EQ(p[0], (uint8_t *)weir_pool_malloc(self->pool, size / 2 + 1));
+		for (i = 0; i < nr; i++) {
+			EXPECT_EQ(i == 0 ? p[0][0] : (uint8_t)i, p[i][size - 1]);
+			EXPECT_EQ(0, weir_pool_ptr_free(self->pool, p[i]));
+		}
+		EXPECT_EQ(-EINVAL, weir_pool_ptr_free(self->pool, p[1]));
+		weir_pool_stats(self->pool, &s);
+		EXPECT_EQ(0u, s.used_bytes);
+		EXPECT_EQ(0u, s.slab_bytes);
+		EXPECT_EQ(0u, s.nr_slab_objects);
+	}
+	weir_pool_stats(self->pool, &s);
+	EXPECT_EQ(12u, s.nr_bad_frees);
+}
+
+TEST_F(pointers, small_ones_grow_out_of_their_block_and_back)
+{
+	uint8_t *p = weir_pool_malloc(self->pool, 200);
+	size_t i;
+
+	ASSERT_NE(NULL, p);
+	for (i = 0; i < 200; i++)
+		p[i] = (uint8_t)i;
+	p = weir_pool_realloc(self->pool, p, 3000);
+	ASSERT_NE(NULL, p);
+	EXPECT_EQ(4096u, weir_pool_usable_bytes(self->pool, p));
+	p = weir_pool_realloc(self->pool, p, 50000);
+	ASSERT_NE(NULL, p);
+	p = weir_pool_realloc(self->pool, p, 200);
+	ASSERT_NE(NULL, p);
+	EXPECT_EQ(256u, weir_pool_usable_bytes(self->pool, p));
+	for (i = 0; i < 200; i++)
+		ASSERT_EQ((uint8_t)i, p[i]);
+	EXPECT_EQ(0, weir_pool_ptr_free(self->pool, p));
+}
+
+struct sharer {
+	struct weir_pool *pool;
+	uint64_t random;
+	_Atomic(uint8_t *) *shelf; /* pointers that anybody may take and free */
+	int nr_faults;
+};
+
+#define SHELF 64
+
+static void *share_small_ones(void *arg)
+{
+	struct sharer *s = arg;
+	uint8_t *p, *old;
+	size_t bytes;
+	int step;
+
+	for (step = 0; step < 20000; step++) {
+		s->random ^= s->random << 13;
+		s->random ^= s->random >> 7;
+		s->random ^= s->random << 17;
+		bytes = 2 + (s->random >> 20) % 2500;
+		p = weir_pool_malloc(s->pool, bytes);
+		if (p) {
+			p[0] = p[1] = (uint8_t)s->random;
+		}
+		old = atomic_exchange(&s->shelf[s->random % SHELF], p);
+		if (!old)
+			continue;
+		s->nr_faults += old[0] != old[1];
+		s->nr_faults += weir_pool_ptr_free(s->pool, old) != 0;
+	}
+	return NULL;
+}
+
+TEST_F(pointers, small_ones_are_freed_by_whoever_has_them)
+{
+	static _Atomic(uint8_t *) shelf[SHELF];
+	struct sharer sharer[4];
+	struct weir_pool_stats s;
+	pthread_t thread[4];
+	size_t i;
+
+	for (i = 0; i < 4; i++) {
+		sharer[i] = (struct sharer){
+			.pool = self->pool, .random = 88172645463325252ull + i, .shelf = shelf};
+		ASSERT_EQ(0, pthread_create(&thread[i], NULL, share_small_ones, &sharer[i]));
+	}
+	for (i = 0; i < 4; i++) {
+		pthread_join(thread[i], NULL);
+		EXPECT_EQ(0, sharer[i].nr_faults);
+	}
+	for (i = 0; i < SHELF; i++)
+		EXPECT_EQ(0, weir_pool_ptr_free(self->pool, atomic_load(&shelf[i])));
+	weir_pool_stats(self->pool, &s);
+	EXPECT_EQ(0u, s.used_bytes);
+	EXPECT_EQ(0u, s.nr_slab_objects);
+	EXPECT_EQ(0u, s.nr_bad_frees);
+}
+
+TEST(small_ones_of_pools_with_other_blocks)
+{
+	static const size_t blocks[] = {256, 512, 16384, 65536, 2 * MIB};
+	static const size_t least[] = {256, 256, 256, 1024, 32768};
+	struct weir_pool_opts opts = {.size = sizeof(opts), .capacity_bytes = 8 * MIB};
+	struct fake_machine machine;
+	struct weir_pool *pool = NULL;
+	size_t i;
+	void *p;
+
+	for (i = 0; i < wr_array_size(blocks); i++) {
+		fake_machine_init(&machine, 2);
+		opts.block_bytes = blocks[i];
+		ASSERT_EQ(0, wr_pool_open_on(&machine.system, &opts, &pool, NULL));
+		p = weir_pool_malloc(pool, 1);
+		ASSERT_NE(NULL, p);
+		EXPECT_EQ(least[i], weir_pool_usable_bytes(pool, p));
+		/* Not freed: the pool is closed over it. */
+		weir_pool_close(pool);
+		EXPECT_EQ(0, wr_test_alloc_live());
+	}
 }
 
 TEST_HARNESS_MAIN
