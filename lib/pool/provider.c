@@ -205,8 +205,10 @@ int wr_real_place(void *at, size_t bytes, int flags, int fd)
 		rc = -errno;
 		munmap(p, bytes);
 		/* Hugetlb pages are moved by Linux 5.16 and newer; they were there just now. */
-		if (rc != -EINVAL ||
-		    mmap(at, bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0) == MAP_FAILED)
+		p = MAP_FAILED;
+		if (rc == -EINVAL)
+			p = mmap(at, bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0);
+		if (p == MAP_FAILED)
 			return rc;
 	}
 	(void)madvise(at, bytes, MADV_DONTFORK);
@@ -302,11 +304,17 @@ static int thp_huge_bytes(void *arg, const struct wr_pool_mapping *map, uint64_t
 
 void wr_real_release(void *arg, const struct wr_pool_mapping *map)
 {
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+	void *p;
+
 	(void)arg;
-	/* At once, so that nobody else comes into the range. It fails only without memory, and
-	 * then the pages go with the range. */
-	(void)mmap(map->base, map->bytes, PROT_NONE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	/* At once, so that nobody else comes into the range. */
+	p = mmap(map->base, map->bytes, PROT_NONE, flags, -1, 0);
+	/* Only the kernel's want of memory is a reason; the pages go with the range then. */
+	if (p == MAP_FAILED)
+		wr_log(WEIR_LOG_WARN, "pool", "%zu KiB stay mapped until the pool is closed: %s",
+		       map->bytes >> 10, weir_strerror(-errno));
+	/* cppcheck-suppress memleak ; what is mapped there now is the range's again */
 }
 
 /* Each is the argument of its own functions; nothing writes to it. */

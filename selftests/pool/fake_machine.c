@@ -130,8 +130,10 @@ static void fake_release(void *arg, const struct wr_pool_mapping *map)
 {
 	struct fake_kind *k = arg;
 
-	if (mmap(map->base, map->bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-		 0) != MAP_FAILED)
+	void *p = mmap(map->base, map->bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
+		       -1, 0);
+
+	if (p == map->base)
 		atomic_fetch_sub(&k->nr_mapped, 1);
 }
 
