@@ -10,18 +10,26 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <grp.h>
 #include <sys/mount.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
 
+#include <weir/trace.h>
+
 #include "harness/run_weir.h"
+#include "lock/lock.h"
+#include "lock/timing.h"
 
 static char text[1 << 20];
 
 /* A process whose two threads wait for each other at a lock of a known address. */
 static pthread_mutex_t contended = PTHREAD_MUTEX_INITIALIZER;
+
+static struct wr_mutex ours = WR_MUTEX_INIT(WR_RANK_LOAD, "ours");
 
 static void *take_turns(void *arg)
 {
@@ -30,6 +38,9 @@ static void *take_turns(void *arg)
 		usleep(2000);
 		pthread_mutex_unlock(&contended);
 		usleep(100);
+		wr_mutex_lock(&ours);
+		usleep(200);
+		wr_mutex_unlock(&ours);
 	}
 	return arg;
 }
@@ -180,6 +191,12 @@ TEST_F(host, needs_two_rights_and_no_more)
 		  0);
 	EXPECT_NE(strstr(text, "locks       on"), NULL);
 	EXPECT_NE(strstr(text, "faults      on"), NULL);
+	EXPECT_NE(strstr(text, "holds       on"), NULL);
+	EXPECT_EQ(run("setpriv --inh-caps -all,+perfmon --bounding-set -all,+perfmon "
+		      "%s trace --seconds 1 --pid %d 2>&1",
+		      wt_binary(), (int)self->pid),
+		  1);
+	EXPECT_NE(strstr(text, "CAP_BPF and CAP_PERFMON"), NULL);
 	EXPECT_EQ(run("setpriv --inh-caps -all,+bpf --bounding-set -all,+bpf "
 		      "%s trace --seconds 1 --pid %d 2>&1",
 		      wt_binary(), (int)self->pid),
@@ -195,7 +212,134 @@ TEST_F(host, keeps_the_parts_that_need_no_btf_where_there_is_none)
 	EXPECT_EQ(wt_shell(text, sizeof(text), "trace --seconds 1 --pid %d", (int)self->pid), 0);
 	EXPECT_NE(strstr(text, "locks       off"), NULL);
 	EXPECT_NE(strstr(text, "faults      on"), NULL);
+	EXPECT_NE(strstr(text, "holds       on"), NULL);
 	umount("/sys/kernel/btf");
+}
+
+TEST_F(host, needs_no_tracefs)
+{
+	if (self->missing)
+		SKIP(return, "%s", self->missing);
+	/* In this mount namespace only. */
+	while (umount2("/sys/kernel/debug/tracing", MNT_DETACH) == 0)
+		;
+	while (umount2("/sys/kernel/tracing", MNT_DETACH) == 0)
+		;
+	ASSERT_NE(access("/sys/kernel/tracing/events", F_OK), 0);
+	EXPECT_EQ(wt_shell(text, sizeof(text), "trace --seconds 1 --pid %d", (int)self->pid), 0);
+	EXPECT_NE(strstr(text, "locks       on"), NULL);
+	EXPECT_NE(strstr(text, "page-cache  on"), NULL);
+	EXPECT_NE(strstr(text, "holds       on"), NULL);
+}
+
+TEST_F(host, is_told_where_pins_have_no_place)
+{
+	if (self->missing)
+		SKIP(return, "%s", self->missing);
+	ASSERT_EQ(umount("/sys/fs/bpf"), 0);
+	ASSERT_EQ(mount("tmpfs", "/sys/fs/bpf", "tmpfs", 0, NULL), 0);
+	EXPECT_EQ(wt_shell(text, sizeof(text), "trace start --pid %d 2>&1", (int)self->pid), 1);
+	EXPECT_NE(strstr(text, "mount -t bpf"), NULL);
+	EXPECT_EQ(wt_shell(text, sizeof(text), "trace --seconds 1 --pid %d", (int)self->pid), 0);
+	umount("/sys/fs/bpf");
+}
+
+/* Exit status of a child that is nobody and does @fn. */
+static int as_nobody(int (*fn)(pid_t pid), pid_t target)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		if (setgroups(0, NULL) || setresgid(65534, 65534, 65534) ||
+		    setresuid(65534, 65534, 65534))
+			_exit(0);
+		_exit(-fn(target));
+	}
+	waitpid(pid, &status, 0);
+	return -WEXITSTATUS(status);
+}
+
+static int begin_trace(pid_t pid)
+{
+	struct weir_trace_opts opts = {.size = sizeof(opts), .pid = pid};
+	struct weir_trace *trace;
+
+	return weir_trace_start(&opts, &trace, NULL);
+}
+
+static int find_trace(pid_t pid)
+{
+	struct weir_trace *trace;
+
+	return weir_trace_find(pid, NULL, &trace, NULL);
+}
+
+static int remove_trace(pid_t pid)
+{
+	return weir_trace_remove(pid, NULL);
+}
+
+TEST_F(host, is_not_for_others)
+{
+	if (self->missing)
+		SKIP(return, "%s", self->missing);
+	EXPECT_EQ(as_nobody(begin_trace, self->pid), -EPERM);
+	EXPECT_EQ(as_nobody(find_trace, self->pid), -EACCES);
+	EXPECT_EQ(as_nobody(remove_trace, self->pid), -EACCES);
+	EXPECT_EQ(find_trace(getpid()), -ENOENT);
+}
+
+/* The counter of the probe in the host, which has it where we do. */
+static int semaphore_of(pid_t pid)
+{
+	unsigned short value;
+	struct iovec here = {&value, sizeof(value)};
+	struct iovec there = {(void *)(uintptr_t)&wr_probe_lock_release, sizeof(value)};
+
+	return process_vm_readv(pid, &here, 1, &there, 1, 0) == sizeof(value) ? value : -1;
+}
+
+TEST_F(host, is_probed_until_the_trace_is_stopped)
+{
+	if (self->missing)
+		SKIP(return, "%s", self->missing);
+	usleep(300000);
+	EXPECT_GT(semaphore_of(self->pid), 0);
+	EXPECT_EQ(semaphore_of(getpid()), 0);
+	if (run("command -v bpftool") == 0) {
+		ASSERT_EQ(run("bpftool map dump pinned /sys/fs/bpf/weir/%d/lock_holds",
+			      (int)self->pid),
+			  0);
+		EXPECT_NE(strstr(text, "\"contended\": "), NULL);
+		EXPECT_NE(strstr(text, "\"hold_log2_ns\": "), NULL);
+		ASSERT_EQ(run("bpftool map show pinned /sys/fs/bpf/weir/%d/cache_events",
+			      (int)self->pid),
+			  0);
+		EXPECT_NE(strstr(text, "btf_id"), NULL);
+	}
+	EXPECT_EQ(wt_shell(text, sizeof(text), "trace stop --pid %d", (int)self->pid), 0);
+	for (int i = 0; i < 500 && semaphore_of(self->pid) != 0; i++)
+		usleep(10000);
+	EXPECT_EQ(semaphore_of(self->pid), 0);
+}
+
+TEST_F(host, leaves_no_pins_after_any_number_of_traces)
+{
+	if (self->missing)
+		SKIP(return, "%s", self->missing);
+	for (int i = 0; i < 10; i++) {
+		ASSERT_EQ(wt_shell(text, sizeof(text), "trace stop --pid %d", (int)self->pid), 0);
+		ASSERT_EQ(run("ls -A /sys/fs/bpf/weir"), 0);
+		ASSERT_STREQ(text, "");
+		ASSERT_EQ(wt_shell(text, sizeof(text), "trace start --pid %d --parts locks,holds",
+				   (int)self->pid),
+			  0);
+		EXPECT_NE(strstr(text, "faults      off  not asked for"), NULL);
+	}
+	EXPECT_EQ(wt_shell(text, sizeof(text), "trace start --parts lock --pid %d 2>&1",
+			   (int)self->pid),
+		  2);
 }
 
 TEST_HARNESS_MAIN

@@ -3,14 +3,11 @@
  * What the probes of weir's own locks and caches tell a trace, against what locks and caches count
  * themselves; and that nothing of it stays behind.
  */
-#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -25,35 +22,10 @@
 #include "lock/lock.h"
 #include "lock/timing.h"
 #include "trace/multi.h"
+#include "trace/start.h"
 
 #define NR_HOLDS 20u
 #define HOLD_NS	 2000000u
-
-/* The kernel or the rights are not there; WEIR_REQUIRE_BPF makes a failure of it. */
-static bool is_missing(int rc)
-{
-	return (!WR_PROBES && rc == -ENOENT) ||
-	       ((rc == -EPERM || rc == -EACCES || rc == -ENOENT || rc == -EOPNOTSUPP) &&
-		!getenv("WEIR_REQUIRE_BPF"));
-}
-
-#define START(opts, ret)                                                                \
-	do {                                                                            \
-		struct weir_error start_err;                                            \
-		int start_rc = weir_trace_start(&(opts), &(ret), &start_err);           \
-                                                                                        \
-		if (is_missing(start_rc))                                               \
-			SKIP(return, "BPF: root, a kernel with BTF, libbpf and clang"); \
-		ASSERT_EQ(start_rc, 0);                                                 \
-	} while (0)
-
-static void sleep_ns(uint64_t ns)
-{
-	struct timespec t = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
-
-	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &t, &t) == EINTR)
-		;
-}
 
 static struct wr_mutex one = WR_MUTEX_INIT(WR_RANK_LOAD, "one");
 static struct wr_mutex two = WR_MUTEX_INIT(WR_RANK_LOAD, "two");
@@ -308,6 +280,61 @@ TEST_F(way, nothing_stays_of_a_tracer_that_is_killed)
 	close(ready[0]);
 }
 
+TEST_F(way, two_tracers_both_count_and_do_not_disturb_each_other)
+{
+	struct holder a = {.mutex = &one, .nr = 5};
+	struct weir_trace *first, *second;
+	struct weir_trace_totals t, u;
+
+	START(self->opts, first);
+	START(self->opts, second);
+	ASSERT_EQ(weir_lock_trace_start(1), 0);
+	hold(&a);
+	weir_trace_totals(first, &t);
+	weir_trace_totals(second, &u);
+	EXPECT_GE(t.holds, 4u);
+	EXPECT_EQ(t.holds, u.holds);
+	weir_trace_close(first);
+	EXPECT_TRUE(wr_probe_enabled(lock_release));
+	hold(&a);
+	weir_trace_totals(second, &t);
+	EXPECT_GE(t.holds, u.holds + 5);
+	weir_trace_close(second);
+	EXPECT_TRUE(comes_to(false));
+}
+
+TEST_F(way, a_process_that_ends_or_runs_another_program_takes_its_probes_along)
+{
+	struct holder a = {.mutex = &one, .nr = 5};
+	struct weir_trace_totals t;
+	struct weir_trace *trace;
+	int go[2], status;
+	char byte = 0;
+
+	ASSERT_EQ(pipe(go), 0);
+	for (int runs_another = 0; runs_another < 2; runs_another++) {
+		self->opts.pid = fork();
+		if (self->opts.pid == 0) {
+			if (read(go[0], &byte, 1) != 1 || weir_lock_trace_start(1))
+				_exit(1);
+			hold(&a);
+			if (runs_another)
+				execl("/bin/true", "true", (char *)NULL);
+			_exit(0);
+		}
+		START(self->opts, trace);
+		ASSERT_EQ(write(go[1], &byte, 1), 1);
+		ASSERT_EQ(waitpid(self->opts.pid, &status, 0), self->opts.pid);
+		EXPECT_EQ(status, 0);
+		weir_trace_totals(trace, &t);
+		EXPECT_GE(t.holds, 4u);
+		weir_trace_close(trace);
+		EXPECT_TRUE(comes_to(false));
+	}
+	close(go[0]);
+	close(go[1]);
+}
+
 #if WR_PROBES && defined(__x86_64__)
 /* A site of the probe with data below the stack pointer around it, as a leaf function has. */
 __attribute__((noinline)) static bool site_keeps_red_zone(uint64_t value)
@@ -445,8 +472,8 @@ TEST(a_watch_brings_numbers_to_metrics_and_to_a_function)
 		sleep_ns(10000000);
 	EXPECT_TRUE(value_of(to.metrics, "weir_trace_holds", &value));
 	EXPECT_GE((uint64_t)value, totals.holds);
-	EXPECT_GE(wr_load_relaxed(&heard.holds), totals.holds);
-	/* The registry has a lock of ours, which may be sampled meanwhile. */
+	EXPECT_GE(wr_load_relaxed(&heard.holds), 9u);
+	/* The registry has a lock of ours, which may be sampled before and meanwhile. */
 	weir_trace_totals(trace, &totals);
 	EXPECT_LE((uint64_t)value, totals.holds);
 	EXPECT_LE(wr_load_relaxed(&heard.holds), totals.holds);
