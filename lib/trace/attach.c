@@ -66,8 +66,21 @@ void wr_trace_drop(struct weir_trace *t, size_t first)
 	}
 }
 
+/* The number of a tracepoint's type in the kernel's BTF, which is megabytes: read once a trace. */
+static int find_tracepoint(struct weir_trace *t, const char *name)
+{
+	char type[80];
+
+	if (!t->btf)
+		t->btf = btf__load_vmlinux_btf();
+	if (!t->btf)
+		return -errno;
+	snprintf(type, sizeof(type), "btf_trace_%s", name);
+	return btf__find_by_name_kind(t->btf, type, BTF_KIND_TYPEDEF);
+}
+
 /* Programs whose tracepoint this kernel lacks are left out; -ENOENT when all are. */
-static int leave_out_absent(struct bpf_object *object)
+static int leave_out_absent(struct weir_trace *t, struct bpf_object *object)
 {
 	struct bpf_program *program;
 	int nr = 0, rc = -ENOENT;
@@ -78,7 +91,7 @@ static int leave_out_absent(struct bpf_object *object)
 		int id = 0;
 
 		if (strncmp(section, "tp_btf/", 7) == 0)
-			id = libbpf_find_vmlinux_btf_id(section + 7, BPF_TRACE_RAW_TP);
+			id = find_tracepoint(t, section + 7);
 		if (id < 0) {
 			rc = id;
 			bpf_program__set_autoload(program, false);
@@ -133,7 +146,7 @@ static int load(struct weir_trace *t, unsigned which)
 
 	if (!object)
 		return -errno;
-	rc = leave_out_absent(object);
+	rc = leave_out_absent(t, object);
 	if (!rc)
 		rc = set_target(object, t->pid);
 	if (!rc)
@@ -308,6 +321,8 @@ int wr_trace_attach(struct weir_trace *t, uint32_t parts, struct weir_error *err
 	for (unsigned i = 0; i < WR_TRACE_NR_PROGRAMS; i++)
 		if (wr_trace_programs[i].parts & parts)
 			attach_object(t, i, parts, rc_of);
+	btf__free(t->btf);
+	t->btf = NULL;
 	libbpf_set_print(before);
 	for (unsigned i = 0; i < WEIR_TRACE_NR_PARTS; i++) {
 		on |= rc_of[i] ? 0 : 1u << i;

@@ -7,6 +7,7 @@
 
 #include "trace/programs.h"
 
+struct btf;
 struct bpf_link;
 struct bpf_object;
 
@@ -57,6 +58,7 @@ struct weir_trace {
 	struct wr_trace_link *links;
 	size_t nr_links;
 	bool pinned;
+	struct btf *btf;    /* the kernel's, while programs are attached */
 	bool without_multi; /* this kernel has no links of many places */
 	char dir[256];	    /* of its own pins */
 };
