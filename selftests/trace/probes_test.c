@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -209,7 +210,7 @@ TEST_F(way, a_cache_tells_what_it_counts)
 	struct told told = {0};
 	struct weir_pin pin;
 	uint64_t hits;
-	struct rig r;
+	static struct rig r;
 
 	ASSERT_EQ(rig_open(&r, &opts, (KEYS / 2) * BYTES), 0);
 	START(self->opts, trace);
@@ -315,6 +316,7 @@ TEST_F(way, a_process_that_ends_or_runs_another_program_takes_its_probes_along)
 	for (int runs_another = 0; runs_another < 2; runs_another++) {
 		self->opts.pid = fork();
 		if (self->opts.pid == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			if (read(go[0], &byte, 1) != 1 || weir_lock_trace_start(1))
 				_exit(1);
 			hold(&a);
@@ -384,6 +386,7 @@ TEST(a_process_without_sites_says_so_and_others_keep_theirs)
 
 	opts.pid = fork();
 	if (opts.pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		execl("/bin/sleep", "sleep", "60", (char *)NULL);
 		_exit(1);
 	}
