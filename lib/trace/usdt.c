@@ -51,8 +51,11 @@ void wr_trace_sites_prepare(const struct weir_trace *t, struct bpf_object *objec
 
 	if (t->without_multi)
 		return;
-	bpf_object__for_each_program(program, object) bpf_program__set_expected_attach_type(
-		program, (enum bpf_attach_type)WR_BPF_TRACE_UPROBE_MULTI);
+	bpf_object__for_each_program(program, object)
+	{
+		bpf_program__set_expected_attach_type(
+			program, (enum bpf_attach_type)WR_BPF_TRACE_UPROBE_MULTI);
+	}
 }
 
 static int link_events(struct attaching *a, const struct bpf_program *program, const char *path,
