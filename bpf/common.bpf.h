@@ -36,8 +36,24 @@ struct {
 	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
 	__uint(max_entries, 4096);
 	__uint(key_size, 4);
-	__uint(value_size, 32 * 8);
+	__uint(value_size, WEIR_TRACE_FRAMES * 8);
 } stacks SEC(".maps");
+
+/* Written by the loader, and kept here because they end with the rest. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, WEIR_TRACE_MODULES);
+	__type(key, __u32);
+	__type(value, struct weir_module);
+} modules SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, struct weir_addr_key);
+	__type(value, struct weir_lock_name);
+} lock_names SEC(".maps");
 
 #define add(to, n) ((void)__sync_fetch_and_add(&(to), (n)))
 

@@ -24,6 +24,7 @@ deps_load := base lock weights pool io
 deps_stream := base lock metrics knob weights pool io cache load
 deps_trace := base lock metrics
 owner_trace_abi := lock
+owner_trace_symbol := trace
 deps_ctx := base metrics knob topo pool io cache load stream
 # Public headers of a module that has several.
 owner_experts := stream

@@ -354,6 +354,66 @@ WEIR_API int weir_trace_each_event(struct weir_trace *trace,
 				   int (*fn)(void *arg, const struct weir_trace_event *event),
 				   void *arg) WEIR_MUST_CHECK;
 
+/**
+ * weir_trace_each_waiter() - Walk the places in the code that waited.
+ * @trace: The trace.
+ * @fn:    As for weir_trace_each_lock(): lock, thread and stack, and how long it waited.
+ * @arg:   Handed to @fn.
+ *
+ * Context: Any thread.
+ * Return:  As weir_trace_each_lock().
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_each_waiter(struct weir_trace *trace,
+				    int (*fn)(void *arg, const struct weir_site_key *key,
+					      const struct weir_site *site),
+				    void *arg) WEIR_MUST_CHECK;
+
+/**
+ * weir_trace_each_miss_site() - Walk faults and CPU cache misses by place in the code.
+ * @trace: The trace.
+ * @fn:    As for weir_trace_each_lock(): stack and source, and what was counted.
+ * @arg:   Handed to @fn.
+ *
+ * Context: Any thread.
+ * Return:  As weir_trace_each_lock().
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_each_miss_site(struct weir_trace *trace,
+				       int (*fn)(void *arg, const struct weir_miss_site_key *key,
+						 const struct weir_miss *miss),
+				       void *arg) WEIR_MUST_CHECK;
+
+/**
+ * weir_trace_each_slot() - Walk a timeline: how long locks were kept, by time.
+ * @trace:        The trace.
+ * @timeline:     WEIR_TRACE_LOCKS: holds while somebody waited; WEIR_TRACE_HOLDS: holds
+ *                that the probes of weir's locks told of.
+ * @fn:           As for weir_trace_each_lock(): a slot in which something ended, with
+ *                its number; in no order.
+ * @arg:          Handed to @fn.
+ *
+ * A slot of number n is of the 2^shift nanoseconds of CLOCK_MONOTONIC from n << shift on,
+ * shift being weir_trace_slot_shift().
+ *
+ * Context: Any thread.
+ * Return:  As weir_trace_each_lock(); -EINVAL (no such timeline).
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_each_slot(struct weir_trace *trace, uint32_t timeline,
+				  int (*fn)(void *arg, const struct weir_trace_slot *slot),
+				  void *arg) WEIR_MUST_CHECK;
+
+/**
+ * weir_trace_slot_shift() - How long a slot of a timeline is.
+ * @trace: The trace.
+ *
+ * Context: Any thread. No system call.
+ * Return:  A slot is 2^this nanoseconds long.
+ * Since:   0.1
+ */
+WEIR_API uint32_t weir_trace_slot_shift(const struct weir_trace *trace);
+
 struct weir_trace_watch;
 
 /**

@@ -169,6 +169,11 @@ struct weir_lock_self {
 /* Elements of the maps events and timeline. */
 #define WEIR_TRACE_EVENTS 16384u
 #define WEIR_TRACE_SLOTS  1024u
+/* Elements of the map modules, and of a path in it, with the NUL at the end. */
+#define WEIR_TRACE_MODULES 512u
+#define WEIR_PATH_BYTES	   256u
+/* Addresses of a stack, the innermost first. */
+#define WEIR_TRACE_FRAMES 32u
 
 /*
  * What a thread waits for at a futex.
@@ -268,6 +273,8 @@ enum weir_event_kind {
  * @nr_execs:           Since then the process runs another program at other addresses.
  * @nr_dropped:         Records that found no room in a map.
  * @part_errno:         By the bit of a part: 0, or why it could not be attached.
+ * @modules_errno:      0, or why the map modules is empty.
+ * @pad:                0.
  * @reserved:           0.
  */
 struct weir_trace_meta {
@@ -285,7 +292,9 @@ struct weir_trace_meta {
 	__u64 nr_execs;
 	__u64 nr_dropped;
 	__u32 part_errno[8];
-	__u64 reserved[3];
+	__u32 modules_errno;
+	__u32 pad;
+	__u64 reserved[2];
 };
 
 /**
@@ -635,6 +644,42 @@ struct weir_cache_events {
 	char comm[WEIR_COMM_BYTES];
 };
 
+/**
+ * struct weir_module - Map modules: a file that the process runs code of, so that its addresses
+ *                      have names also when the process has ended.
+ * @begin:          Its first address in the process.
+ * @end:            The first behind it; 0: no file.
+ * @bias:           What is added to an address in the file to get the one in the process.
+ * @ino:            Of the file, and so on: what it was when it was mapped.
+ * @bytes:          Its size.
+ * @mtime_ns:       When it was written.
+ * @build_id_bytes: Of its build id; 0: it has none.
+ * @build_id:       What its linker called it, cut at 20 bytes.
+ * @path:           As the process sees it; a longer one is cut at its front.
+ */
+struct weir_module {
+	__u64 begin;
+	__u64 end;
+	__u64 bias;
+	__u64 ino;
+	__u64 bytes;
+	__u64 mtime_ns;
+	__u32 build_id_bytes;
+	__u8 build_id[20];
+	char path[WEIR_PATH_BYTES];
+};
+
+/**
+ * struct weir_lock_name - Map lock_names, by address: what a process that times its locks calls
+ *                         them, as last seen.
+ * @bytes: A futex from that address to below it + @bytes is this lock's.
+ * @name:  Of the lock.
+ */
+struct weir_lock_name {
+	__u64 bytes;
+	char name[WEIR_LOCK_NAME_BYTES];
+};
+
 /* A layout is an assert: whole cache lines, the counters apart from the names. */
 #if defined(__cplusplus)
 #define WEIR_ABI_BYTES(type, bytes) static_assert(sizeof(struct type) == (bytes), #type)
@@ -660,6 +705,8 @@ WEIR_ABI_BYTES(weir_trace_slot, 136);
 WEIR_ABI_BYTES(weir_lock_holds, 192);
 WEIR_ABI_BYTES(weir_cache_key, 16);
 WEIR_ABI_BYTES(weir_cache_events, 48);
+WEIR_ABI_BYTES(weir_module, 328);
+WEIR_ABI_BYTES(weir_lock_name, 32);
 #undef WEIR_ABI_BYTES
 #endif
 

@@ -8,8 +8,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include <weir/lock_trace.h>
-
 #include "base/alloc.h"
 #include "base/util.h"
 #include "trace/session.h"
@@ -49,45 +47,90 @@ static int walk(int fd, size_t value_bytes, unsigned nr_values,
 	return rc;
 }
 
+/* A name as it was last seen, and whose. */
+struct noted {
+	uint64_t addr;
+	struct weir_lock_name name;
+};
+
 struct lock_walk {
 	int (*fn)(void *arg, const struct weir_trace_lock *lock);
 	void *arg;
-	struct weir_lock_reader *names; /* NULL: the process does not time its locks */
+	struct noted *names;
+	size_t nr_names;
 };
+
+static int take_name(void *arg, const void *key, const void *value)
+{
+	struct lock_walk *w = arg;
+	const struct weir_addr_key *k = key;
+	struct noted *grown = wr_reallocarray(w->names, w->nr_names + 1, sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	w->names = grown;
+	grown += w->nr_names++;
+	grown->addr = k->addr;
+	memcpy(&grown->name, value, sizeof(grown->name));
+	grown->name.name[WEIR_LOCK_NAME_BYTES - 1] = '\0';
+	return 0;
+}
+
+static int take_names(struct weir_trace *trace, struct lock_walk *w)
+{
+	wr_trace_note_lock_names(trace);
+	return trace->map[WR_MAP_lock_names] < 0
+		       ? 0
+		       : walk(trace->map[WR_MAP_lock_names], sizeof(struct weir_lock_name), 1,
+			      take_name, w);
+}
+
+/* The names outlive the process; a lock that has an address of another's is the younger one. */
+static void name_lock(const struct lock_walk *w, uint64_t addr,
+		      char to[static WEIR_LOCK_NAME_BYTES])
+{
+	for (size_t i = 0; i < w->nr_names; i++) {
+		const struct noted *n = &w->names[i];
+
+		if (addr != n->addr && (addr < n->addr || addr - n->addr >= n->name.bytes))
+			continue;
+		memcpy(to, n->name.name, WEIR_LOCK_NAME_BYTES);
+		if (addr == n->addr)
+			return;
+	}
+}
 
 static int give_lock(void *arg, const void *key, const void *value)
 {
 	const struct lock_walk *w = arg;
 	const struct weir_addr_key *k = key;
 	struct weir_trace_lock lock = {.addr = k->addr};
-	struct weir_lock_self self;
 
 	memcpy(&lock.waits, value, sizeof(lock.waits));
-	if (w->names && weir_lock_reader_find(w->names, k->addr, &self) == 0)
-		memcpy(lock.name, self.name, sizeof(lock.name));
+	name_lock(w, k->addr, lock.name);
 	return w->fn(w->arg, &lock);
 }
 
 int weir_trace_each_lock(struct weir_trace *trace,
 			 int (*fn)(void *arg, const struct weir_trace_lock *lock), void *arg)
 {
-	struct lock_walk w = {fn, arg, NULL};
+	struct lock_walk w = {.fn = fn, .arg = arg};
 	int rc;
 
 	if (trace->map[WR_MAP_lock_waits] < 0)
 		return 0;
-	/* Addresses without names are an answer, too. */
-	if (weir_lock_reader_open(trace->pid, &w.names) != 0)
-		w.names = NULL;
-	rc = walk(trace->map[WR_MAP_lock_waits], sizeof(struct weir_lock_waits), 1, give_lock, &w);
-	weir_lock_reader_close(w.names);
+	rc = take_names(trace, &w);
+	if (!rc)
+		rc = walk(trace->map[WR_MAP_lock_waits], sizeof(struct weir_lock_waits), 1,
+			  give_lock, &w);
+	wr_free(w.names);
 	return rc;
 }
 
 struct hold_walk {
 	int (*fn)(void *arg, const struct weir_trace_hold *hold);
 	void *arg;
-	struct weir_lock_reader *names;
+	struct lock_walk names;
 };
 
 static int give_hold(void *arg, const void *key, const void *value)
@@ -95,26 +138,25 @@ static int give_hold(void *arg, const void *key, const void *value)
 	const struct hold_walk *w = arg;
 	const struct weir_addr_key *k = key;
 	struct weir_trace_hold hold = {.addr = k->addr};
-	struct weir_lock_self self;
 
 	memcpy(&hold.holds, value, sizeof(hold.holds));
-	if (w->names && weir_lock_reader_find(w->names, k->addr, &self) == 0)
-		memcpy(hold.name, self.name, sizeof(hold.name));
+	name_lock(&w->names, k->addr, hold.name);
 	return w->fn(w->arg, &hold);
 }
 
 int weir_trace_each_hold(struct weir_trace *trace,
 			 int (*fn)(void *arg, const struct weir_trace_hold *hold), void *arg)
 {
-	struct hold_walk w = {fn, arg, NULL};
+	struct hold_walk w = {.fn = fn, .arg = arg};
 	int rc;
 
 	if (trace->map[WR_MAP_lock_holds] < 0)
 		return 0;
-	if (weir_lock_reader_open(trace->pid, &w.names) != 0)
-		w.names = NULL;
-	rc = walk(trace->map[WR_MAP_lock_holds], sizeof(struct weir_lock_holds), 1, give_hold, &w);
-	weir_lock_reader_close(w.names);
+	rc = take_names(trace, &w.names);
+	if (!rc)
+		rc = walk(trace->map[WR_MAP_lock_holds], sizeof(struct weir_lock_holds), 1,
+			  give_hold, &w);
+	wr_free(w.names.names);
 	return rc;
 }
 
@@ -143,9 +185,30 @@ int weir_trace_each_hold(struct weir_trace *trace,
 	}
 
 EACH(holder, WR_MAP_lock_holders, weir_site_key, weir_site)
+EACH(waiter, WR_MAP_lock_waiters, weir_site_key, weir_site)
 EACH(io, WR_MAP_io_times, weir_io_key, weir_io_times)
 EACH(miss, WR_MAP_cache_misses, weir_miss_key, weir_miss)
 EACH(cache, WR_MAP_cache_events, weir_cache_key, weir_cache_events)
+EACH(miss_site, WR_MAP_miss_sites, weir_miss_site_key, weir_miss)
+
+int weir_trace_each_slot(struct weir_trace *trace, uint32_t timeline,
+			 int (*fn)(void *arg, const struct weir_trace_slot *slot), void *arg)
+{
+	enum wr_trace_map map =
+		timeline == WEIR_TRACE_HOLDS ? WR_MAP_hold_timeline : WR_MAP_timeline;
+	int fd = trace->map[map], rc = 0;
+	struct weir_trace_slot slot;
+
+	if (timeline != WEIR_TRACE_LOCKS && timeline != WEIR_TRACE_HOLDS)
+		return -EINVAL;
+	for (uint32_t i = 0; fd >= 0 && !rc && i < WEIR_TRACE_SLOTS; i++) {
+		if (bpf_map_lookup_elem(fd, &i, &slot) != 0)
+			return -errno;
+		if (slot.stamp != 0)
+			rc = fn(arg, &slot);
+	}
+	return rc;
+}
 
 struct file_walk {
 	int (*fn)(void *arg, const struct weir_file_key *key, const struct weir_file *file);
@@ -200,6 +263,9 @@ EACH(lock, int (*fn)(void *, const struct weir_trace_lock *))
 EACH(hold, int (*fn)(void *, const struct weir_trace_hold *))
 EACH(cache, int (*fn)(void *, const struct weir_cache_key *, const struct weir_cache_events *))
 EACH(holder, int (*fn)(void *, const struct weir_site_key *, const struct weir_site *))
+EACH(waiter, int (*fn)(void *, const struct weir_site_key *, const struct weir_site *))
+EACH(miss_site, int (*fn)(void *, const struct weir_miss_site_key *, const struct weir_miss *))
+EACH(slot, uint32_t at __attribute__((unused)), int (*fn)(void *, const struct weir_trace_slot *))
 EACH(file, int (*fn)(void *, const struct weir_file_key *, const struct weir_file *))
 EACH(io, int (*fn)(void *, const struct weir_io_key *, const struct weir_io_times *))
 EACH(miss, int (*fn)(void *, const struct weir_miss_key *, const struct weir_miss *))

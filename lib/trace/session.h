@@ -17,6 +17,8 @@ struct bpf_object;
 	X(totals, 4, sizeof(struct weir_trace_totals))                                       \
 	X(events, 4, sizeof(struct weir_trace_event))                                        \
 	X(stacks, 4, 256)                                                                    \
+	X(modules, 4, sizeof(struct weir_module))                                            \
+	X(lock_names, sizeof(struct weir_addr_key), sizeof(struct weir_lock_name))           \
 	X(waiting, 4, sizeof(struct weir_waiting))                                           \
 	X(lock_waits, sizeof(struct weir_addr_key), sizeof(struct weir_lock_waits))          \
 	X(lock_holders, sizeof(struct weir_site_key), sizeof(struct weir_site))              \
@@ -84,6 +86,15 @@ int wr_trace_pin_all(struct weir_trace *t);
 int wr_trace_pin_open(struct weir_trace *t, const char *pin_dir, struct weir_error *err);
 int wr_trace_pin_remove(const char *dir);
 void wr_trace_pin_sweep(const char *pin_dir);
+
+/*
+ * modules.c: note the files that the process runs code of, and the names of its locks, while it is
+ * there to be asked. What cannot be had is left out; why, in meta.
+ */
+void wr_trace_note_modules(struct weir_trace *t);
+void wr_trace_note_lock_names(struct weir_trace *t);
+/* Whether the process that is traced is still there. */
+bool wr_trace_is_alive(const struct weir_trace *t);
 
 /* trace.c: map the shared arrays of whose maps there are descriptors. */
 int wr_trace_map_arrays(struct weir_trace *t);

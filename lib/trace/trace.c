@@ -90,6 +90,11 @@ void weir_trace_totals(const struct weir_trace *trace, struct weir_trace_totals 
 	copy_words(ret, trace->totals, sizeof(*ret));
 }
 
+uint32_t weir_trace_slot_shift(const struct weir_trace *trace)
+{
+	return trace->config->slot_shift & 63;
+}
+
 int weir_trace_each_event(struct weir_trace *trace,
 			  int (*fn)(void *arg, const struct weir_trace_event *event), void *arg)
 {
@@ -252,6 +257,8 @@ static int begin(struct weir_trace *t, const struct weir_trace_opts *opts, struc
 		t->config->min_event_ns = opts->min_event_ns;
 		/* A quarter of a second: the timeline spans four and a half minutes. */
 		t->config->slot_shift = 28;
+		wr_trace_note_modules(t);
+		wr_trace_note_lock_names(t);
 		rc = pinned ? wr_trace_pin_all(t) : 0;
 		if (rc)
 			(void)wr_error_set(err, rc, t->dir, WEIR_OFFSET_NONE, "cannot pin: %s",

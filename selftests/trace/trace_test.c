@@ -17,7 +17,7 @@
 
 #include "kselftest_harness.h"
 
-#include <weir/trace.h>
+#include <weir/trace_symbol.h>
 
 #include "base/alloc.h"
 #include "base/atomic.h"
@@ -203,6 +203,70 @@ TEST(waits_are_those_of_the_waiter_and_the_holder_is_named)
 	EXPECT_LE(f.waits.waits, NR_HOLDS / 2 + NR_HOLDS / 5);
 	EXPECT_EQ(f.holder_tid, b.holder_tid);
 	weir_trace_close(trace);
+}
+
+struct search {
+	struct weir_trace *trace;
+	struct weir_trace_symbols *symbols;
+	unsigned nr_named;
+};
+
+static int name_frames(void *arg, const struct weir_site_key *key, const struct weir_site *site)
+{
+	struct search *s = arg;
+	uint64_t frames[WEIR_TRACE_FRAMES];
+	int nr = weir_trace_stack(s->trace, key->stack_id, frames);
+
+	(void)site;
+	for (int i = 0; i < nr; i++) {
+		struct weir_trace_symbol symbol;
+
+		/* The innermost is in the C library, whatever it is called there. */
+		s->nr_named += weir_trace_symbol(s->symbols, frames[i] - (i > 0), &symbol) == 0 &&
+			       symbol.file[0] == '/';
+	}
+	return 0;
+}
+
+static int count_slots(void *arg, const struct weir_trace_slot *slot)
+{
+	uint64_t *nr = arg;
+
+	for (unsigned i = 0; i < WEIR_LOCK_BUCKETS; i++)
+		*nr += slot->log2_ns[i];
+	return 0;
+}
+
+TEST(stacks_and_static_locks_have_names)
+{
+	struct weir_trace_opts opts = {.size = sizeof(opts),
+				       .parts = WEIR_TRACE_LOCKS,
+				       .stacks = WEIR_TRACE_WAITER_STACKS};
+	struct weir_trace_symbol symbol;
+	struct weir_trace_totals totals;
+	struct search s = {0};
+	uint64_t nr = 0, frames[WEIR_TRACE_FRAMES];
+	struct hold h;
+
+	START(opts, s.trace);
+	contend(&h, &first, 5);
+	ASSERT_EQ(weir_trace_symbols_open(s.trace, &s.symbols), 0);
+	EXPECT_EQ(weir_trace_each_waiter(s.trace, name_frames, &s), 0);
+	EXPECT_GT(s.nr_named, 0u);
+	ASSERT_EQ(weir_trace_symbol(s.symbols, (uintptr_t)&first + 4, &symbol), 0);
+	EXPECT_STREQ(symbol.name, "first");
+	EXPECT_EQ(symbol.offset, 4u);
+	EXPECT_EQ(weir_trace_symbol(s.symbols, (uintptr_t)&h, &symbol), -ENOENT);
+	EXPECT_EQ(weir_trace_symbol(s.symbols, UINT64_MAX, &symbol), -ENOENT);
+	EXPECT_EQ(weir_trace_stack(s.trace, -2, frames), -2);
+	EXPECT_EQ(weir_trace_stack(s.trace, INT32_MAX, frames), -ENOENT);
+	/* What is in the timeline is what was counted. */
+	EXPECT_EQ(weir_trace_each_slot(s.trace, WEIR_TRACE_LOCKS, count_slots, &nr), 0);
+	weir_trace_totals(s.trace, &totals);
+	EXPECT_EQ(nr, totals.lock_waits + totals.maybe_waits);
+	EXPECT_EQ(weir_trace_each_slot(s.trace, 0, count_slots, &nr), -EINVAL);
+	weir_trace_symbols_close(s.symbols);
+	weir_trace_close(s.trace);
 }
 
 TEST(a_condition_is_not_a_lock)
