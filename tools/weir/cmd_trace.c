@@ -16,8 +16,9 @@
 #include "ui.h"
 
 struct request {
-	const char *pin_dir, *perfetto, *parts;
+	const char *pin_dir, *perfetto, *svg, *parts;
 	uint32_t pid, seconds, min_us;
+	int folded; /* enum wr_tracing_folded, or -1 */
 	bool json, stacks;
 };
 
@@ -35,11 +36,15 @@ static int show(const struct request *r, struct weir_trace *trace)
 	if (rc)
 		return wr_ui_fail_code(r->json, "trace", rc, "the maps cannot be read: %s",
 				       weir_strerror(rc));
-	if (r->perfetto && wr_tracing_perfetto(trace, r->perfetto, &err)) {
+	if ((r->perfetto && wr_tracing_perfetto(trace, &all, r->perfetto, &err)) ||
+	    (r->svg && wr_tracing_heat(trace, &all, r->svg, &err)) ||
+	    (r->folded >= 0 && wr_tracing_folded(&all, (enum wr_tracing_folded)r->folded, &err))) {
 		wr_tracing_fini(&all);
 		return fail(r, &err);
 	}
-	if (r->json)
+	if (r->folded >= 0)
+		rc = WR_EXIT_OK;
+	else if (r->json)
 		rc = wr_ui_json_print(wr_tracing_json(trace, &all));
 	else
 		wr_tracing_print(trace, &all);
@@ -100,7 +105,7 @@ static int begin(const struct request *r, uint32_t flags, struct weir_trace **re
 				       .pin_dir = r->pin_dir};
 	struct weir_error err = {0};
 
-	if (r->stacks)
+	if (r->stacks || r->folded >= 0)
 		opts.stacks = WEIR_TRACE_HOLDER_STACKS | WEIR_TRACE_WAITER_STACKS |
 			      WEIR_TRACE_MISS_STACKS;
 	return weir_trace_start(&opts, ret, &err) ? fail(r, &err) : WR_EXIT_OK;
@@ -172,7 +177,7 @@ static int record(const struct request *r)
 
 int cmd_trace(int argc, char **argv)
 {
-	struct request r = {.seconds = 10};
+	struct request r = {.seconds = 10, .folded = -1};
 	const struct wr_ui_option options[] = {
 		{"pid", WR_UI_U32, "PID", "the process", &r.pid, 1, INT32_MAX},
 		{"seconds", WR_UI_U32, "N", "without a word: trace so long (10)", &r.seconds, 1,
@@ -184,6 +189,10 @@ int cmd_trace(int argc, char **argv)
 		 0},
 		{"perfetto", WR_UI_STRING, "FILE", "report: write the last events as lanes",
 		 &r.perfetto, 0, 0},
+		{"svg", WR_UI_STRING, "FILE", "report: draw holds over time as a heat map", &r.svg,
+		 0, 0},
+		{"folded", WR_UI_CHOICE, WR_TRACING_FOLDED,
+		 "report: stacks for flame graphs instead", &r.folded, 0, 0},
 		{"pins", WR_UI_STRING, "DIR", "in place of " WEIR_TRACE_PIN_DIR, &r.pin_dir, 0, 0},
 		{"json", WR_UI_FLAG, NULL, "print one JSON object", &r.json, 0, 0},
 	};

@@ -23,9 +23,6 @@
 #define PANEL_HEIGHT 250.0
 #define PANEL_GAP    78.0
 #define PLOT_WIDTH   (WIDTH - LEFT - RIGHT)
-#define FONT	     "font-family=\"Helvetica, Arial, 'DejaVu Sans', sans-serif\""
-#define INK	     "#222222"
-#define SOFT	     "#666666"
 
 static const char *const colours[] = {"#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9",
 				      "#d55e00", "#000000", "#882255", "#999933", "#f0e442"};
@@ -48,8 +45,8 @@ static void put_text(FILE *f, const char *text)
 	}
 }
 
-static void put_label(FILE *f, double x, double y, int size, const char *anchor, const char *colour,
-		      const char *text)
+void wr_svg_label(FILE *f, double x, double y, int size, const char *anchor, const char *colour,
+		  const char *text)
 {
 	fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"%d\" text-anchor=\"%s\" fill=\"%s\">",
 		x, y, size, anchor, colour);
@@ -154,21 +151,21 @@ static void draw_axes(FILE *f, const struct frame *fr)
 
 		fprintf(f,
 			"<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"%s\"/>\n",
-			LEFT, y, WIDTH - RIGHT, y, i ? "#dddddd" : INK);
+			LEFT, y, WIDTH - RIGHT, y, i ? "#dddddd" : WR_SVG_INK);
 		snprintf(text, sizeof(text), "%g", i * step);
-		put_label(f, LEFT - 8, y + 4, 12, "end", SOFT, text);
+		wr_svg_label(f, LEFT - 8, y + 4, 12, "end", WR_SVG_SOFT, text);
 	}
-	put_label(f, LEFT, fr->top - 14, 15, "start", INK, p->title);
+	wr_svg_label(f, LEFT, fr->top - 14, 15, "start", WR_SVG_INK, p->title);
 	fprintf(f,
 		"<text transform=\"translate(%.1f %.1f) rotate(-90)\" font-size=\"12\" "
 		"text-anchor=\"middle\" fill=\"%s\">",
-		24.0, fr->top + PANEL_HEIGHT / 2, SOFT);
+		24.0, fr->top + PANEL_HEIGHT / 2, WR_SVG_SOFT);
 	put_text(f, p->unit);
 	fputs("</text>\n", f);
 	for (size_t g = 0; g < p->nr_groups; g += every)
-		put_label(f, LEFT + ((double)g + 0.5) * fr->group_width, base + 17, 12, "middle",
-			  INK, p->groups[g]);
-	put_label(f, LEFT + PLOT_WIDTH / 2, base + 35, 12, "middle", SOFT, p->group_axis);
+		wr_svg_label(f, LEFT + ((double)g + 0.5) * fr->group_width, base + 17, 12, "middle",
+			     WR_SVG_INK, p->groups[g]);
+	wr_svg_label(f, LEFT + PLOT_WIDTH / 2, base + 35, 12, "middle", WR_SVG_SOFT, p->group_axis);
 }
 
 static void draw_bars(FILE *f, const struct frame *fr, const struct wr_svg_series *s, size_t bar)
@@ -191,8 +188,8 @@ static void draw_bars(FILE *f, const struct frame *fr, const struct wr_svg_serie
 		value_text(text, sizeof(text), v);
 		/* A digit of 11 px is about 6.2 px wide. */
 		if ((double)strlen(text) * 6.2 < fr->bar_width + 2)
-			put_label(f, x + fr->bar_width / 2, y_of(fr, v) - 4, 11, "middle", INK,
-				  text);
+			wr_svg_label(f, x + fr->bar_width / 2, y_of(fr, v) - 4, 11, "middle",
+				     WR_SVG_INK, text);
 	}
 }
 
@@ -237,7 +234,7 @@ static void draw_legend(FILE *f, const struct frame *fr)
 
 		/* Set from the left, so a wide name at worst comes close to the next one. */
 		x -= (double)strlen(series->name) * 7.2;
-		put_label(f, x, fr->top - 14, 12, "start", INK, series->name);
+		wr_svg_label(f, x, fr->top - 14, 12, "start", WR_SVG_INK, series->name);
 		x -= 18;
 		if (series->line)
 			fprintf(f,
@@ -277,7 +274,7 @@ static double draw_head(FILE *f, const struct wr_svg_chart *c)
 	char text[256];
 
 	fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" font-size=\"19\" font-weight=\"bold\" fill=\"%s\">",
-		LEFT, y, INK);
+		LEFT, y, WR_SVG_INK);
 	put_text(f, c->title);
 	fputs("</text>\n", f);
 	while (*line) {
@@ -285,7 +282,7 @@ static double draw_head(FILE *f, const struct wr_svg_chart *c)
 
 		y += 18;
 		snprintf(text, sizeof(text), "%.*s", (int)(len < 255 ? len : 255), line);
-		put_label(f, LEFT, y, 12, "start", SOFT, text);
+		wr_svg_label(f, LEFT, y, 12, "start", WR_SVG_SOFT, text);
 		line += len + (line[len] == '\n');
 	}
 	return y;
@@ -300,8 +297,9 @@ static size_t nr_lines(const char *text)
 	return nr;
 }
 
-static void draw(FILE *f, const struct wr_svg_chart *c)
+static void draw(FILE *f, const void *chart)
 {
+	const struct wr_svg_chart *c = chart;
 	double height = 34 + 18 * (double)nr_lines(c->subtitle) +
 			(PANEL_HEIGHT + PANEL_GAP) * (double)c->nr_panels + 36;
 	double y;
@@ -310,7 +308,7 @@ static void draw(FILE *f, const struct wr_svg_chart *c)
 		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" "
 		"viewBox=\"0 0 %.0f %.0f\" %s>\n"
 		"<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n",
-		WIDTH, height, WIDTH, height, FONT);
+		WIDTH, height, WIDTH, height, WR_SVG_FONT);
 	y = draw_head(f, c) + 56;
 	for (size_t p = 0; p < c->nr_panels; p++, y += PANEL_HEIGHT + PANEL_GAP)
 		draw_panel(f, c, &c->panels[p], y);
@@ -328,16 +326,13 @@ static bool drawable(const struct wr_svg_chart *c)
 	return true;
 }
 
-int wr_svg_write(const struct wr_svg_chart *chart, const char *path, struct weir_error *err)
+int wr_svg_save(const char *path, void (*draw_all)(FILE *f, const void *arg), const void *arg,
+		struct weir_error *err)
 {
 	char *partial;
 	int code = 0;
 	FILE *f;
 
-	if (!drawable(chart))
-		return wr_error_set(err, -EINVAL, path, WEIR_OFFSET_NONE,
-				    "a chart needs 1 to %d panels of 1 to %d series",
-				    WR_SVG_MAX_PANELS, WR_SVG_MAX_SERIES);
 	if (asprintf(&partial, "%s.part", path) < 0)
 		return wr_error_set(err, -ENOMEM, path, WEIR_OFFSET_NONE, "no memory");
 	f = fopen(partial, "we");
@@ -345,7 +340,7 @@ int wr_svg_write(const struct wr_svg_chart *chart, const char *path, struct weir
 		code = -errno;
 		goto out;
 	}
-	draw(f, chart);
+	draw_all(f, arg);
 	if (ferror(f))
 		code = -EIO;
 	if (fclose(f) && !code)
@@ -360,4 +355,13 @@ out:
 		return wr_error_set(err, code, path, WEIR_OFFSET_NONE,
 				    "the chart could not be written: %s", strerror(-code));
 	return 0;
+}
+
+int wr_svg_write(const struct wr_svg_chart *chart, const char *path, struct weir_error *err)
+{
+	if (!drawable(chart))
+		return wr_error_set(err, -EINVAL, path, WEIR_OFFSET_NONE,
+				    "a chart needs 1 to %d panels of 1 to %d series",
+				    WR_SVG_MAX_PANELS, WR_SVG_MAX_SERIES);
+	return wr_svg_save(path, draw, chart, err);
 }

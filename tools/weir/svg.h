@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include <weir/base.h>
 
@@ -73,5 +74,18 @@ struct wr_svg_chart {
  *         file system.
  */
 int wr_svg_write(const struct wr_svg_chart *chart, const char *path, struct weir_error *err);
+
+/* For pictures of other kinds: the letters, the colour of text, and that of what matters less. */
+#define WR_SVG_FONT "font-family=\"Helvetica, Arial, 'DejaVu Sans', sans-serif\""
+#define WR_SVG_INK  "#222222"
+#define WR_SVG_SOFT "#666666"
+
+/* Write a file whole under another name first, then rename it. 0 or the file system's error. */
+int wr_svg_save(const char *path, void (*draw_all)(FILE *f, const void *arg), const void *arg,
+		struct weir_error *err);
+
+/* Put a text; what XML reserves is replaced. @anchor: "start", "middle" or "end". */
+void wr_svg_label(FILE *f, double x, double y, int size, const char *anchor, const char *colour,
+		  const char *text);
 
 #endif /* WR_TOOLS_SVG_H */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Copies what a trace holds, and writes its events as lanes; see tracing.h. */
+/* Copies what a trace holds; see tracing.h. */
 #include "tracing.h"
 
 #include <errno.h>
@@ -39,7 +39,10 @@ static int add_holder(void *arg, const struct weir_site_key *key, const struct w
 {
 	struct wr_tracing *t = arg;
 	struct wr_tracing_holder holder = {*key, *site};
+	int rc = append(&t->let_go, &t->nr_let_go, &holder, sizeof(holder));
 
+	if (rc)
+		return rc;
 	/* One thread at one lock is one holder here, wherever in the code it let go. */
 	for (size_t i = 0; i < t->nr_holders; i++) {
 		struct wr_tracing_holder *h = &t->holders[i];
@@ -51,6 +54,39 @@ static int add_holder(void *arg, const struct weir_site_key *key, const struct w
 		return 0;
 	}
 	return append(&t->holders, &t->nr_holders, &holder, sizeof(holder));
+}
+
+static int add_waiter(void *arg, const struct weir_site_key *key, const struct weir_site *site)
+{
+	struct wr_tracing *t = arg;
+	struct wr_tracing_holder waiter = {*key, *site};
+
+	return append(&t->waiters, &t->nr_waiters, &waiter, sizeof(waiter));
+}
+
+static int add_hold(void *arg, const struct weir_trace_hold *hold)
+{
+	struct wr_tracing *t = arg;
+
+	return append(&t->holds, &t->nr_holds, hold, sizeof(*hold));
+}
+
+static int add_cache(void *arg, const struct weir_cache_key *key,
+		     const struct weir_cache_events *events)
+{
+	struct wr_tracing *t = arg;
+	struct wr_tracing_cache cache = {*key, *events};
+
+	return append(&t->caches, &t->nr_caches, &cache, sizeof(cache));
+}
+
+static int add_miss_site(void *arg, const struct weir_miss_site_key *key,
+			 const struct weir_miss *miss)
+{
+	struct wr_tracing *t = arg;
+	struct wr_tracing_miss_site site = {*key, *miss};
+
+	return append(&t->miss_sites, &t->nr_miss_sites, &site, sizeof(site));
 }
 
 static int add_file(void *arg, const struct weir_file_key *key, const struct weir_file *file)
@@ -86,6 +122,22 @@ static int by_wait(const void *a, const void *b)
 						     : 0;
 }
 
+static int by_hold(const void *a, const void *b)
+{
+	const struct weir_trace_hold *x = a, *y = b;
+
+	return x->holds.hold_ns < y->holds.hold_ns   ? 1
+	       : x->holds.hold_ns > y->holds.hold_ns ? -1
+						     : 0;
+}
+
+static int by_time(const void *a, const void *b)
+{
+	const struct wr_tracing_holder *x = a, *y = b;
+
+	return x->site.ns < y->site.ns ? 1 : x->site.ns > y->site.ns ? -1 : 0;
+}
+
 static int by_misses(const void *a, const void *b)
 {
 	const struct wr_tracing_file *x = a, *y = b;
@@ -95,40 +147,78 @@ static int by_misses(const void *a, const void *b)
 							 : 0;
 }
 
+static int read_locks(struct weir_trace *trace, struct wr_tracing *t)
+{
+	int rc = weir_trace_each_lock(trace, add_lock, t);
+
+	if (!rc)
+		rc = weir_trace_each_hold(trace, add_hold, t);
+	if (!rc)
+		rc = weir_trace_each_holder(trace, add_holder, t);
+	if (!rc)
+		rc = weir_trace_each_waiter(trace, add_waiter, t);
+	return rc;
+}
+
+static int read_rest(struct weir_trace *trace, struct wr_tracing *t)
+{
+	int rc = weir_trace_each_file(trace, add_file, t);
+
+	if (!rc)
+		rc = weir_trace_each_io(trace, add_io, t);
+	if (!rc)
+		rc = weir_trace_each_miss(trace, add_miss, t);
+	if (!rc)
+		rc = weir_trace_each_miss_site(trace, add_miss_site, t);
+	if (!rc)
+		rc = weir_trace_each_cache(trace, add_cache, t);
+	return rc;
+}
+
+static void sort(void *list, size_t nr, size_t bytes, int (*by)(const void *, const void *))
+{
+	if (nr)
+		qsort(list, nr, bytes, by);
+}
+
 int wr_tracing_read(struct weir_trace *trace, struct wr_tracing *ret)
 {
 	int rc;
 
 	memset(ret, 0, sizeof(*ret));
+	ret->trace = trace;
+	rc = weir_trace_symbols_open(trace, &ret->symbols);
 	weir_trace_meta(trace, &ret->meta);
 	weir_trace_totals(trace, &ret->totals);
-	rc = weir_trace_each_lock(trace, add_lock, ret);
 	if (!rc)
-		rc = weir_trace_each_holder(trace, add_holder, ret);
+		rc = read_locks(trace, ret);
 	if (!rc)
-		rc = weir_trace_each_file(trace, add_file, ret);
-	if (!rc)
-		rc = weir_trace_each_io(trace, add_io, ret);
-	if (!rc)
-		rc = weir_trace_each_miss(trace, add_miss, ret);
+		rc = read_rest(trace, ret);
 	if (rc) {
 		wr_tracing_fini(ret);
 		return rc;
 	}
-	if (ret->nr_locks)
-		qsort(ret->locks, ret->nr_locks, sizeof(*ret->locks), by_wait);
-	if (ret->nr_files)
-		qsort(ret->files, ret->nr_files, sizeof(*ret->files), by_misses);
+	sort(ret->locks, ret->nr_locks, sizeof(*ret->locks), by_wait);
+	sort(ret->holds, ret->nr_holds, sizeof(*ret->holds), by_hold);
+	sort(ret->waiters, ret->nr_waiters, sizeof(*ret->waiters), by_time);
+	sort(ret->let_go, ret->nr_let_go, sizeof(*ret->let_go), by_time);
+	sort(ret->files, ret->nr_files, sizeof(*ret->files), by_misses);
 	return 0;
 }
 
 void wr_tracing_fini(struct wr_tracing *t)
 {
+	weir_trace_symbols_close(t->symbols);
 	free(t->locks);
+	free(t->holds);
 	free(t->holders);
+	free(t->let_go);
+	free(t->waiters);
 	free(t->files);
 	free(t->ios);
 	free(t->misses);
+	free(t->miss_sites);
+	free(t->caches);
 }
 
 const struct wr_tracing_holder *wr_tracing_worst(const struct wr_tracing *t, uint64_t addr)
@@ -162,83 +252,4 @@ const char *wr_tracing_miss_source(int source)
 	};
 
 	return source >= 0 && (size_t)source < wr_array_size(words) ? words[source] : "unknown";
-}
-
-/* ---- lanes ---- */
-
-struct lanes {
-	FILE *f;
-	bool comma;
-	uint32_t tgid;
-};
-
-/* A name is bytes of the process's choosing. */
-static void write_name(FILE *f, const char *name, size_t size)
-{
-	for (size_t i = 0; i < size && name[i] != '\0'; i++)
-		fputc(name[i] < ' ' || name[i] > '~' || name[i] == '"' || name[i] == '\\' ? '?'
-											  : name[i],
-		      f);
-}
-
-/* I/O overlaps in one thread, which a lane cannot show: it is written as begin and end by id. */
-static void write_io(struct lanes *l, const struct weir_trace_event *e)
-{
-	const char *name = e->kind == WEIR_EVENT_IO_URING ? "io_uring" : "block";
-
-	for (int end = 0; end < 2; end++)
-		fprintf(l->f,
-			"%s{\"ph\":\"%c\",\"cat\":\"io\",\"name\":\"%s op %" PRIu32
-			"\",\"id\":%" PRIu64 ",\"pid\":%" PRIu32 ",\"tid\":%" PRIu32
-			",\"ts\":%.3f}",
-			end || l->comma ? ",\n" : "", end ? 'e' : 'b', name, e->other,
-			(uint64_t)e->seq, l->tgid, e->tid,
-			(double)(end ? e->end_ns : e->start_ns) / 1e3);
-}
-
-static int write_event(void *arg, const struct weir_trace_event *e)
-{
-	struct lanes *l = arg;
-
-	if (e->kind == WEIR_EVENT_IO_URING || e->kind == WEIR_EVENT_BLOCK_IO) {
-		write_io(l, e);
-	} else {
-		fprintf(l->f,
-			"%s{\"ph\":\"X\",\"cat\":\"wait\",\"name\":\"%s\",\"pid\":%" PRIu32
-			",\"tid\":%" PRIu32
-			",\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"futex\":\"0x%" PRIx64
-			"\",\"woken_by\":%" PRIu32 ",\"held_us\":%.3f,\"cpu_wait_us\":%.3f,"
-			"\"thread\":\"",
-			l->comma ? ",\n" : "", wr_tracing_wait((int)e->kind), l->tgid, e->tid,
-			(double)e->start_ns / 1e3, (double)(e->end_ns - e->start_ns) / 1e3,
-			(uint64_t)e->addr, e->other, (double)(e->woken_ns - e->start_ns) / 1e3,
-			(double)(e->end_ns - e->woken_ns) / 1e3);
-		write_name(l->f, e->comm, sizeof(e->comm));
-		fputs("\"}}", l->f);
-	}
-	l->comma = true;
-	return ferror(l->f) ? -EIO : 0;
-}
-
-int wr_tracing_perfetto(struct weir_trace *trace, const char *path, struct weir_error *err)
-{
-	struct lanes lanes = {.f = fopen(path, "we")};
-	struct weir_trace_meta meta;
-	int rc;
-
-	if (!lanes.f) {
-		rc = -errno;
-		return wr_error_set(err, rc, path, WEIR_OFFSET_NONE, "cannot write: %s",
-				    weir_strerror(rc));
-	}
-	weir_trace_meta(trace, &meta);
-	lanes.tgid = meta.tgid;
-	fputs("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n", lanes.f);
-	rc = weir_trace_each_event(trace, write_event, &lanes);
-	fputs("\n]}\n", lanes.f);
-	if (fclose(lanes.f) != 0 && !rc)
-		rc = -errno;
-	return rc ? wr_error_set(err, rc, path, WEIR_OFFSET_NONE, "cannot write: %s",
-				 weir_strerror(rc))
-		  : 0;
 }

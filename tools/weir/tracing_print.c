@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A trace as tables and as JSON; see tracing.h. */
+/* A trace as tables; see tracing.h. */
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -7,7 +7,8 @@
 #include "tracing.h"
 #include "ui.h"
 
-#define MAX_ROWS 20
+#define MAX_ROWS  20
+#define MAX_SITES 10
 
 static const char *time_text(char text[static WR_UI_TEXT], uint64_t ns)
 {
@@ -50,12 +51,9 @@ static void lock_row(struct wr_ui_table *t, const struct wr_tracing *all,
 {
 	const struct wr_tracing_holder *h = wr_tracing_worst(all, lock->addr);
 	const struct weir_lock_waits *w = &lock->waits;
-	char text[WR_UI_TEXT];
+	char text[WR_UI_TEXT], name[WR_TRACING_NAME];
 
-	if (lock->name[0])
-		wr_ui_table_cell(t, "%s", lock->name);
-	else
-		wr_ui_table_cell(t, "0x%" PRIx64, lock->addr);
+	wr_ui_table_cell(t, "%s", wr_tracing_lock(all, lock->addr, lock->name, name));
 	wr_ui_table_cell(t, "%s", wr_tracing_wait((int)w->kind));
 	wr_ui_table_cell(t, "%" PRIu64, (uint64_t)w->waits);
 	wr_ui_table_cell(t, "%s", time_text(text, w->wait_ns));
@@ -72,7 +70,7 @@ static void lock_row(struct wr_ui_table *t, const struct wr_tracing *all,
 static void print_locks(const struct wr_tracing *all, bool conditions)
 {
 	static const struct wr_ui_column columns[] = {
-		{"futex", WR_UI_LEFT},	  {"kind", WR_UI_LEFT},	 {"waits", WR_UI_RIGHT},
+		{"lock", WR_UI_CUT},	  {"kind", WR_UI_LEFT},	 {"waits", WR_UI_RIGHT},
 		{"waited", WR_UI_RIGHT},  {"held", WR_UI_RIGHT}, {"no CPU", WR_UI_RIGHT},
 		{"let go by", WR_UI_LEFT}};
 	struct wr_ui_table *t = wr_ui_table_open(columns, 7);
@@ -94,6 +92,107 @@ static void print_locks(const struct wr_tracing *all, bool conditions)
 	if (nr > MAX_ROWS)
 		printf("and %zu more: --json has all\n", nr - MAX_ROWS);
 	wr_ui_table_close(t);
+}
+
+static void print_holds(const struct wr_tracing *all)
+{
+	static const struct wr_ui_column columns[] = {
+		{"lock", WR_UI_CUT},   {"sampled", WR_UI_RIGHT}, {"waited", WR_UI_RIGHT},
+		{"mean", WR_UI_RIGHT}, {"longest", WR_UI_RIGHT}, {"last held by", WR_UI_RIGHT}};
+	struct wr_ui_table *t = wr_ui_table_open(columns, 6);
+	char text[WR_UI_TEXT], name[WR_TRACING_NAME];
+
+	for (size_t i = 0; i < wr_min(all->nr_holds, (size_t)MAX_ROWS); i++) {
+		const struct weir_lock_holds *h = &all->holds[i].holds;
+
+		wr_ui_table_cell(
+			t, "%s",
+			wr_tracing_lock(all, all->holds[i].addr, all->holds[i].name, name));
+		wr_ui_table_cell(t, "%" PRIu64, (uint64_t)h->samples);
+		wr_ui_table_cell(t, "%" PRIu64, (uint64_t)h->contended);
+		wr_ui_table_cell(t, "%s",
+				 time_text(text, mean(h->hold_ns, h->samples + h->contended)));
+		wr_ui_table_cell(t, "%s", time_text(text, h->max_hold_ns));
+		wr_ui_table_cell(t, "%" PRIu32, h->last_holder);
+	}
+	if (all->nr_holds) {
+		printf("\nHolds of weir's locks: a sample of the free takes, all that waited\n");
+		(void)wr_ui_table_print(t, stdout);
+	}
+	if (all->nr_holds > MAX_ROWS)
+		printf("and %zu more: --json has all\n", all->nr_holds - MAX_ROWS);
+	wr_ui_table_close(t);
+}
+
+/* The chain of calls, outermost last; what belongs to the C library's start of threads is left. */
+static void stack_cell(struct wr_ui_table *t, const struct wr_tracing *all, int32_t stack_id)
+{
+	uint64_t frames[WEIR_TRACE_FRAMES];
+	int nr = weir_trace_stack(all->trace, stack_id, frames);
+	char line[512] = "", name[WR_TRACING_NAME];
+	size_t n = 0;
+
+	for (int i = 0; i < nr && i < 8 && n < sizeof(line) - WR_TRACING_NAME - 4; i++) {
+		wr_tracing_frame(all, frames, i, name);
+		n += (size_t)snprintf(line + n, sizeof(line) - n, "%s%s", i ? " < " : "", name);
+	}
+	wr_ui_table_cell(t, "%s", n ? line : "-");
+}
+
+static void print_sites(const struct wr_tracing *all, const char *title, const char *verb,
+			const struct wr_tracing_holder *sites, size_t nr)
+{
+	const struct wr_ui_column columns[] = {{"lock", WR_UI_CUT},
+					       {"thread", WR_UI_LEFT},
+					       {"times", WR_UI_RIGHT},
+					       {verb, WR_UI_RIGHT},
+					       {"where, innermost first", WR_UI_WRAP}};
+	struct wr_ui_table *t = wr_ui_table_open(columns, 5);
+	char text[WR_UI_TEXT], name[WR_TRACING_NAME];
+	size_t shown = 0;
+
+	for (size_t i = 0; i < nr && shown < MAX_SITES; i++) {
+		const struct wr_tracing_holder *h = &sites[i];
+		const char *own = "";
+
+		if (h->key.stack_id < 0)
+			continue;
+		for (size_t k = 0; k < all->nr_locks; k++)
+			if (all->locks[k].addr == h->key.addr)
+				own = all->locks[k].name;
+		wr_ui_table_cell(t, "%s", wr_tracing_lock(all, h->key.addr, own, name));
+		wr_ui_table_cell(t, "%.*s", (int)sizeof(h->site.comm), h->site.comm);
+		wr_ui_table_cell(t, "%" PRIu64, (uint64_t)h->site.times);
+		wr_ui_table_cell(t, "%s", time_text(text, h->site.ns));
+		stack_cell(t, all, h->key.stack_id);
+		shown++;
+	}
+	if (shown) {
+		printf("\n%s\n", title);
+		(void)wr_ui_table_print(t, stdout);
+	}
+	wr_ui_table_close(t);
+}
+
+/* Our own cache's misses are not the CPU's: a table of its own. */
+static void print_caches(const struct wr_tracing *all)
+{
+	static const char *const words[] = {"?", "hits", "misses", "evictions"};
+
+	for (uint32_t event = WEIR_CACHE_EVENT_HIT; event <= WEIR_CACHE_EVENT_EVICT; event++) {
+		uint64_t events = 0, bytes = 0;
+		char text[WR_UI_TEXT];
+
+		for (size_t i = 0; i < all->nr_caches; i++) {
+			if (all->caches[i].key.event != event)
+				continue;
+			events += all->caches[i].events.events;
+			bytes += all->caches[i].events.bytes;
+		}
+		if (events)
+			printf("weir's caches: %" PRIu64 " %s of %s\n", events, words[event],
+			       wr_ui_bytes(text, bytes));
+	}
 }
 
 static void print_files(const struct wr_tracing *all)
@@ -166,6 +265,10 @@ static void print_misses(const struct weir_trace *trace, const struct wr_tracing
 		       (uint64_t)s->cpu_misses);
 	else if (weir_trace_part(trace, 4, &name, &reason) != 0)
 		printf("CPU cache misses: %s\n", reason);
+	print_caches(all);
+	if (all->meta.modules_errno)
+		printf("Names of functions: none, the process's maps cannot be read: %s\n",
+		       weir_strerror(-(int)all->meta.modules_errno));
 	if (all->meta.nr_dropped)
 		printf("%" PRIu64 " records found no room in their map\n",
 		       (uint64_t)all->meta.nr_dropped);
@@ -186,159 +289,11 @@ void wr_tracing_print(const struct weir_trace *trace, const struct wr_tracing *t
 	print_parts(trace);
 	print_locks(t, false);
 	print_locks(t, true);
+	print_holds(t);
+	print_sites(t, "Where waits were longest", "waited", t->waiters, t->nr_waiters);
+	print_sites(t, "Where locks were let go that others waited for", "they waited", t->let_go,
+		    t->nr_let_go);
 	print_files(t);
 	print_io(t);
 	print_misses(trace, t);
-}
-
-/* ---- JSON ---- */
-
-static json_t *parts_json(const struct weir_trace *trace)
-{
-	json_t *list = json_array();
-	const char *name, *reason;
-
-	for (uint32_t i = 0; i < WEIR_TRACE_NR_PARTS; i++) {
-		int rc = weir_trace_part(trace, i, &name, &reason);
-
-		json_array_append_new(list, json_pack("{s:s, s:b, s:i, s:s}", "part", name, "on",
-						      rc == 0, "errno", -rc, "reason", reason));
-	}
-	return list;
-}
-
-static json_t *histogram_json(const __u32 *counts)
-{
-	json_t *list = json_array();
-
-	for (uint32_t i = 0; i < WEIR_LOCK_BUCKETS; i++)
-		json_array_append_new(list, json_integer(counts[i]));
-	return list;
-}
-
-static json_t *lock_json(const struct wr_tracing *t, const struct weir_trace_lock *lock)
-{
-	const struct wr_tracing_holder *h = wr_tracing_worst(t, lock->addr);
-	const struct weir_lock_waits *w = &lock->waits;
-	json_t *holder = json_null();
-
-	if (h) {
-		char comm[WEIR_COMM_BYTES + 1];
-
-		snprintf(comm, sizeof(comm), "%.*s", (int)sizeof(h->site.comm), h->site.comm);
-		holder = json_pack("{s:i, s:o, s:o, s:o}", "tid", (int)h->key.tid, "thread",
-				   wr_ui_json_text(comm), "wakes", wr_ui_json_u64(h->site.times),
-				   "blamed_ns", wr_ui_json_u64(h->site.ns));
-	}
-	return json_pack(
-		"{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "addr",
-		wr_ui_json_u64(lock->addr), "name",
-		lock->name[0] ? wr_ui_json_text(lock->name) : json_null(), "kind",
-		wr_tracing_wait((int)w->kind), "waits", wr_ui_json_u64(w->waits), "no_waker",
-		wr_ui_json_u64(w->no_waker), "wait_ns", wr_ui_json_u64(w->wait_ns), "held_ns",
-		wr_ui_json_u64(w->held_ns), "runq_ns", wr_ui_json_u64(w->runq_ns), "max_wait_ns",
-		wr_ui_json_u64(w->max_wait_ns), "max_held_ns", wr_ui_json_u64(w->max_held_ns),
-		"wait_log2_ns", histogram_json(w->wait_log2_ns), "held_log2_ns",
-		histogram_json(w->held_log2_ns), "holder", holder);
-}
-
-static json_t *files_json(const struct wr_tracing *t)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < t->nr_files; i++) {
-		const struct wr_tracing_file *f = &t->files[i];
-
-		json_array_append_new(list,
-				      json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "dev",
-						wr_ui_json_u64(f->key.dev), "ino",
-						wr_ui_json_u64(f->key.ino), "lookup_pages",
-						wr_ui_json_u64(f->file.lookup_pages), "miss_pages",
-						wr_ui_json_u64(f->file.miss_pages), "map_pages",
-						wr_ui_json_u64(f->file.map_pages), "faults",
-						wr_ui_json_u64(f->file.faults)));
-	}
-	return list;
-}
-
-static json_t *ios_json(const struct wr_tracing *t)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < t->nr_ios; i++) {
-		const struct wr_tracing_io *io = &t->ios[i];
-		bool block = io->key.source == WEIR_IO_SOURCE_BLOCK;
-
-		json_array_append_new(
-			list, json_pack("{s:s, s:i, s:o, s:o, s:o, s:o, s:o}", "source",
-					block ? "block" : "io_uring", "op", (int)io->key.op,
-					"requests", wr_ui_json_u64(io->times.requests), "ns",
-					wr_ui_json_u64(io->times.ns), "max_ns",
-					wr_ui_json_u64(io->times.max_ns), "bytes",
-					block ? wr_ui_json_u64(io->times.bytes) : json_null(),
-					"log2_ns", histogram_json(io->times.log2_ns)));
-	}
-	return list;
-}
-
-static json_t *misses_json(const struct wr_tracing *t)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; i < t->nr_misses; i++) {
-		const struct wr_tracing_miss *m = &t->misses[i];
-
-		json_array_append_new(list, json_pack("{s:i, s:s, s:o, s:o}", "tid",
-						      (int)m->key.tid, "source",
-						      wr_tracing_miss_source((int)m->key.source),
-						      "samples", wr_ui_json_u64(m->miss.samples),
-						      "events", wr_ui_json_u64(m->miss.events)));
-	}
-	return list;
-}
-
-/* Only what a part that is on has counted: of the others there is no number. */
-static json_t *totals_json(const struct wr_tracing *t)
-{
-	const struct weir_trace_totals *s = &t->totals;
-	uint32_t on = t->meta.parts;
-	json_t *o = json_object();
-
-#define PUT(part, field) \
-	json_object_set_new(o, #field, on &(part) ? wr_ui_json_u64(s->field) : json_null())
-	PUT(WEIR_TRACE_LOCKS, lock_waits);
-	PUT(WEIR_TRACE_LOCKS, maybe_waits);
-	PUT(WEIR_TRACE_LOCKS, other_waits);
-	PUT(WEIR_TRACE_LOCKS, lock_wait_ns);
-	PUT(WEIR_TRACE_LOCKS, lock_held_ns);
-	PUT(WEIR_TRACE_LOCKS, lock_runq_ns);
-	PUT(WEIR_TRACE_LOCKS, other_wait_ns);
-	PUT(WEIR_TRACE_PAGE_CACHE, lookup_pages);
-	PUT(WEIR_TRACE_PAGE_CACHE, miss_pages);
-	PUT(WEIR_TRACE_IO, io_requests);
-	PUT(WEIR_TRACE_IO, io_ns);
-	PUT(WEIR_TRACE_IO, block_requests);
-	PUT(WEIR_TRACE_IO, block_ns);
-	PUT(WEIR_TRACE_IO, block_bytes);
-	PUT(WEIR_TRACE_FAULTS, minor_faults);
-	PUT(WEIR_TRACE_FAULTS, major_faults);
-	PUT(WEIR_TRACE_CPU_MISSES, cpu_misses);
-#undef PUT
-	return o;
-}
-
-json_t *wr_tracing_json(const struct weir_trace *trace, const struct wr_tracing *t)
-{
-	json_t *locks = json_array();
-
-	for (size_t i = 0; i < t->nr_locks; i++)
-		json_array_append_new(locks, lock_json(t, &t->locks[i]));
-	return json_pack(
-		"{s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "pid",
-		(int)t->meta.tgid, "started_ns", wr_ui_json_u64(t->meta.started_ns), "ended_ns",
-		t->meta.ended_ns ? wr_ui_json_u64(t->meta.ended_ns) : json_null(), "execs",
-		wr_ui_json_u64(t->meta.nr_execs), "dropped", wr_ui_json_u64(t->meta.nr_dropped),
-		"parts", parts_json(trace), "totals", totals_json(t), "locks", locks, "files",
-		files_json(t), "io", ios_json(t), "misses", misses_json(t), "cpu_misses_available",
-		json_boolean(t->meta.cpu_miss_available));
 }
