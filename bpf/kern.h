@@ -39,6 +39,7 @@ struct pt_regs {
 	unsigned long si;
 	unsigned long di;
 	unsigned long dx;
+	unsigned long sp;
 	unsigned long orig_ax;
 };
 #endif

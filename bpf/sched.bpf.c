@@ -143,6 +143,64 @@ static __always_inline __s32 stack_of(void *ctx, bool wanted)
 	return wanted ? (__s32)bpf_get_stackid(ctx, &stacks, BPF_F_USER_STACK) : -2 /* ENOENT */;
 }
 
+/*
+ * The C library keeps no frame pointers, so a stack lacks the function that called it. The address
+ * that it returns to is the first one on the stack above the library's own, of which there are few:
+ * a word that points behind a call, and not into the library.
+ */
+#define CALLER_WORDS 32
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64[CALLER_WORDS]);
+} caller_words SEC(".maps");
+
+#if defined(__TARGET_ARCH_arm64)
+static __always_inline __u64 caller_of(const struct weir_trace_config *c, struct task_struct *task,
+				       bool wanted)
+{
+	return 0;
+}
+#else
+/* call rel32, or call through a register or memory: ff /2 of two, three, four, six, seven bytes. */
+static __always_inline bool is_behind_call(__u64 address)
+{
+	__u8 b[8];
+
+	if (address < 4096 || address >> 47 != 0 ||
+	    bpf_probe_read_user(b, 7, (void *)(address - 7)))
+		return false;
+	return b[2] == 0xe8 || (b[5] == 0xff && (b[6] & 0x38) == 0x10) ||
+	       (b[4] == 0xff && (b[5] & 0x38) == 0x10) || (b[3] == 0xff && (b[4] & 0x38) == 0x10) ||
+	       (b[1] == 0xff && (b[2] & 0x38) == 0x10) || (b[0] == 0xff && (b[1] & 0x38) == 0x10);
+}
+
+static __always_inline __u64 caller_of(const struct weir_trace_config *c, struct task_struct *task,
+				       bool wanted)
+{
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	__u32 zero = 0;
+	__u64 *words;
+
+	if (!wanted || c->libc_end == 0)
+		return 0;
+	words = bpf_map_lookup_elem(&caller_words, &zero);
+	if (!words || bpf_probe_read_user(words, CALLER_WORDS * 8, (void *)regs->sp))
+		return 0;
+	for (int i = 0; i < CALLER_WORDS; i++) {
+		__u64 word = words[i];
+
+		if (word - c->libc_begin < c->libc_end - c->libc_begin)
+			continue;
+		if (is_behind_call(word))
+			return word;
+	}
+	return 0;
+}
+#endif
+
 static __always_inline void block(void *ctx, struct task_struct *task)
 {
 	const struct weir_trace_config *c = switched_on(WEIR_TRACE_LOCKS);
@@ -161,6 +219,7 @@ static __always_inline void block(void *ctx, struct task_struct *task)
 	w.since_ns = bpf_ktime_get_ns();
 	w.stack_id = -2;
 	w.own_stack_id = stack_of(ctx, c->stacks & WEIR_TRACE_WAITER_STACKS);
+	w.own_caller = caller_of(c, task, c->stacks & WEIR_TRACE_WAITER_STACKS);
 	/* glibc: __owner stands 8 bytes behind the word; of a condition it would be anything. */
 	if (w.kind == WEIR_WAIT_LOCK)
 		bpf_probe_read_user(&w.owner, sizeof(w.owner), (void *)(call.addr + 8));
@@ -276,6 +335,7 @@ static __always_inline void run(struct task_struct *task)
 	if (w->kind != WEIR_WAIT_OTHER) {
 		key.tid = tid;
 		key.stack_id = w->own_stack_id;
+		key.caller = w->own_caller;
 		bpf_probe_read_kernel(comm, sizeof(comm), task->comm);
 		add_site(&lock_waiters, &key, now - w->since_ns, comm);
 		in_timeline(&timeline, now, c->slot_shift, woken - w->since_ns);
@@ -283,6 +343,7 @@ static __always_inline void run(struct task_struct *task)
 	if (w->kind != WEIR_WAIT_OTHER && w->waker != 0) {
 		key.tid = w->waker;
 		key.stack_id = w->stack_id;
+		key.caller = w->waker_caller;
 		add_site(&lock_holders, &key, woken - w->since_ns, w->waker_comm);
 	}
 	if (now - w->since_ns >= c->min_event_ns)
@@ -328,6 +389,7 @@ int BPF_PROG(on_waking, struct task_struct *task)
 	w->waker = self->pid;
 	bpf_get_current_comm(w->waker_comm, sizeof(w->waker_comm));
 	w->stack_id = stack_of(ctx, c->stacks & WEIR_TRACE_HOLDER_STACKS);
+	w->waker_caller = caller_of(c, self, c->stacks & WEIR_TRACE_HOLDER_STACKS);
 	return 0;
 }
 

@@ -303,6 +303,9 @@ struct weir_trace_meta {
  * @stacks:       WEIR_TRACE_*_STACKS.
  * @min_event_ns: Shorter waits, holds and requests are counted but leave no event.
  * @slot_shift:   A slot of the timelines is 2^slot_shift ns long.
+ * @pad:          0.
+ * @libc_begin:   Addresses of the C library in the process: who calls a lock is outside of it.
+ * @libc_end:     The first behind it; 0: not known, callers are not looked for.
  * @reserved:     0.
  */
 struct weir_trace_config {
@@ -310,7 +313,10 @@ struct weir_trace_config {
 	__u32 stacks;
 	__u64 min_event_ns;
 	__u32 slot_shift;
-	__u32 reserved[11];
+	__u32 pad;
+	__u64 libc_begin;
+	__u64 libc_end;
+	__u32 reserved[6];
 };
 
 /**
@@ -409,11 +415,14 @@ struct weir_lock_waits {
  * @addr:     The futex.
  * @tid:      The thread.
  * @stack_id: In the map stacks; negative: none, the reason as -errno.
+ * @caller:   The address behind the call into the C library; 0: not known. The stack lacks it,
+ *            because that library keeps no frame pointers.
  */
 struct weir_site_key {
 	__u64 addr;
 	__u32 tid;
 	__s32 stack_id;
+	__u64 caller;
 };
 
 /**
@@ -439,6 +448,8 @@ struct weir_site {
  * @stack_id: The waker's stack when it released.
  * @own_stack_id: The thread's own.
  * @pad:      0.
+ * @waker_caller: As in struct weir_site_key, of the waker.
+ * @own_caller: The thread's own.
  * @waker_comm: The waker's name.
  */
 struct weir_waiting {
@@ -451,6 +462,8 @@ struct weir_waiting {
 	__s32 stack_id;
 	__s32 own_stack_id;
 	__u32 pad;
+	__u64 waker_caller;
+	__u64 own_caller;
 	char waker_comm[WEIR_COMM_BYTES];
 };
 
@@ -694,9 +707,9 @@ WEIR_ABI_BYTES(weir_trace_meta, 128);
 WEIR_ABI_BYTES(weir_trace_config, 64);
 WEIR_ABI_BYTES(weir_trace_totals, 192);
 WEIR_ABI_BYTES(weir_lock_waits, 320);
-WEIR_ABI_BYTES(weir_site_key, 16);
+WEIR_ABI_BYTES(weir_site_key, 24);
 WEIR_ABI_BYTES(weir_site, 32);
-WEIR_ABI_BYTES(weir_waiting, 64);
+WEIR_ABI_BYTES(weir_waiting, 80);
 WEIR_ABI_BYTES(weir_miss, 40);
 WEIR_ABI_BYTES(weir_file, 32);
 WEIR_ABI_BYTES(weir_io_times, 160);

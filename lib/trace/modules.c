@@ -88,6 +88,26 @@ static int describe(int fd, const struct wr_mapping *m, struct weir_module *ret)
 	return ret->begin <= m->begin && ret->end > m->begin ? 0 : -EBADMSG;
 }
 
+/* The library in which locks wait: it may also be a part of the program. */
+static void note_libc(const struct noting *n, int fd, const struct weir_module *m)
+{
+	struct wr_elf_file file = {m->bytes, wr_elf_pread, &fd};
+	struct wr_elf_symbol symbol;
+	struct wr_elf *elf;
+	const char *name = strrchr(m->path, '/');
+
+	/* Of a static program its own functions would be left out, too. */
+	if (n->t->config->libc_end || !name ||
+	    (strncmp(name, "/libc", 5) != 0 && strncmp(name, "/ld-musl", 8) != 0) ||
+	    wr_elf_open(&file, true, &elf) != 0)
+		return;
+	if (wr_elf_function(elf, "pthread_mutex_lock", &symbol)) {
+		n->t->config->libc_begin = m->begin;
+		__atomic_store_n(&n->t->config->libc_end, m->end, __ATOMIC_RELEASE);
+	}
+	wr_elf_close(elf);
+}
+
 static int note(void *arg, const struct wr_mapping *m)
 {
 	struct noting *n = arg;
@@ -101,7 +121,7 @@ static int note(void *arg, const struct wr_mapping *m)
 	if (describe(fd, m, &n->modules[n->nr]) == 0 &&
 	    bpf_map_update_elem(n->t->map[WR_MAP_modules], &n->nr, &n->modules[n->nr], BPF_ANY) ==
 		    0)
-		n->nr++;
+		note_libc(n, fd, &n->modules[n->nr++]);
 	close(fd);
 	return 0;
 }

@@ -18,7 +18,7 @@
 #include <bpf/libbpf.h>
 
 #define MAX_STEPS 16384
-#define KEY_MAX	  16
+#define KEY_MAX	  24
 
 /* Calls fn(arg, key, value) for each; @value_bytes is the size of one CPU's value. */
 static int walk(int fd, size_t value_bytes, unsigned nr_values,

@@ -83,8 +83,11 @@ const char *wr_tracing_frame(const struct wr_tracing *t, const uint64_t *frames,
 /* Of a lock: its own name, or that of its address. */
 const char *wr_tracing_lock(const struct wr_tracing *t, uint64_t address, const char *name,
 			    char text[static WR_TRACING_NAME]);
+/* The stack of a place, its caller of the C library put where it belongs; their number, 0 for none. */
+int wr_tracing_frames(const struct wr_tracing *t, int32_t stack_id, uint64_t caller,
+		      uint64_t frames[static WEIR_TRACE_FRAMES + 1]);
 /* A stack as a list of {addr, name, file, file_addr}, the innermost first; null without one. */
-json_t *wr_tracing_stack_json(const struct wr_tracing *t, int32_t stack_id);
+json_t *wr_tracing_stack_json(const struct wr_tracing *t, int32_t stack_id, uint64_t caller);
 
 /* ---- forms ---- */
 

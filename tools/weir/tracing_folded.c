@@ -19,10 +19,10 @@ static void put(const char *text, size_t size)
 }
 
 static void put_line(const struct wr_tracing *t, const char *comm, int32_t stack_id,
-		     const char *last, uint64_t number)
+		     uint64_t caller, const char *last, uint64_t number)
 {
-	uint64_t frames[WEIR_TRACE_FRAMES];
-	int nr = weir_trace_stack(t->trace, stack_id, frames);
+	uint64_t frames[WEIR_TRACE_FRAMES + 1];
+	int nr = wr_tracing_frames(t, stack_id, caller, frames);
 	char text[WR_TRACING_NAME];
 
 	if (comm[0] == '\0')
@@ -57,7 +57,7 @@ static void put_sites(const struct wr_tracing *t, const struct wr_tracing_holder
 	char text[WR_TRACING_NAME];
 
 	for (size_t i = 0; i < nr; i++)
-		put_line(t, sites[i].site.comm, sites[i].key.stack_id,
+		put_line(t, sites[i].site.comm, sites[i].key.stack_id, sites[i].key.caller,
 			 lock_of(t, sites[i].key.addr, text), sites[i].site.ns);
 }
 
@@ -72,7 +72,7 @@ static void put_misses(const struct wr_tracing *t, bool faults)
 		const struct wr_tracing_miss_site *m = &t->miss_sites[i];
 
 		if (is_fault(m->key.source) == faults)
-			put_line(t, m->miss.comm, m->key.stack_id,
+			put_line(t, m->miss.comm, m->key.stack_id, 0,
 				 faults ? wr_tracing_miss_source((int)m->key.source) : NULL,
 				 m->miss.events);
 	}

@@ -57,13 +57,13 @@ static json_t *sites_json(const struct wr_tracing *t, const struct wr_tracing_ho
 	for (size_t i = 0; i < nr; i++) {
 		const struct wr_tracing_holder *h = &sites[i];
 
-		json_array_append_new(list,
-				      json_pack("{s:o, s:i, s:o, s:o, s:o, s:o}", "addr",
-						wr_ui_json_u64(h->key.addr), "tid", (int)h->key.tid,
-						"thread", comm_json(h->site.comm), "times",
-						wr_ui_json_u64(h->site.times), "ns",
-						wr_ui_json_u64(h->site.ns), "stack",
-						wr_tracing_stack_json(t, h->key.stack_id)));
+		json_array_append_new(
+			list,
+			json_pack("{s:o, s:i, s:o, s:o, s:o, s:o}", "addr",
+				  wr_ui_json_u64(h->key.addr), "tid", (int)h->key.tid, "thread",
+				  comm_json(h->site.comm), "times", wr_ui_json_u64(h->site.times),
+				  "ns", wr_ui_json_u64(h->site.ns), "stack",
+				  wr_tracing_stack_json(t, h->key.stack_id, h->key.caller)));
 	}
 	return list;
 }
@@ -122,7 +122,7 @@ static json_t *miss_sites_json(const struct wr_tracing *t)
 						wr_tracing_miss_source((int)m->key.source),
 						"samples", wr_ui_json_u64(m->miss.samples),
 						"events", wr_ui_json_u64(m->miss.events), "stack",
-						wr_tracing_stack_json(t, m->key.stack_id)));
+						wr_tracing_stack_json(t, m->key.stack_id, 0)));
 	}
 	return list;
 }

@@ -95,10 +95,28 @@ const char *wr_tracing_lock(const struct wr_tracing *t, uint64_t address, const 
 	return text;
 }
 
-json_t *wr_tracing_stack_json(const struct wr_tracing *t, int32_t stack_id)
+int wr_tracing_frames(const struct wr_tracing *t, int32_t stack_id, uint64_t caller,
+		      uint64_t frames[static WEIR_TRACE_FRAMES + 1])
 {
-	uint64_t frames[WEIR_TRACE_FRAMES];
 	int nr = weir_trace_stack(t->trace, stack_id, frames);
+
+	if (nr < 0)
+		nr = 0;
+	if (caller == 0)
+		return nr;
+	if (nr == 0) {
+		frames[0] = caller;
+		return 1;
+	}
+	memmove(&frames[2], &frames[1], (size_t)(nr - 1) * sizeof(*frames));
+	frames[1] = caller;
+	return nr + 1;
+}
+
+json_t *wr_tracing_stack_json(const struct wr_tracing *t, int32_t stack_id, uint64_t caller)
+{
+	uint64_t frames[WEIR_TRACE_FRAMES + 1];
+	int nr = wr_tracing_frames(t, stack_id, caller, frames);
 	json_t *list;
 
 	if (nr <= 0)

@@ -125,10 +125,11 @@ static void print_holds(const struct wr_tracing *all)
 }
 
 /* The chain of calls, outermost last; what belongs to the C library's start of threads is left. */
-static void stack_cell(struct wr_ui_table *t, const struct wr_tracing *all, int32_t stack_id)
+static void stack_cell(struct wr_ui_table *t, const struct wr_tracing *all, int32_t stack_id,
+		       uint64_t caller)
 {
-	uint64_t frames[WEIR_TRACE_FRAMES];
-	int nr = weir_trace_stack(all->trace, stack_id, frames);
+	uint64_t frames[WEIR_TRACE_FRAMES + 1];
+	int nr = wr_tracing_frames(all, stack_id, caller, frames);
 	char line[512] = "", name[WR_TRACING_NAME];
 	size_t n = 0;
 
@@ -155,7 +156,7 @@ static void print_sites(const struct wr_tracing *all, const char *title, const c
 		const struct wr_tracing_holder *h = &sites[i];
 		const char *own = "";
 
-		if (h->key.stack_id < 0)
+		if (h->key.stack_id < 0 && h->key.caller == 0)
 			continue;
 		for (size_t k = 0; k < all->nr_locks; k++)
 			if (all->locks[k].addr == h->key.addr)
@@ -164,7 +165,7 @@ static void print_sites(const struct wr_tracing *all, const char *title, const c
 		wr_ui_table_cell(t, "%.*s", (int)sizeof(h->site.comm), h->site.comm);
 		wr_ui_table_cell(t, "%" PRIu64, (uint64_t)h->site.times);
 		wr_ui_table_cell(t, "%s", time_text(text, h->site.ns));
-		stack_cell(t, all, h->key.stack_id);
+		stack_cell(t, all, h->key.stack_id, h->key.caller);
 		shown++;
 	}
 	if (shown) {
