@@ -566,6 +566,9 @@ enum weir_cache_rule_kind {
 	WEIR_RULE_NORMAL = 0, /* as the policy of their class says */
 	WEIR_RULE_PIN = 1,    /* never evicted; removed when told */
 	WEIR_RULE_STREAM = 2, /* they pass through: they leave before all others */
+	WEIR_RULE_L1 = 3,     /* their place is L1: there they leave after all others */
+	WEIR_RULE_L2 = 4,     /* their place is L2: in L1 they leave before all others */
+	WEIR_RULE_L3 = 5,     /* as STREAM, and what is inserted is written to L3 at once */
 };
 
 /* With its NUL. */
@@ -578,7 +581,8 @@ enum weir_cache_rule_kind {
  * @kind:  enum weir_cache_rule_kind.
  *
  * Holds for entries that are made from now on and for those that are there. A name that was
- * too long to keep is compared as it was kept.
+ * too long to keep is compared as it was kept. Where a rule names a tier that there is not, it says
+ * nothing. No rule changes in which tier a get is served.
  *
  * Context: Any thread. Takes CACHE, for as long as looking at all names takes.
  * Return:  0, -EINVAL, -ENAMETOOLONG, -ENOSPC (there are 64 rules).

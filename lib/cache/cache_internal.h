@@ -418,6 +418,8 @@ int wr_cache_move(struct weir_cache *cache, unsigned int tier, const struct wr_v
 		  uint32_t nr) WR_REQUIRES(cache->lock);
 /* Have what leaves L2 soon written to the store, and do not wait. Unlocks. */
 void wr_cache_write_ahead(struct weir_cache *cache, uint32_t class_id) WR_REQUIRES(cache->lock);
+/* The same of one entry, if it is READY in L2 and nowhere else. */
+void wr_cache_write_one(struct weir_cache *cache, uint32_t index) WR_REQUIRES(cache->lock);
 
 /* ---- lines.c: copies that are in no policy ---- */
 
@@ -509,6 +511,14 @@ int wr_cache_get_slow(struct weir_cache *cache, const struct weir_cache_item *it
 static inline bool wr_entry_is_dirty(const struct wr_entry *e)
 {
 	return e->is_owned && !e->is_stored;
+}
+
+/* By a rule it leaves the tier before all others. */
+static inline bool wr_entry_passes(const struct weir_cache *cache, const struct wr_entry *e,
+				   unsigned int tier)
+{
+	return e->rule == WEIR_RULE_STREAM || (e->rule == WEIR_RULE_L2 && tier == WR_L1) ||
+	       (e->rule == WEIR_RULE_L3 && cache->store.size);
 }
 
 /* Wait until an entry that is busy, or being fetched or moved, changes. 0, -ECANCELED. */

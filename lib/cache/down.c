@@ -175,15 +175,14 @@ static uint64_t wanted_ahead(const struct weir_cache *cache, uint32_t class_id)
 	return wr_min(2 * part - clean, n->dirty_bytes);
 }
 
-void wr_cache_write_ahead(struct weir_cache *cache, uint32_t class_id)
+/* What is MOVING; nobody waits. Unlocks. */
+static void begin_puts(struct weir_cache *cache, const struct wr_victim *v, uint32_t nr)
+	WR_REQUIRES(cache->lock)
 {
-	struct wr_victim v[MAX_AHEAD];
 	struct put *puts[MAX_AHEAD];
-	uint32_t nr, nr_puts = 0;
-	uint64_t bytes = wanted_ahead(cache, class_id);
+	uint32_t nr_puts = 0;
 
 	wr_lock_assert_held(&cache->lock);
-	nr = bytes ? wr_cache_choose_moves(cache, class_id, bytes, v, MAX_AHEAD) : 0;
 	for (uint32_t i = 0; i < nr; i++) {
 		struct put *put = wr_malloc(sizeof(*put));
 
@@ -204,6 +203,30 @@ void wr_cache_write_ahead(struct weir_cache *cache, uint32_t class_id)
 	for (uint32_t i = 0; i < nr_puts; i++)
 		ask_store(puts[i]);
 	wr_mutex_lock(&cache->lock);
+}
+
+void wr_cache_write_ahead(struct weir_cache *cache, uint32_t class_id)
+{
+	uint64_t bytes = wanted_ahead(cache, class_id);
+	struct wr_victim v[MAX_AHEAD];
+
+	if (bytes)
+		begin_puts(cache, v, wr_cache_choose_moves(cache, class_id, bytes, v, MAX_AHEAD));
+}
+
+void wr_cache_write_one(struct weir_cache *cache, uint32_t index)
+{
+	struct wr_victim v = {.index = index};
+	struct wr_entry *e = &cache->entries[index];
+	uint64_t word = wr_load_relaxed(&cache->slots[index].word);
+
+	wr_lock_assert_held(&cache->lock);
+	if (!cache->store.size || cache->is_store_bad || cache->is_cancelled ||
+	    cache->nr_ahead >= MAX_AHEAD || e->is_busy || !wr_entry_is_dirty(e) ||
+	    wr_copy_state(word, WR_L2) != WR_COPY_READY)
+		return;
+	wr_cache_set_state(cache, index, WR_L2, WR_COPY_MOVING);
+	begin_puts(cache, &v, 1);
 }
 
 /* ---- from L1 ---- */

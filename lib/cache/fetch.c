@@ -41,7 +41,7 @@ void wr_cache_list(struct weir_cache *cache, uint32_t index, unsigned int tier)
 
 	wr_lock_assert_held(&cache->lock);
 	wr_store_relaxed(&slot->mark, wr_load_relaxed(&cache->epoch));
-	if (e->rule == WEIR_RULE_STREAM || copy->is_unasked) {
+	if (wr_entry_passes(cache, e, tier) || copy->is_unasked) {
 		wr_cache_enter_line(cache, index, tier, WR_PASSING);
 		return;
 	}

@@ -36,15 +36,16 @@ void wr_cache_apply_rules(struct weir_cache *cache, uint32_t index)
 static void apply_again(struct weir_cache *cache, uint32_t index) WR_REQUIRES(cache->lock)
 {
 	struct wr_entry *e = &cache->entries[index];
-	uint8_t old = e->rule;
+	bool passed[WR_NR_MEM];
 
+	for (unsigned int tier = 0; tier < WR_NR_MEM; tier++)
+		passed[tier] = wr_entry_passes(cache, e, tier);
 	wr_cache_apply_rules(cache, index);
-	if ((old == WEIR_RULE_STREAM) == (e->rule == WEIR_RULE_STREAM))
-		return;
 	for (unsigned int tier = 0; tier < WR_NR_MEM; tier++) {
 		const struct wr_copy *copy = &e->copies[tier];
 
-		if (!copy->is_listed && !copy->is_passing && !copy->is_staged)
+		if (passed[tier] == wr_entry_passes(cache, e, tier) ||
+		    (!copy->is_listed && !copy->is_passing && !copy->is_staged))
 			continue;
 		wr_cache_unlist(cache, index, tier, false);
 		wr_cache_list(cache, index, tier);
@@ -56,7 +57,7 @@ int weir_cache_rule(struct weir_cache *cache, const char *glob, uint32_t kind)
 	struct wr_rule *rule;
 	size_t len = glob ? strlen(glob) : 0;
 
-	if (!len || kind > WEIR_RULE_STREAM)
+	if (!len || kind > WEIR_RULE_L3)
 		return -EINVAL;
 	if (len >= WEIR_CACHE_GLOB_BYTES)
 		return -ENAMETOOLONG;

@@ -235,6 +235,8 @@ static int insert(struct weir_cache *cache, const struct weir_cache_item *item, 
 	if (!rc)
 		replace(cache, index, item, &mem, charged);
 	release(cache, index);
+	if (!rc && cache->entries[index].rule == WEIR_RULE_L3)
+		wr_cache_write_one(cache, index);
 	if (!rc)
 		wr_cache_write_ahead(cache, class_id);
 	return rc;

@@ -42,6 +42,7 @@ struct batch {
 	struct weir_cache *cache;
 	unsigned int tier;
 	enum choice choice;
+	bool is_last_resort; /* also what a rule wants to leave after all others */
 	uint32_t max_drops;
 	uint32_t nr_drops, nr_moves;
 	uint64_t bytes; /* of both */
@@ -155,6 +156,8 @@ static WR_NO_THREAD_SAFETY bool may_leave(struct batch *b, uint32_t index)
 
 	if (wr_copy_state(word, b->tier) != WR_COPY_READY || e->nr_holds || e->nr_keep ||
 	    e->rule == WEIR_RULE_PIN || e->is_busy)
+		return false;
+	if (e->rule == WEIR_RULE_L1 && b->tier == WR_L1 && !b->is_last_resort)
 		return false;
 	if (can_drop(cache, index, b->tier) ? b->choice == CHOOSE_MOVES : !may_move(b))
 		return false;
@@ -442,6 +445,28 @@ static bool drop_some(struct weir_cache *cache, struct batch *b, enum choice cho
 	return drop(cache, b) != 0;
 }
 
+/* What can be dropped and what can go down, in the order of the policies. As evict(). Unlocks. */
+static int evict_any(struct weir_cache *cache, struct batch *b, uint64_t bytes)
+	WR_REQUIRES(cache->lock)
+{
+	int rc;
+
+	b->choice = CHOOSE_ALL;
+	choose(cache, b, bytes);
+	rc = b->nr_drops || b->nr_moves ? 0 : -EAGAIN;
+	/* The moves first: they stay readable, and the drops are marked until the barrier. */
+	if (drop(cache, b))
+		rc = 0;
+	else if (b->nr_drops && !b->nr_moves)
+		rc = -EAGAIN; /* all were pinned in the meantime */
+	if (b->nr_moves) {
+		rc = wr_cache_move(cache, b->tier, b->moves, b->nr_moves);
+		if (rc && drop_some(cache, b, CHOOSE_DROPS, bytes))
+			rc = 0;
+	}
+	return rc;
+}
+
 /*
  * Let @bytes leave, or some of them, at most @max_drops at a time. 0 when something left, or can
  * now without copying; -EAGAIN when there is nothing that can; or what a lower tier said. Unlocks
@@ -465,18 +490,10 @@ static int evict(struct weir_cache *cache, unsigned int tier, uint64_t bytes, bo
 		wr_cache_write_ahead(cache, c);
 	if (tier == WR_L2 && cache->nr_ahead)
 		return -EAGAIN; /* soon there is */
-	b.choice = CHOOSE_ALL;
-	choose(cache, &b, bytes);
-	rc = b.nr_drops || b.nr_moves ? 0 : -EAGAIN;
-	/* The moves first: they stay readable, and the drops are marked until the barrier. */
-	if (drop(cache, &b))
-		rc = 0;
-	else if (b.nr_drops && !b.nr_moves)
-		rc = -EAGAIN; /* all were pinned in the meantime */
-	if (b.nr_moves) {
-		rc = wr_cache_move(cache, tier, b.moves, b.nr_moves);
-		if (rc && drop_some(cache, &b, CHOOSE_DROPS, bytes))
-			rc = 0;
+	rc = evict_any(cache, &b, bytes);
+	if (rc == -EAGAIN && tier == WR_L1) {
+		b.is_last_resort = true;
+		rc = evict_any(cache, &b, bytes);
 	}
 	return rc;
 }
