@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * doctor_disk.c - The rungs of the engine, and the place where models lie.
+ * doctor_disk.c - The rungs of the engine, the place where models lie, and what a store would
+ * have there.
  *
  * The engine itself is asked, rung by rung, so its reasons are the ones that a later
  * run prints.
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -126,9 +128,10 @@ static void file_system(const char *path, char *type, size_t type_size, char *mo
 /* What direct reads of @path need, asked through an engine that may use any rung. */
 static int direct_info(const char *path, struct weir_io_file_info *ret)
 {
+	const struct weir_io_opts opts = {.size = sizeof(opts), .page_cache = WEIR_IO_CACHE_NEVER};
 	struct weir_io_file *file = NULL;
 	struct weir_io *io = NULL;
-	int code = weir_io_open(NULL, &io, NULL);
+	int code = weir_io_open(&opts, &io, NULL);
 
 	if (!code)
 		code = weir_io_file_open(io, path, &file, NULL);
@@ -212,8 +215,132 @@ static void look_at_device(struct wr_doctor *d)
 				 dev.queue);
 }
 
+/* ---- a store of a cache (l3_dir) ---- */
+
+#define STORE_TRIAL_BYTES ((size_t)32 << 20)
+#define STORE_PIECE_BYTES ((size_t)1 << 20)
+/* Below that the trial is left out, and a store would be of little use. */
+#define STORE_LEAST_FREE ((uint64_t)1 << 30)
+
+struct store_trial {
+	bool direct;
+	double bytes_per_second; /* until it is durable */
+	double sync_seconds;	 /* of 4 KiB */
+};
+
+/* As a store writes: whole pieces past the page cache, then one sync. */
+static int write_trial(int fd, struct store_trial *ret)
+{
+	void *piece = NULL;
+	uint64_t begin, end;
+	int code = 0;
+
+	if (posix_memalign(&piece, 4096, STORE_PIECE_BYTES))
+		return -ENOMEM;
+	memset(piece, 1, STORE_PIECE_BYTES);
+	if (posix_fallocate(fd, 0, (off_t)STORE_TRIAL_BYTES))
+		code = -ENOSPC;
+	begin = wr_ui_now_ns();
+	for (size_t at = 0; !code && at < STORE_TRIAL_BYTES; at += STORE_PIECE_BYTES)
+		if (pwrite(fd, piece, STORE_PIECE_BYTES, (off_t)at) != (ssize_t)STORE_PIECE_BYTES)
+			code = -EIO;
+	if (!code && fdatasync(fd))
+		code = -errno;
+	end = wr_ui_now_ns();
+	ret->bytes_per_second = (double)STORE_TRIAL_BYTES * 1e9 / (double)(end - begin);
+	if (!code && (pwrite(fd, piece, 4096, 0) != 4096 || fdatasync(fd)))
+		code = -EIO;
+	ret->sync_seconds = (double)(wr_ui_now_ns() - end) / 1e9;
+	free(piece);
+	return code;
+}
+
+static int try_store(const char *folder, struct store_trial *ret)
+{
+	char path[4096];
+	int fd, code;
+
+	if ((size_t)snprintf(path, sizeof(path), "%s/.weir-doctor-XXXXXX", folder) >= sizeof(path))
+		return -ENAMETOOLONG;
+	fd = mkostemp(path, O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret->direct = fcntl(fd, F_SETFL, O_DIRECT) == 0;
+	code = write_trial(fd, ret);
+	if (code == -EIO && ret->direct) { /* it was accepted, and does not work */
+		ret->direct = false;
+		code = fcntl(fd, F_SETFL, 0) ? -errno : write_trial(fd, ret);
+	}
+	close(fd);
+	unlink(path);
+	return code;
+}
+
+static bool is_of(const char *type, const char *const *kinds)
+{
+	for (; *kinds; kinds++)
+		if (!strncmp(type, *kinds, strlen(*kinds)))
+			return true;
+	return false;
+}
+
+/* Kinds of file system on which owned blocks should not be kept. */
+static void advise_store(struct wr_doctor_finding *f, const char *type, uint64_t free_bytes)
+{
+	static const char *const memory[] = {"tmpfs", "ramfs", NULL};
+	static const char *const network[] = {"nfs", "cifs", "smb", "fuse", "9p", "ceph", NULL};
+
+	if (is_of(type, memory))
+		wr_doctor_advise(f, "what goes down stays in memory: name a folder on a disk",
+				 "weir doctor FOLDER");
+	else if (is_of(type, network))
+		wr_doctor_advise(f, "a store belongs on a disk of this machine",
+				 "weir doctor FOLDER");
+	else if (free_bytes < STORE_LEAST_FREE)
+		wr_doctor_advise(f, "make room, or name another folder", "weir doctor FOLDER");
+	else
+		f->state = WR_DOCTOR_OK;
+}
+
+static void look_at_store(struct wr_doctor *d)
+{
+	char type[64], mount[512], free_text[WR_UI_TEXT], rate[WR_UI_TEXT], sync[WR_UI_TEXT];
+	struct wr_doctor_finding *f;
+	struct store_trial trial = {0};
+	uint64_t free_bytes;
+	struct statvfs vfs;
+	struct stat st;
+	int code;
+
+	if (stat(d->path, &st) || !S_ISDIR(st.st_mode) || statvfs(d->path, &vfs))
+		return; /* a model's file: nobody asks about a store */
+	file_system(d->path, type, sizeof(type), mount, sizeof(mount));
+	free_bytes = (uint64_t)vfs.f_bavail * vfs.f_frsize;
+	wr_ui_bytes(free_text, free_bytes);
+	code = free_bytes < STORE_LEAST_FREE ? -ENOSPC : try_store(d->path, &trial);
+	if (code) {
+		f = wr_doctor_add(d, WR_DOCTOR_FIX, "store (L3)", "%s, %s free: not tried: %s",
+				  type, free_text, strerror(-code));
+		advise_store(f, type, free_bytes);
+		f->state = WR_DOCTOR_FIX;
+		return;
+	}
+	json_object_set_new(d->facts, "store",
+			    json_pack("{s:o, s:b, s:f, s:f}", "free_bytes",
+				      wr_ui_json_u64(free_bytes), "direct", (int)trial.direct,
+				      "write_bytes_per_second", trial.bytes_per_second,
+				      "sync_seconds", trial.sync_seconds));
+	f = wr_doctor_add(d, WR_DOCTOR_FIX, "store (L3)",
+			  "%s, %s free, writes %s%s, a sync takes %s", type, free_text,
+			  wr_ui_rate(rate, trial.bytes_per_second),
+			  trial.direct ? "" : " through the page cache",
+			  wr_ui_duration(sync, trial.sync_seconds));
+	advise_store(f, type, free_bytes);
+}
+
 void wr_doctor_place(struct wr_doctor *d)
 {
 	look_at_direct(d);
 	look_at_device(d);
+	look_at_store(d);
 }
