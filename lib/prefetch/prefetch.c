@@ -140,14 +140,25 @@ static void go_overdue(struct wr_prefetch *m, struct wr_track *t)
 	}
 }
 
-static void meet(struct wr_prefetch *m, struct wr_track *t, enum wr_prefetch_outcome outcome,
-		 uint64_t done)
+/* Of its bytes, those that are there after the time for which it is being read. */
+static uint64_t guess_done(const struct wr_prefetch *m, const struct wr_track *t, uint64_t now_ns)
+{
+	uint64_t took = now_ns > t->started_ns ? now_ns - t->started_ns : 0;
+	uint64_t all = wr_value_read_ns(&m->value, t->bytes);
+
+	return took >= all ? t->bytes : t->bytes / 16 * (16 * took / all);
+}
+
+static void meet(struct wr_prefetch *m, uint64_t now_ns, struct wr_track *t,
+		 enum wr_prefetch_outcome outcome, uint64_t done)
 {
 	judge(m, t, true);
 	switch (t->state) {
 	case WR_TRACK_READING:
 		if (outcome == WR_PREFETCH_LATE && !t->used) {
 			t->used = true;
+			if (done == UINT64_MAX)
+				done = guess_done(m, t, now_ns);
 			count_useful(m, t, wr_min(done, t->bytes - 1));
 		}
 		return;
@@ -207,7 +218,7 @@ void wr_prefetch_reference(struct wr_prefetch *m, uint64_t now_ns, struct weir_k
 	}
 	t = wr_tracks_find(&m->tracks, key);
 	if (t)
-		meet(m, t, outcome, done_bytes);
+		meet(m, now_ns, t, outcome, done_bytes);
 	if (outcome == WR_PREFETCH_MISS)
 		meet_miss(m, now_ns, key, bytes);
 	if (m->nr_refs % WR_TRACK_STEP)
@@ -274,6 +285,18 @@ void wr_prefetch_evicted(struct wr_prefetch *m, struct weir_key key, bool ours)
 		return;
 	}
 	wr_value_evicted(&m->value, key, ours);
+}
+
+void wr_prefetch_missed(struct wr_prefetch *m, uint64_t now_ns, struct weir_key key, uint64_t bytes)
+{
+	meet_miss(m, now_ns, key, bytes);
+}
+
+void wr_prefetch_spent(struct wr_prefetch *m, uint64_t ns)
+{
+	/* While nothing is foreseen yet it is what learning takes, and no loss. */
+	if (m->on.nr_worth)
+		m->on.gained_ns -= (int64_t)wr_min(ns, (uint64_t)1 << 40);
 }
 
 /* ---- forecasts ------------------------------------------------------------------------------ */
@@ -516,6 +539,7 @@ void wr_prefetch_stat(const struct wr_prefetch *m, uint32_t source, struct wr_pr
 void wr_prefetch_info(const struct wr_prefetch *m, struct wr_prefetch_info *ret)
 {
 	*ret = (struct wr_prefetch_info){.on = m->on.on,
+					 .lossy = m->on.lossy,
 					 .nr_references = m->nr_refs,
 					 .nr_misses = m->nr_misses,
 					 .nr_missed = m->nr_missed,
@@ -523,5 +547,6 @@ void wr_prefetch_info(const struct wr_prefetch *m, struct wr_prefetch_info *ret)
 					 .stopped_at = m->on.stopped_at,
 					 .tokens_bytes = m->value.tokens,
 					 .ahead_bytes = m->ahead_bytes,
-					 .nr_tracked = m->tracks.nr};
+					 .nr_tracked = m->tracks.nr,
+					 .nr_waiting = m->nr_queue - m->at};
 }

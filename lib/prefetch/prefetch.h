@@ -108,6 +108,7 @@ struct wr_prefetch_stat {
 
 struct wr_prefetch_info {
 	bool on;
+	bool lossy; /* off: because reads cost more than they gained */
 	uint64_t nr_references;
 	uint64_t nr_misses;
 	uint64_t nr_missed;   /* misses of what had left for a read of ours */
@@ -116,6 +117,7 @@ struct wr_prefetch_info {
 	int64_t tokens_bytes; /* left in the budget; below 0 after displaced keys were missed */
 	uint64_t ahead_bytes; /* under way, or read and not used yet */
 	uint32_t nr_tracked;
+	uint32_t nr_waiting; /* wanted, and waiting for room */
 };
 
 /* How a reference was met. */
@@ -132,10 +134,18 @@ void wr_prefetch_close(struct wr_prefetch *m);
 
 /*
  * A reference, as the predictor saw it, and how it was met. @done_bytes: if it was being read
- * ahead, how much of it was there; 0 when that is not known.
+ * ahead, how much of it was there; UINT64_MAX when that is not known: then it is guessed from
+ * the time that has passed.
  */
 void wr_prefetch_reference(struct wr_prefetch *m, uint64_t now_ns, struct weir_key key,
 			   uint64_t bytes, enum wr_prefetch_outcome outcome, uint64_t done_bytes);
+
+/* It is read on demand now, and will be referred to later: a miss, but no reference yet. */
+void wr_prefetch_missed(struct wr_prefetch *m, uint64_t now_ns, struct weir_key key,
+			uint64_t bytes);
+
+/* All this took so long: time that is lost unless reads ahead make up for it. */
+void wr_prefetch_spent(struct wr_prefetch *m, uint64_t ns);
 
 /* Whether a forecast is wanted now. Ask once wherever one could be had. */
 bool wr_prefetch_wants(struct wr_prefetch *m);

@@ -90,27 +90,43 @@ void wr_value_learn_read(struct wr_value *v, uint64_t bytes, uint64_t ns)
 	v->byte_ns_x4096 = wr_max(v->byte_ns_x4096, (uint64_t)1);
 }
 
+/* The first thing that is heard of, a reference or a hint, fills the bucket. */
+static void begin_budget(struct wr_value *v, uint64_t bytes)
+{
+	if (v->mean_bytes)
+		return;
+	v->mean_bytes = bytes;
+	v->burst = wr_min(v->most_burst, WR_VALUE_BURST * bytes);
+	v->tokens = (int64_t)v->burst;
+}
+
 void wr_value_reference(struct wr_value *v, uint64_t now_ns, uint64_t bytes)
 {
 	uint64_t passed = now_ns > v->last_ns ? wr_min(now_ns - v->last_ns, (uint64_t)1 << 34) : 0;
-	bool first = !v->mean_bytes;
 
 	bytes = wr_min(wr_max(bytes, (uint64_t)1), (uint64_t)1 << 40);
+	begin_budget(v, bytes);
 	if (v->last_ns)
 		v->ref_ns_x16 = (v->ref_ns_x16 * 15 + passed * 16) / 16;
 	v->last_ns = now_ns;
-	v->mean_bytes = first ? bytes : (v->mean_bytes * 31 + bytes + 31) / 32;
+	v->mean_bytes = (v->mean_bytes * 31 + bytes + 31) / 32;
 	v->burst = wr_min(v->most_burst, WR_VALUE_BURST * v->mean_bytes);
-	v->tokens = first ? (int64_t)v->burst : wr_min(v->tokens, (int64_t)v->burst);
+	v->tokens = wr_min(v->tokens, (int64_t)v->burst);
 }
 
-/* A miss while reads of ours are under way waits for a part of one; all of an instant once. */
+/*
+ * A miss while reads of ours are under way waits for a part of one; all of an instant, which are
+ * read together, wait once.
+ */
 void wr_value_hold_up(struct wr_value *v, uint64_t now_ns)
 {
-	if (now_ns == v->held_up_at)
+	uint64_t bytes = v->mean_bytes ? wr_min(v->chunk_bytes, v->mean_bytes) : v->chunk_bytes;
+	uint64_t since = v->held_up_at;
+
+	if (since && now_ns >= since && now_ns - since < v->latency_ns / 2)
 		return;
 	v->held_up_at = now_ns;
-	v->held_up_ns += v->chunk_bytes * v->byte_ns_x4096 >> 13;
+	v->held_up_ns += bytes * v->byte_ns_x4096 >> 13;
 }
 
 void wr_value_forgive(struct wr_value *v)
@@ -140,6 +156,7 @@ void wr_value_earn(struct wr_value *v, uint64_t bytes)
 
 bool wr_value_spend(struct wr_value *v, uint64_t bytes)
 {
+	begin_budget(v, wr_max(bytes, (uint64_t)1));
 	if (v->tokens < (int64_t)bytes)
 		return false;
 	v->tokens -= (int64_t)bytes;
