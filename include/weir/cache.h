@@ -186,6 +186,11 @@ struct weir_cache_class_opts {
  *                 NULL: one of their own.
  * @l3_no_sync:    1: a block counts as kept when it is written, which outlives the process; 0:
  *                 when it is on the device, which outlives a power cut.
+ * @l2_packed:     1: L2's budget is taken from @pool at once, and things lie side by side in it,
+ *                 to the page. For things whose sizes are not just below powers of two, as
+ *                 experts: of those the pool by itself holds little more than half as many.
+ *                 Needs @l2_budget; memory goes back when the cache is closed, and a budget
+ *                 above it finds no room.
  */
 struct weir_cache_opts {
 	size_t size;
@@ -205,6 +210,7 @@ struct weir_cache_opts {
 	uint64_t l3_budget;
 	struct weir_io *l3_io;
 	uint64_t l3_no_sync;
+	uint64_t l2_packed;
 };
 
 /**

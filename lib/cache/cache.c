@@ -11,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/util.h"
 #include "cache/cache_internal.h"
+#include "cache/tier_packed.h"
 #include "cache/tier_pool.h"
 #include "tier/ops.h"
 #include "tier/store.h"
@@ -38,7 +39,8 @@ static int check_opts(struct weir_cache_opts *o)
 	o->room_wait_ns = o->room_wait_ns ? o->room_wait_ns : DEFAULT_ROOM_WAIT;
 	if (!o->pool == !o->l2 || o->nr_entries < MIN_ENTRIES ||
 	    o->nr_entries > 1u << WR_MAX_ENTRIES_LOG || (o->l1 && !o->l1_budget) ||
-	    (o->l3 && o->l3_dir) || !o->l3_dir != !o->l3_budget || o->l3_no_sync > 1)
+	    (o->l3 && o->l3_dir) || !o->l3_dir != !o->l3_budget || o->l3_no_sync > 1 ||
+	    o->l2_packed > 1 || (o->l2_packed && (!o->pool || !o->l2_budget)))
 		return -EINVAL;
 	for (uint32_t c = 0; c < WEIR_NR_CLASSES; c++) {
 		if (o->classes[c].share_permille > 1000 ||
@@ -153,6 +155,22 @@ static int copy_names(struct weir_cache *cache, const struct weir_cache_opts *o)
 	return 0;
 }
 
+static int open_packed(struct weir_cache *cache, const struct weir_cache_opts *o,
+		       struct weir_error *err)
+{
+	int rc = o->l2_packed ? wr_packed_open(o->pool, o->l2_budget, &cache->packed) : 0;
+
+	if (rc)
+		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE,
+				    "the pool has no %llu bytes for L2: %s",
+				    (unsigned long long)o->l2_budget, weir_strerror(rc));
+	if (!o->l2_packed)
+		return 0;
+	cache->tiers[WR_L2].ops = wr_cache_packed_ops;
+	cache->tiers[WR_L2].arg = cache->packed;
+	return 0;
+}
+
 static void free_cache(struct weir_cache *cache)
 {
 	wr_store_close(cache->folder);
@@ -166,6 +184,7 @@ static void free_cache(struct weir_cache *cache)
 	wr_cond_fini(&cache->room);
 	wr_cond_fini(&cache->turn);
 	wr_mutex_fini(&cache->lock);
+	wr_packed_close(cache->packed);
 	wr_free(cache->plan);
 	wr_free(cache->entries);
 	wr_free(cache->table_memory);
@@ -209,7 +228,9 @@ int weir_cache_open(const struct weir_cache_opts *opts, struct weir_cache **ret,
 				    "no memory for a table of %llu entries",
 				    (unsigned long long)o.nr_entries);
 	}
-	rc = open_folder(cache, &o, err);
+	rc = open_packed(cache, &o, err);
+	if (!rc)
+		rc = open_folder(cache, &o, err);
 	if (rc) {
 		wr_threads_unregister(cache);
 		free_cache(cache);

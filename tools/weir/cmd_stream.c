@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "arm.h"
+#include "turns.h"
 #include "ui.h"
 
 struct stream_args {
@@ -24,6 +25,18 @@ struct stream_args {
 	int page_cache; /* in the order of enum weir_io_page_cache */
 	int pages;
 	const char *pool_map;
+	const char *turns;
+	const char *routing;
+	const char *policy;
+	const char *kv;
+	const char *l3_dir;
+	const char *trace_out;
+	struct wr_ui_size l3_budget;
+	uint64_t kv_blocks, kv_bytes;
+	uint64_t seed;
+	uint32_t chosen;
+	uint32_t together;
+	uint32_t foresee;
 	bool vision;
 	bool json;
 };
@@ -31,6 +44,7 @@ struct stream_args {
 /* In the order of the words of --io. */
 static const uint32_t io_backends[] = {WEIR_IO_AUTO,  WEIR_IO_FIXED,	WEIR_IO_URING,
 				       WEIR_IO_PREAD, WEIR_IO_BUFFERED, WR_ARM_MMAP};
+#define NR_MMAP 5
 
 static json_t *json_pass(const struct wr_arm_pass *pass)
 {
@@ -155,22 +169,27 @@ static int plan_bytes(const struct wr_arm *arm, uint64_t *ret, struct weir_error
 	return rc;
 }
 
+static struct wr_arm arm_of(const struct stream_args *args, const char *path)
+{
+	return (struct wr_arm){.path = path,
+			       .backend = io_backends[args->io],
+			       .page_kinds = args->pages ? 1u << (args->pages - 1) : 0,
+			       .page_cache = (uint32_t)args->page_cache,
+			       .plan = {.size = sizeof(struct weir_plan),
+					.unit = (uint32_t)args->unit,
+					.flags = args->vision ? WEIR_PLAN_VISION : 0,
+					.tile_bytes = (size_t)args->tile.bytes},
+			       .passes = args->passes,
+			       .compute = (enum wr_compute)args->compute,
+			       .threads = args->threads,
+			       .pool_map = args->pool_map,
+			       .progress = !args->json};
+}
+
 static int run(const struct stream_args *args, const char *path)
 {
-	struct wr_arm arm = {.path = path,
-			     .backend = io_backends[args->io],
-			     .page_kinds = args->pages ? 1u << (args->pages - 1) : 0,
-			     .page_cache = (uint32_t)args->page_cache,
-			     .plan = {.size = sizeof(arm.plan),
-				      .unit = (uint32_t)args->unit,
-				      .flags = args->vision ? WEIR_PLAN_VISION : 0,
-				      .tile_bytes = (size_t)args->tile.bytes},
-			     .passes = args->passes,
-			     .compute = (enum wr_compute)args->compute,
-			     .threads = args->threads,
-			     .pool_map = args->pool_map,
-			     .progress = !args->json};
 	static struct wr_arm_result res;
+	struct wr_arm arm = arm_of(args, path);
 	uint64_t base = 0;
 	int rc;
 
@@ -187,14 +206,120 @@ static int run(const struct stream_args *args, const char *path)
 	return args->json ? print_json(&arm, &res) : print_text(&arm, &res);
 }
 
+static int run_turns(const struct stream_args *args, const char *path)
+{
+	static struct wr_turns_result res;
+	struct wr_turns turns = {.arm = arm_of(args, path),
+				 .pattern = args->turns	   ? args->turns
+					    : args->vision ? "i"
+							   : "t",
+				 .routing = args->routing,
+				 .nr_chosen = args->chosen,
+				 .seed = args->seed,
+				 .policy = args->policy,
+				 .nr_together = args->together,
+				 .foresee_permille = args->foresee * 10,
+				 .kv_blocks = args->kv_blocks,
+				 .kv_bytes = args->kv_bytes,
+				 .l3_dir = args->l3_dir,
+				 .l3_bytes = args->l3_budget.bytes,
+				 .trace_out = args->trace_out};
+	uint64_t base = 0;
+	int rc;
+
+	turns.arm.plan.flags = 0;
+	rc = plan_bytes(&turns.arm, &base, &res.err);
+	if (rc)
+		return wr_ui_fail(args->json, "stream", &res.err);
+	turns.arm.budget_bytes = wr_ui_size_bytes(&args->budget, base);
+	/* A block has a page of its own to say what it is, and what is replaced is still there. */
+	if (!turns.l3_bytes)
+		turns.l3_bytes = 2 * args->kv_blocks * (args->kv_bytes + 8192) + (64u << 20);
+	wr_ui_interrupt_init();
+	rc = wr_turns_run(&turns, &res);
+	if (res.interrupted)
+		return wr_ui_fail_interrupted(args->json, "stream");
+	if (rc)
+		return wr_ui_fail(args->json, "stream", &res.err);
+	return args->json ? wr_turns_print_json(&turns, &res) : wr_turns_print_text(&turns, &res);
+}
+
+/* "64/2MiB": blocks, and bytes of each. */
+static bool parse_kv(struct stream_args *args)
+{
+	const char *slash = args->kv ? strchr(args->kv, '/') : NULL;
+	struct wr_ui_size size = {0};
+	char number[24];
+
+	if (!args->kv)
+		return true;
+	if (!slash || (size_t)(slash - args->kv) >= sizeof(number))
+		return false;
+	(void)snprintf(number, sizeof(number), "%.*s", (int)(slash - args->kv), args->kv);
+	if (wr_ui_parse_u64(number, &args->kv_blocks) || wr_ui_parse_size(slash + 1, &size) ||
+	    size.relative || size.bytes < 8 || size.bytes > UINT32_MAX || !args->kv_blocks ||
+	    args->kv_blocks > 1u << 24)
+		return false;
+	args->kv_bytes = size.bytes / 8 * 8;
+	return true;
+}
+
+static int check(const struct wr_ui_usage *usage, struct stream_args *args)
+{
+	if (args->tile.relative || args->l3_budget.relative)
+		return wr_ui_usage_error(usage, "--tile and --l3-budget take bytes, not a share");
+	if (args->tile.given && !args->tile.bytes)
+		return wr_ui_usage_error(usage, "--tile must be at least 1 byte");
+	if (args->turns && (!args->turns[0] || strlen(args->turns) > WR_TURNS_MAX ||
+			    strspn(args->turns, "ti") != strlen(args->turns)))
+		return wr_ui_usage_error(usage,
+					 "--turns takes a letter for each turn, t or i, at "
+					 "most %d",
+					 WR_TURNS_MAX);
+	if (!parse_kv(args))
+		return wr_ui_usage_error(usage, "--kv takes blocks and bytes of each: 64/2MiB");
+	if (args->l3_dir && !args->kv)
+		return wr_ui_usage_error(usage, "--l3 is for KV blocks: give --kv");
+	if (args->io == NR_MMAP && (args->kv || args->trace_out))
+		return wr_ui_usage_error(usage, "--io mmap has no cache for --kv or --trace-out");
+	return WR_UI_RUN;
+}
+
+/* By what is asked for, and by what the model is. */
+static int choose(const struct wr_ui_usage *usage, struct stream_args *args, const char *path)
+{
+	struct weir_error err;
+	bool is_mixture;
+	int rc = wr_turns_is_mixture(path, &is_mixture, &err);
+
+	if (rc)
+		return wr_ui_fail(args->json, "stream", &err);
+	if (!is_mixture && (args->routing || args->foresee || args->together))
+		return wr_ui_usage_error(usage, "the model has no experts to choose from");
+	if (!is_mixture && args->policy && strcmp(args->policy, "auto") && !args->kv)
+		return wr_ui_usage_error(usage, "what stays of a dense model follows from its "
+						"order; --policy is for experts and KV blocks");
+	if (args->pool_map && (is_mixture || args->turns || args->kv || args->trace_out))
+		return wr_ui_usage_error(usage, "--pool-map is for passes over a dense model");
+	if (is_mixture || args->turns || args->kv || args->trace_out)
+		return run_turns(args, path);
+	if (args->passes > WR_ARM_MAX_PASSES)
+		return wr_ui_usage_error(usage, "--passes is at most %d without --turns",
+					 WR_ARM_MAX_PASSES);
+	return run(args, path);
+}
+
 int cmd_stream(int argc, char **argv)
 {
-	struct stream_args args = {.budget = {.relative = true, .permyriad = 6000}, .passes = 5};
+	struct stream_args args = {.budget = {.relative = true, .permyriad = 6000},
+				   .passes = 5,
+				   .chosen = 8,
+				   .seed = 1};
 	const struct wr_ui_option options[] = {
 		{"budget", WR_UI_SIZE, "SIZE", "memory for weights; N% of what a pass visits (60%)",
 		 &args.budget, 0, 0},
-		{"passes", WR_UI_U32, "N", "how many passes, at most 64 (5)", &args.passes, 1,
-		 WR_ARM_MAX_PASSES},
+		{"passes", WR_UI_U32, "N", "passes, or tokens of a turn (5)", &args.passes, 1,
+		 100000},
 		{"compute", WR_UI_CHOICE, "touch|gemv", "what to do with the bytes (touch)",
 		 &args.compute, 0, 0},
 		{"unit", WR_UI_CHOICE, "tile|tensor|group", "what is handed over at a time (tile)",
@@ -212,6 +337,27 @@ int cmd_stream(int argc, char **argv)
 		{"vision", WR_UI_FLAG, NULL, "visit the vision tower too", &args.vision, 0, 0},
 		{"pool-map", WR_UI_STRING, "FILE", "record the pool for weir pool-map",
 		 &args.pool_map, 0, 0},
+		{"turns", WR_UI_STRING, "PATTERN", "a letter for each turn: t text, i image (t)",
+		 &args.turns, 0, 0},
+		{"routing", WR_UI_STRING, "FILE", "which experts tokens use (generated)",
+		 &args.routing, 0, 0},
+		{"chosen", WR_UI_U32, "N", "experts of a layer that a generated token uses (8)",
+		 &args.chosen, 1, 256},
+		{"seed", WR_UI_U64, "S", "of the generated routing (1)", &args.seed, 0, 0},
+		{"policy", WR_UI_STRING, "NAME", "of experts and KV blocks (auto)", &args.policy, 0,
+		 0},
+		{"together", WR_UI_U32, "N", "experts got at a time (all of a layer)",
+		 &args.together, 1, 256},
+		{"foresee", WR_UI_U32, "PERCENT",
+		 "experts named a layer before, right so often (0)", &args.foresee, 1, 100},
+		{"kv", WR_UI_STRING, "N/SIZE", "put N KV blocks of SIZE, and get them back",
+		 &args.kv, 0, 0},
+		{"l3", WR_UI_STRING, "DIR", "where KV blocks go when memory is short", &args.l3_dir,
+		 0, 0},
+		{"l3-budget", WR_UI_SIZE, "SIZE",
+		 "of the files there (twice the blocks, and 64 MiB)", &args.l3_budget, 0, 0},
+		{"trace-out", WR_UI_STRING, "FILE", "write what was asked for, for weir replay",
+		 &args.trace_out, 0, 0},
 		{"json", WR_UI_FLAG, NULL, "print one JSON object", &args.json, 0, 0},
 	};
 	const struct wr_ui_usage usage = {
@@ -227,9 +373,6 @@ int cmd_stream(int argc, char **argv)
 	rc = wr_ui_parse(&usage, argc, argv, &nr);
 	if (rc != WR_UI_RUN)
 		return rc;
-	if (args.tile.relative)
-		return wr_ui_usage_error(&usage, "--tile takes bytes, not a share");
-	if (args.tile.given && !args.tile.bytes)
-		return wr_ui_usage_error(&usage, "--tile must be at least 1 byte");
-	return run(&args, argv[1]);
+	rc = check(&usage, &args);
+	return rc == WR_UI_RUN ? choose(&usage, &args, argv[1]) : rc;
 }
