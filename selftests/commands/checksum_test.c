@@ -56,12 +56,12 @@ FIXTURE_TEARDOWN(model)
 static const char *checksum(struct __test_metadata *_metadata, struct wt_run *run, const char *path,
 			    const char *compute, const char *const *options)
 {
-	const char *args[MAX_OPTIONS + 8] = {"stream", "--json",    "--passes", "2",
-					     path,     "--compute", compute};
+	const char *args[MAX_OPTIONS + 10] = {"stream",	   "--json", "--passes",  "2",	path,
+					      "--compute", compute,  "--experts", "all"};
 	const char *code;
 
 	for (int i = 0; i < MAX_OPTIONS && options[i]; i++)
-		args[7 + i] = options[i];
+		args[9 + i] = options[i];
 	if (wt_start(run, args))
 		return "";
 	if (wt_wait(run) == 1) {

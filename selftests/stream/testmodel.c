@@ -83,6 +83,36 @@ static void list_safetensors(struct tm_list *list, unsigned layers)
 	add(list, "BF16", 2, 65, 192, "model.visual.patch_embed.proj.weight", 0);
 }
 
+/* Stacked, of sizes that end on no page, so that neighbours share them. */
+static void add_experts(struct tm_list *list, uint64_t rows, uint64_t cols, const char *fmt,
+			unsigned number)
+{
+	struct tm_tensor *t;
+
+	add(list, "BF16", 2, TM_NR_EXPERTS * rows, cols, fmt, number);
+	t = &list->tensors[list->nr - 1];
+	t->nr_dims = 3;
+	t->dims[0] = TM_NR_EXPERTS;
+	t->dims[1] = rows;
+	t->dims[2] = cols;
+}
+
+static void list_mixture(struct tm_list *list, unsigned layers)
+{
+	add(list, "BF16", 2, 1500, 97, "lm_head.weight", 0);
+	add(list, "BF16", 2, 3000, 96, "model.language_model.embed_tokens.weight", 0);
+	for (unsigned i = layers; i--;) {
+		add(list, "F32", 1, 1, 96, LAYER "input_layernorm.weight", i);
+		add(list, "BF16", 2, 333, 97, LAYER "self_attn.q_proj.weight", i);
+		add(list, "BF16", 2, TM_NR_EXPERTS, 96, LAYER "mlp.gate.weight", i);
+		add_experts(list, 97, 131, LAYER "mlp.experts.gate_up_proj", i);
+		add_experts(list, 65, 97, LAYER "mlp.experts.down_proj", i);
+	}
+	add(list, "F32", 1, 1, 96, "model.language_model.norm.weight", 0);
+	add(list, "BF16", 2, 195, 65, BLOCK "attn.qkv.weight", 0);
+	add(list, "BF16", 2, 65, 192, "model.visual.patch_embed.proj.weight", 0);
+}
+
 static void list_gguf(struct tm_list *list, unsigned layers)
 {
 	add(list, "F16", 2, 1500, 97, "output.weight", 0);
@@ -205,9 +235,11 @@ static bool write_model(struct test_model *tm, unsigned layers)
 		return false;
 	if (tm->format == TM_GGUF)
 		list_gguf(list, layers);
+	else if (tm->format == TM_EXPERTS)
+		list_mixture(list, layers);
 	else
 		list_safetensors(list, layers);
-	if (tm->format == TM_SINGLE)
+	if (tm->format == TM_SINGLE || tm->format == TM_EXPERTS)
 		good = write_safetensors(tm, "model.safetensors", list, 0, list->nr, &state);
 	if (tm->format == TM_SHARDED)
 		good = write_sharded(tm, list, &state);

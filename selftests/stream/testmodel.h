@@ -15,6 +15,7 @@
 #include <weir/weights.h>
 
 #define TM_MAX_FILES 4
+#define TM_NR_EXPERTS 12u
 /* More than a MiB: twice the largest group is no few pages, also where pages are huge. */
 #define TM_EMBED_ROWS 6000
 
@@ -22,6 +23,7 @@ enum tm_format {
 	TM_SINGLE,  /* one safetensors file */
 	TM_SHARDED, /* two shards and an index */
 	TM_GGUF,    /* one file, no vision tower */
+	TM_EXPERTS, /* one safetensors file, a mixture of TM_NR_EXPERTS a layer */
 };
 
 struct test_model {

@@ -21,6 +21,7 @@ struct stream_args {
 	uint32_t threads;
 	int compute;
 	int unit;
+	int experts;
 	int io;
 	int page_cache; /* in the order of enum weir_io_page_cache */
 	int pages;
@@ -294,6 +295,7 @@ static int choose(const struct wr_ui_usage *usage, struct stream_args *args, con
 
 	if (rc)
 		return wr_ui_fail(args->json, "stream", &err);
+	is_mixture = is_mixture && args->experts == 0;
 	if (!is_mixture && (args->routing || args->foresee || args->together))
 		return wr_ui_usage_error(usage, "the model has no experts to choose from");
 	if (!is_mixture && args->policy && strcmp(args->policy, "auto") && !args->kv)
@@ -337,6 +339,8 @@ int cmd_stream(int argc, char **argv)
 		{"vision", WR_UI_FLAG, NULL, "visit the vision tower too", &args.vision, 0, 0},
 		{"pool-map", WR_UI_STRING, "FILE", "record the pool for weir pool-map",
 		 &args.pool_map, 0, 0},
+		{"experts", WR_UI_CHOICE, "routed|all",
+		 "those that tokens use, or all by plan (routed)", &args.experts, 0, 0},
 		{"turns", WR_UI_STRING, "PATTERN", "a letter for each turn: t text, i image (t)",
 		 &args.turns, 0, 0},
 		{"routing", WR_UI_STRING, "FILE", "which experts tokens use (generated)",

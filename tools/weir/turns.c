@@ -14,6 +14,9 @@
 #include "rung.h"
 #include "ui.h"
 
+/* Of the vision tower, unless asked for otherwise: its slots are kept free also when it is not used. */
+#define VISION_TILE ((size_t)2 << 20)
+
 /* Everything a run holds. */
 struct run {
 	const struct wr_turns *t;
@@ -98,11 +101,16 @@ static struct weir_plan vision_plan(const struct run *r)
 	plan.size = sizeof(plan);
 	plan.flags = WEIR_PLAN_VISION_ONLY;
 	plan.passes = 1;
-	plan.budget_bytes = r->ret->vision_bytes;
+	plan.budget_bytes = r->ret->vision_bytes / 2;
+	if (!plan.tile_bytes)
+		plan.tile_bytes = VISION_TILE;
 	return plan;
 }
 
-/* Two slots for the largest unit of the vision tower, if a turn needs it. */
+/*
+ * Two slots for the largest unit of the vision tower, if a turn needs it, and as much again: what the
+ * stream and the cache leave of the pool is in pieces.
+ */
 static int measure_vision(struct run *r)
 {
 	struct weir_plan plan = vision_plan(r);
@@ -128,7 +136,7 @@ static int measure_vision(struct run *r)
 		most = wr_max(most, bytes);
 	}
 	weir_units_close(units);
-	r->ret->vision_bytes = 2 * wr_align_up(most, (uint64_t)4096);
+	r->ret->vision_bytes = 4 * wr_align_up(most, (uint64_t)4096);
 	return 0;
 }
 
@@ -699,8 +707,9 @@ int wr_turns_run(const struct wr_turns *t, struct wr_turns_result *ret)
 	rc = open_run(&r);
 	cpu = wr_peak_cpu_seconds();
 	if (!rc && ret->share.below_cycle)
-		wr_ui_say("a token uses more than the budget: what is always used stays as far as "
-			  "there is room, the rest passes through");
+		fprintf(stderr,
+			"weir: stream: a token uses more than the budget; what is always "
+			"used stays\nas far as there is room, and the rest passes through\n");
 	for (uint32_t i = 0; !rc && t->pattern[i]; i++)
 		rc = do_turn(&r, i);
 	if (!rc && r.weir)

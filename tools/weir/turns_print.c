@@ -138,11 +138,10 @@ int wr_turns_print_text(const struct wr_turns *t, const struct wr_turns_result *
 	printf("\na token: %s, %s read\n", wr_ui_duration(a, seconds),
 	       wr_ui_bytes(b, (uint64_t)bytes));
 	if (r->kv.nr_put)
-		printf("KV: %" PRIu64 " blocks put, %" PRIu64 " went to disk, %" PRIu64
-		       " came back, %" PRIu64 " of %" PRIu64 " looks found them wrong, %" PRIu64
-		       " lost\n",
-		       r->kv.nr_put, kv->nr_demotions, r->stored.nr_hits, r->kv.nr_wrong,
-		       r->kv.nr_checked, r->kv.nr_lost);
+		printf("KV: %" PRIu64 " blocks put, %" PRIu64 " to disk, %" PRIu64 " back; %" PRIu64
+		       " looked at, %" PRIu64 " wrong, %" PRIu64 " lost\n",
+		       r->kv.nr_put, kv->nr_demotions, r->stored.nr_hits, r->kv.nr_checked,
+		       r->kv.nr_wrong, r->kv.nr_lost);
 	if (t->trace_out)
 		printf("%" PRIu64 " references in %s\n", r->trace_refs, t->trace_out);
 	printf("peak memory of the process: %s\n", wr_ui_memory(a, r->peak_bytes));
