@@ -288,7 +288,7 @@ struct weir_cache {
 	struct wr_tier tiers[WR_NR_MEM];
 	struct weir_store_ops store; /* [const] size 0: none */
 	void *store_arg;	     /* [const] */
-	struct wr_packed *packed; /* [const] L2, when it is of that kind */
+	struct wr_packed *packed;    /* [const] L2, when it is of that kind */
 	struct wr_store *folder;     /* [const] the same where it is ours; NULL otherwise */
 	struct wr_class_numbers store_numbers[WEIR_NR_CLASSES]; /* [CACHE] */
 	uint64_t room_wait_ns;					/* [const] */

@@ -230,6 +230,7 @@ static int open_context(struct run *r)
 				 .budget_bytes = wr_arm_context_bytes(r->ret->budget_bytes),
 				 .io_backend = r->t->arm.backend,
 				 .page_kinds = r->t->arm.page_kinds,
+				 .io_page_cache = r->t->arm.page_cache,
 				 .progress = wr_arm_touching,
 				 .progress_arg = &r->progress,
 				 .cache = needs_cache(r) ? &cache : NULL};
