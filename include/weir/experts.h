@@ -117,7 +117,7 @@ WEIR_API WEIR_MUST_CHECK int weir_experts_share(const struct weir_model *model,
  *
  * Context: Any thread. May block.
  * Owner:   The caller, until weir_experts_close().
- * Cost:    Some 250 bytes of memory an expert.
+ * Cost:    Some 350 bytes of memory an expert.
  * Return:  0, -EINVAL (the context has no cache), -ENODATA (the model has no experts), -ESTALE (a
  *          file changed since the model was opened), -EOVERFLOW, -ENOENT, -EACCES, -EMFILE,
  *          -ENOMEM, -EIO, -EOPNOTSUPP (see weir_io_file_open()).
