@@ -36,18 +36,20 @@ struct weir_trace;
 #define WEIR_TRACE_PIN_DIR "/sys/fs/bpf/weir"
 
 /* Number of parts: bits of struct weir_trace_opts.parts. */
-#define WEIR_TRACE_NR_PARTS 7u
+#define WEIR_TRACE_NR_PARTS 8u
 
 /* Keep tracing after weir_trace_close(): pin programs and maps. */
 #define WEIR_TRACE_PINNED (1u << 0)
+/* WEIR_TRACE_DEEP also where the kernel must execute single steps: see weir_trace_deep_plan(). */
+#define WEIR_TRACE_MAY_STEP (1u << 1)
 
 /**
  * struct weir_trace_opts - What to trace. Zero means the default.
  * @size:         sizeof(struct weir_trace_opts).
  * @pid:          The process; 0 for the calling one.
- * @parts:        WEIR_TRACE_*; 0 for all.
+ * @parts:        WEIR_TRACE_*; 0 for all but WEIR_TRACE_DEEP, which slows the process.
  * @stacks:       WEIR_TRACE_*_STACKS.
- * @flags:        WEIR_TRACE_PINNED or 0.
+ * @flags:        WEIR_TRACE_PINNED, WEIR_TRACE_MAY_STEP.
  * @min_event_ns: Shorter waits and requests are counted and leave no event.
  * @pin_dir:      In place of WEIR_TRACE_PIN_DIR.
  */
@@ -295,6 +297,79 @@ WEIR_API int weir_trace_each_cache(struct weir_trace *trace,
 					     const struct weir_cache_events *events),
 				   void *arg) WEIR_MUST_CHECK;
 
+/* Functions of a C library that WEIR_TRACE_DEEP may use. */
+#define WEIR_TRACE_DEEP_PLACES 8u
+
+/**
+ * struct weir_trace_deep_place - A place of a breakpoint.
+ * @function:   Of the C library.
+ * @into:       Bytes from the function's beginning.
+ * @is_stepped: The kernel would have to execute the instruction there by a single step.
+ */
+struct weir_trace_deep_place {
+	char function[32];
+	uint32_t into;
+	uint32_t is_stepped;
+};
+
+/**
+ * struct weir_trace_deep_plan - What WEIR_TRACE_DEEP would do to a process.
+ * @file:       The C library, or the program that contains it.
+ * @is_refused: It will not be done without WEIR_TRACE_MAY_STEP.
+ * @nr_places:  Places that were found.
+ * @places:     They.
+ *
+ * One of trylock, timedlock, clocklock that would be stepped is left out unless
+ * WEIR_TRACE_MAY_STEP is set; what it takes is then not seen.
+ */
+struct weir_trace_deep_plan {
+	char file[WEIR_PATH_BYTES];
+	uint32_t is_refused;
+	uint32_t nr_places;
+	struct weir_trace_deep_place places[WEIR_TRACE_DEEP_PLACES];
+};
+
+/**
+ * weir_trace_deep_plan() - Say what WEIR_TRACE_DEEP would do, and do nothing.
+ * @pid: The process.
+ * @ret: The plan; untouched on failure.
+ *
+ * Breakpoints cost the process, whoever looks: about 2 us for each lock and unlock on a
+ * virtual machine of 2026, or 27 us where single steps are needed.
+ *
+ * Context: Any thread. May block.
+ * Return:  0, -ENOENT (no such process, or no C library with such locks in it), -EACCES
+ *          or -EPERM, -ENOMEM.
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_deep_plan(int pid, struct weir_trace_deep_plan *ret) WEIR_MUST_CHECK;
+
+/**
+ * struct weir_trace_deep_lock - Takes and holds of one mutex.
+ * @addr: Its address in the process.
+ * @name: Where the process times its locks (weir/lock_trace.h); else empty.
+ * @deep: What was counted.
+ */
+struct weir_trace_deep_lock {
+	uint64_t addr;
+	char name[WEIR_LOCK_NAME_BYTES];
+	struct weir_lock_deep deep;
+};
+
+/**
+ * weir_trace_each_deep() - Walk the mutexes that WEIR_TRACE_DEEP saw.
+ * @trace: The trace.
+ * @fn:    As for weir_trace_each_lock().
+ * @arg:   Handed to @fn.
+ *
+ * Context: Any thread. One system call a mutex.
+ * Return:  As weir_trace_each_lock().
+ * Since:   0.1
+ */
+WEIR_API int weir_trace_each_deep(struct weir_trace *trace,
+				  int (*fn)(void *arg, const struct weir_trace_deep_lock *lock),
+				  void *arg) WEIR_MUST_CHECK;
+
 /**
  * weir_trace_each_file() - Walk the files whose pages were looked up.
  * @trace: The trace.
@@ -388,7 +463,7 @@ WEIR_API int weir_trace_each_miss_site(struct weir_trace *trace,
  * weir_trace_each_slot() - Walk a timeline: how long locks were kept, by time.
  * @trace:        The trace.
  * @timeline:     WEIR_TRACE_LOCKS: holds while somebody waited; WEIR_TRACE_HOLDS: holds
- *                that the probes of weir's locks told of.
+ *                that the probes of weir's locks told of; WEIR_TRACE_DEEP: all.
  * @fn:           As for weir_trace_each_lock(): a slot in which something ended, with
  *                its number; in no order.
  * @arg:          Handed to @fn.

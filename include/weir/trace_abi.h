@@ -249,6 +249,7 @@ enum weir_event_kind {
 #define WEIR_TRACE_CPU_MISSES (1u << 4) /* hardware counters: miss.bpf.c */
 #define WEIR_TRACE_HOLDS      (1u << 5) /* holds, by the probes of weir's locks (T2): usdt.bpf.c */
 #define WEIR_TRACE_CACHE      (1u << 6) /* by the probes of weir's cache: usdt.bpf.c */
+#define WEIR_TRACE_DEEP	      (1u << 7) /* all locks, by breakpoints in the C library (T3): deep.bpf.c */
 
 /* Bits of weir_trace_config.stacks. */
 #define WEIR_TRACE_HOLDER_STACKS (1u << 0)
@@ -658,6 +659,35 @@ struct weir_cache_events {
 };
 
 /**
+ * struct weir_lock_deep - Map lock_deep, by the mutex's address: takes and holds, all of them.
+ * @takes:        Times it was taken.
+ * @holds:        Times it was let go, of those that were seen to be taken.
+ * @wait_ns:      Time in the call that took it, what the breakpoints cost included.
+ * @hold_ns:      Time held by @holds.
+ * @max_wait_ns:  The longest wait.
+ * @max_hold_ns:  The longest hold.
+ * @unknown:      Times it was let go without having been seen to be taken: before tracing
+ *                began, or while a condition was waited for.
+ * @last_holder:  Thread that let it go last.
+ * @pad:          0.
+ * @wait_log2_ns: Histogram of the waits.
+ * @hold_log2_ns: Histogram of the holds.
+ */
+struct weir_lock_deep {
+	__u64 takes;
+	__u64 holds;
+	__u64 wait_ns;
+	__u64 hold_ns;
+	__u64 max_wait_ns;
+	__u64 max_hold_ns;
+	__u64 unknown;
+	__u32 last_holder;
+	__u32 pad;
+	__u32 wait_log2_ns[WEIR_LOCK_BUCKETS];
+	__u32 hold_log2_ns[WEIR_LOCK_BUCKETS];
+};
+
+/**
  * struct weir_module - Map modules: a file that the process runs code of, so that its addresses
  *                      have names also when the process has ended.
  * @begin:          Its first address in the process.
@@ -718,6 +748,7 @@ WEIR_ABI_BYTES(weir_trace_slot, 136);
 WEIR_ABI_BYTES(weir_lock_holds, 192);
 WEIR_ABI_BYTES(weir_cache_key, 16);
 WEIR_ABI_BYTES(weir_cache_events, 48);
+WEIR_ABI_BYTES(weir_lock_deep, 320);
 WEIR_ABI_BYTES(weir_module, 328);
 WEIR_ABI_BYTES(weir_lock_name, 32);
 #undef WEIR_ABI_BYTES

@@ -151,7 +151,7 @@ static int load(struct weir_trace *t, unsigned which)
 		rc = set_target(object, t->pid);
 	if (!rc)
 		rc = share_maps(t, object);
-	if (p->parts & WEIR_TRACE_HOLDS)
+	if (p->parts & (WEIR_TRACE_HOLDS | WEIR_TRACE_DEEP))
 		wr_trace_sites_prepare(t, object);
 	if (!rc)
 		rc = bpf_object__load(object);
@@ -262,6 +262,8 @@ static int attach_part(struct weir_trace *t, uint32_t part, struct bpf_object *o
 
 	if (part == WEIR_TRACE_HOLDS || part == WEIR_TRACE_CACHE)
 		return wr_trace_attach_sites(t, part, object);
+	if (part == WEIR_TRACE_DEEP)
+		return wr_trace_attach_deep(t, object);
 	if (part != WEIR_TRACE_FAULTS && part != WEIR_TRACE_CPU_MISSES)
 		return attach_tracepoints(t, object);
 	program = bpf_object__find_program_by_name(object, "on_miss");

@@ -14,7 +14,8 @@
 	X(pagecache, WEIR_TRACE_PAGE_CACHE)                \
 	X(io, WEIR_TRACE_IO)                               \
 	X(miss, WEIR_TRACE_FAULTS | WEIR_TRACE_CPU_MISSES) \
-	X(usdt, WEIR_TRACE_HOLDS | WEIR_TRACE_CACHE)
+	X(usdt, WEIR_TRACE_HOLDS | WEIR_TRACE_CACHE)       \
+	X(deep, WEIR_TRACE_DEEP)
 
 enum {
 #define COUNT(name, parts) WR_TRACE_PROGRAM_##name,

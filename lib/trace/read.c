@@ -127,38 +127,41 @@ int weir_trace_each_lock(struct weir_trace *trace,
 	return rc;
 }
 
-struct hold_walk {
-	int (*fn)(void *arg, const struct weir_trace_hold *hold);
-	void *arg;
-	struct lock_walk names;
-};
+/* Walks over locks of other maps, with the same names. */
+#define EACH_LOCK(what, map_, item, field)                                                   \
+	struct what##_walk {                                                                 \
+		int (*fn)(void *arg, const struct item *each);                               \
+		void *arg;                                                                   \
+		struct lock_walk names;                                                      \
+	};                                                                                   \
+	static int give_##what(void *arg, const void *key, const void *value)                \
+	{                                                                                    \
+		const struct what##_walk *w = arg;                                           \
+		const struct weir_addr_key *k = key;                                         \
+		struct item each = {.addr = k->addr};                                        \
+                                                                                             \
+		memcpy(&each.field, value, sizeof(each.field));                              \
+		name_lock(&w->names, k->addr, each.name);                                    \
+		return w->fn(w->arg, &each);                                                 \
+	}                                                                                    \
+	int weir_trace_each_##what(struct weir_trace *trace,                                 \
+				   int (*fn)(void *arg, const struct item *each), void *arg) \
+	{                                                                                    \
+		struct what##_walk w = {.fn = fn, .arg = arg};                               \
+		int rc;                                                                      \
+                                                                                             \
+		if (trace->map[map_] < 0)                                                    \
+			return 0;                                                            \
+		rc = take_names(trace, &w.names);                                            \
+		if (!rc)                                                                     \
+			rc = walk(trace->map[map_], sizeof(((struct item *)0)->field), 1,    \
+				  give_##what, &w);                                          \
+		wr_free(w.names.names);                                                      \
+		return rc;                                                                   \
+	}
 
-static int give_hold(void *arg, const void *key, const void *value)
-{
-	const struct hold_walk *w = arg;
-	const struct weir_addr_key *k = key;
-	struct weir_trace_hold hold = {.addr = k->addr};
-
-	memcpy(&hold.holds, value, sizeof(hold.holds));
-	name_lock(&w->names, k->addr, hold.name);
-	return w->fn(w->arg, &hold);
-}
-
-int weir_trace_each_hold(struct weir_trace *trace,
-			 int (*fn)(void *arg, const struct weir_trace_hold *hold), void *arg)
-{
-	struct hold_walk w = {.fn = fn, .arg = arg};
-	int rc;
-
-	if (trace->map[WR_MAP_lock_holds] < 0)
-		return 0;
-	rc = take_names(trace, &w.names);
-	if (!rc)
-		rc = walk(trace->map[WR_MAP_lock_holds], sizeof(struct weir_lock_holds), 1,
-			  give_hold, &w);
-	wr_free(w.names.names);
-	return rc;
-}
+EACH_LOCK(hold, WR_MAP_lock_holds, weir_trace_hold, holds)
+EACH_LOCK(deep, WR_MAP_lock_deep, weir_trace_deep_lock, deep)
 
 /* One walk for each map whose elements are handed on as they are. */
 #define EACH(what, map_, key_type, value_type)                                                \
@@ -194,12 +197,14 @@ EACH(miss_site, WR_MAP_miss_sites, weir_miss_site_key, weir_miss)
 int weir_trace_each_slot(struct weir_trace *trace, uint32_t timeline,
 			 int (*fn)(void *arg, const struct weir_trace_slot *slot), void *arg)
 {
-	enum wr_trace_map map =
-		timeline == WEIR_TRACE_HOLDS ? WR_MAP_hold_timeline : WR_MAP_timeline;
+	enum wr_trace_map map = timeline == WEIR_TRACE_HOLDS  ? WR_MAP_hold_timeline
+				: timeline == WEIR_TRACE_DEEP ? WR_MAP_deep_timeline
+							      : WR_MAP_timeline;
 	int fd = trace->map[map], rc = 0;
 	struct weir_trace_slot slot;
 
-	if (timeline != WEIR_TRACE_LOCKS && timeline != WEIR_TRACE_HOLDS)
+	if (timeline != WEIR_TRACE_LOCKS && timeline != WEIR_TRACE_HOLDS &&
+	    timeline != WEIR_TRACE_DEEP)
 		return -EINVAL;
 	for (uint32_t i = 0; fd >= 0 && !rc && i < WEIR_TRACE_SLOTS; i++) {
 		if (bpf_map_lookup_elem(fd, &i, &slot) != 0)
@@ -261,6 +266,7 @@ int weir_trace_each_file(struct weir_trace *trace,
 
 EACH(lock, int (*fn)(void *, const struct weir_trace_lock *))
 EACH(hold, int (*fn)(void *, const struct weir_trace_hold *))
+EACH(deep, int (*fn)(void *, const struct weir_trace_deep_lock *))
 EACH(cache, int (*fn)(void *, const struct weir_cache_key *, const struct weir_cache_events *))
 EACH(holder, int (*fn)(void *, const struct weir_site_key *, const struct weir_site *))
 EACH(waiter, int (*fn)(void *, const struct weir_site_key *, const struct weir_site *))

@@ -32,6 +32,8 @@ struct bpf_object;
 	X(hold_timeline, 4, sizeof(struct weir_trace_slot))                                  \
 	X(cache_events, sizeof(struct weir_cache_key), sizeof(struct weir_cache_events))     \
 	X(cache_sites, sizeof(struct weir_cache_site_key), sizeof(struct weir_cache_events)) \
+	X(lock_deep, sizeof(struct weir_addr_key), sizeof(struct weir_lock_deep))            \
+	X(deep_timeline, 4, sizeof(struct weir_trace_slot))                                  \
 	X(meta, 4, sizeof(struct weir_trace_meta))
 
 enum wr_trace_map {
@@ -61,6 +63,7 @@ struct weir_trace {
 	size_t nr_links;
 	bool pinned;
 	struct btf *btf;    /* the kernel's, while programs are attached */
+	bool may_step;	    /* breakpoints where single steps are needed */
 	bool without_multi; /* this kernel has no links of many places */
 	char dir[256];	    /* of its own pins */
 };
@@ -78,6 +81,9 @@ void wr_trace_drop(struct weir_trace *t, size_t first);
 /* usdt.c: before the object is loaded; attach one part's programs to the process's sites. */
 void wr_trace_sites_prepare(const struct weir_trace *t, struct bpf_object *object);
 int wr_trace_attach_sites(struct weir_trace *t, uint32_t part, struct bpf_object *object);
+
+/* deep.c: -EOPNOTSUPP: refused because of single steps. */
+int wr_trace_attach_deep(struct weir_trace *t, struct bpf_object *object);
 
 /* pin.c */
 int wr_trace_pin_name(char dir[static 256], const char *pin_dir, int pid);

@@ -20,11 +20,13 @@
 
 #define ALL_PARTS                                                                       \
 	(WEIR_TRACE_LOCKS | WEIR_TRACE_PAGE_CACHE | WEIR_TRACE_IO | WEIR_TRACE_FAULTS | \
-	 WEIR_TRACE_CPU_MISSES | WEIR_TRACE_HOLDS | WEIR_TRACE_CACHE)
+	 WEIR_TRACE_CPU_MISSES | WEIR_TRACE_HOLDS | WEIR_TRACE_CACHE | WEIR_TRACE_DEEP)
+/* What slows the process is not done unasked. */
+#define DEFAULT_PARTS (ALL_PARTS & ~WEIR_TRACE_DEEP)
 _Static_assert(ALL_PARTS == (1u << WEIR_TRACE_NR_PARTS) - 1, "every part has a name below");
 
 static const char *const part_names[WEIR_TRACE_NR_PARTS] = {
-	"locks", "page-cache", "io", "faults", "cpu-misses", "holds", "cache"};
+	"locks", "page-cache", "io", "faults", "cpu-misses", "holds", "cache", "deep"};
 static const char *const part_texts[WEIR_TRACE_NR_PARTS] = {
 	"waits at futexes, who let go, waits for a CPU",
 	"pages looked up, pages that were missing",
@@ -33,6 +35,7 @@ static const char *const part_texts[WEIR_TRACE_NR_PARTS] = {
 	"last-level cache misses by hardware counters, sampled",
 	"holds of weir's own locks, sampled when nobody waited",
 	"hits, misses and evictions of weir's own caches",
+	"all takes and holds of mutexes, by breakpoints in the C library",
 };
 
 static const char *no_entry(uint32_t part)
@@ -41,6 +44,8 @@ static const char *no_entry(uint32_t part)
 		return "unavailable: this machine shows no hardware counters";
 	if (part == WEIR_TRACE_HOLDS || part == WEIR_TRACE_CACHE)
 		return "this process has no probe sites of weir";
+	if (part == WEIR_TRACE_DEEP)
+		return "no C library with locks, or a kernel without links of many places";
 	return "this kernel has no such event";
 }
 
@@ -64,7 +69,9 @@ int weir_trace_part(const struct weir_trace *trace, uint32_t index, const char *
 			      ? "not permitted: needs CAP_BPF and CAP_PERFMON"
 		      : rc == -ESRCH  ? "this kernel has no BTF"
 		      : rc == -ENOENT ? no_entry(1u << index)
-				      : weir_strerror(rc);
+		      : rc == -EOPNOTSUPP && 1u << index == WEIR_TRACE_DEEP
+			      ? "refused: the kernel would have to execute single steps"
+			      : weir_strerror(rc);
 	return rc;
 }
 
@@ -222,7 +229,8 @@ static bool sees_kernel_pids(void)
 
 static int check(struct weir_trace_opts *opts, struct weir_error *err)
 {
-	if (opts->pid < 0 || opts->parts & ~ALL_PARTS || opts->flags & ~WEIR_TRACE_PINNED)
+	if (opts->pid < 0 || opts->parts & ~ALL_PARTS ||
+	    opts->flags & ~(WEIR_TRACE_PINNED | WEIR_TRACE_MAY_STEP))
 		return wr_error_set(err, -EINVAL, NULL, WEIR_OFFSET_NONE,
 				    "a trace needs a process, and parts and flags that this "
 				    "library knows");
@@ -233,7 +241,7 @@ static int check(struct weir_trace_opts *opts, struct weir_error *err)
 	if (opts->pid == 0)
 		opts->pid = getpid();
 	if (opts->parts == 0)
-		opts->parts = ALL_PARTS;
+		opts->parts = DEFAULT_PARTS;
 	if (wr_trace_start_ticks(opts->pid) == 0)
 		return wr_error_set(err, -ENOENT, NULL, WEIR_OFFSET_NONE, "there is no process %d",
 				    opts->pid);
@@ -243,7 +251,10 @@ static int check(struct weir_trace_opts *opts, struct weir_error *err)
 static int begin(struct weir_trace *t, const struct weir_trace_opts *opts, struct weir_error *err)
 {
 	bool pinned = opts->flags & WEIR_TRACE_PINNED;
-	int rc = pinned ? wr_trace_pin_make(t, opts->pin_dir, err) : 0;
+	int rc;
+
+	t->may_step = opts->flags & WEIR_TRACE_MAY_STEP;
+	rc = pinned ? wr_trace_pin_make(t, opts->pin_dir, err) : 0;
 
 	if (rc)
 		return rc;

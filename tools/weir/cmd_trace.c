@@ -6,6 +6,7 @@
  * report in one, and leaves nothing.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,7 +20,7 @@ struct request {
 	const char *pin_dir, *perfetto, *svg, *parts;
 	uint32_t pid, seconds, min_us;
 	int folded; /* enum wr_tracing_folded, or -1 */
-	bool json, stacks;
+	bool json, stacks, deep, force;
 };
 
 static int fail(const struct request *r, struct weir_error *err)
@@ -95,6 +96,36 @@ static int64_t parts_of(const char *list)
 	return parts;
 }
 
+/* What it will cost, before it does: on stderr, so that reports can go elsewhere. */
+static int announce_deep(const struct request *r)
+{
+	struct weir_trace_deep_plan plan;
+	int rc = weir_trace_deep_plan((int)r->pid, &plan);
+	unsigned nr = 0;
+
+	if (rc)
+		return wr_ui_fail_code(r->json, "trace", rc,
+				       "--deep: no C library with locks in process %u: %s", r->pid,
+				       weir_strerror(rc));
+	for (uint32_t i = 0; i < plan.nr_places; i++)
+		nr += plan.places[i].is_stepped;
+	if (plan.is_refused && !r->force)
+		return wr_ui_fail_code(
+			r->json, "trace", -EOPNOTSUPP,
+			"--deep: refused: in %s the kernel would execute %u of %u places by single "
+			"steps, at about 27 us for each lock and unlock; --force does it",
+			plan.file, nr, plan.nr_places);
+	fprintf(stderr, "deep: breakpoints in %s; about %s us for each lock and unlock\n",
+		plan.file, plan.is_refused ? "27" : "2.2");
+	for (uint32_t i = 0; i < plan.nr_places; i++)
+		fprintf(stderr, "  %s+%" PRIu32 "%s\n", plan.places[i].function,
+			plan.places[i].into,
+			!plan.places[i].is_stepped ? ""
+			: r->force		   ? "  by single steps"
+						   : "  left out: by single steps");
+	return WR_EXIT_OK;
+}
+
 static int begin(const struct request *r, uint32_t flags, struct weir_trace **ret)
 {
 	struct weir_trace_opts opts = {.size = sizeof(opts),
@@ -108,6 +139,13 @@ static int begin(const struct request *r, uint32_t flags, struct weir_trace **re
 	if (r->stacks || r->folded >= 0)
 		opts.stacks = WEIR_TRACE_HOLDER_STACKS | WEIR_TRACE_WAITER_STACKS |
 			      WEIR_TRACE_MISS_STACKS;
+	if (r->deep)
+		opts.parts = (opts.parts ? opts.parts : ~0u >> (32 - WEIR_TRACE_NR_PARTS)) |
+			     WEIR_TRACE_DEEP;
+	if (r->force)
+		opts.flags |= WEIR_TRACE_MAY_STEP;
+	if (opts.parts & WEIR_TRACE_DEEP && announce_deep(r) != WR_EXIT_OK)
+		return WR_EXIT_FAILED;
 	return weir_trace_start(&opts, ret, &err) ? fail(r, &err) : WR_EXIT_OK;
 }
 
@@ -187,6 +225,10 @@ int cmd_trace(int argc, char **argv)
 		 0, 0},
 		{"parts", WR_UI_STRING, "LIST", "only these: locks,holds,... (all)", &r.parts, 0,
 		 0},
+		{"deep", WR_UI_FLAG, NULL, "all locks, by breakpoints: 2.2 us for each lock",
+		 &r.deep, 0, 0},
+		{"force", WR_UI_FLAG, NULL, "deep: also by single steps: 27 us for each lock",
+		 &r.force, 0, 0},
 		{"perfetto", WR_UI_STRING, "FILE", "report: write the last events as lanes",
 		 &r.perfetto, 0, 0},
 		{"svg", WR_UI_STRING, "FILE", "report: draw holds over time as a heat map", &r.svg,

@@ -71,6 +71,13 @@ static int add_hold(void *arg, const struct weir_trace_hold *hold)
 	return append(&t->holds, &t->nr_holds, hold, sizeof(*hold));
 }
 
+static int add_deep(void *arg, const struct weir_trace_deep_lock *lock)
+{
+	struct wr_tracing *t = arg;
+
+	return append(&t->deeps, &t->nr_deeps, lock, sizeof(*lock));
+}
+
 static int add_cache(void *arg, const struct weir_cache_key *key,
 		     const struct weir_cache_events *events)
 {
@@ -131,6 +138,13 @@ static int by_hold(const void *a, const void *b)
 						     : 0;
 }
 
+static int by_deep_hold(const void *a, const void *b)
+{
+	const struct weir_trace_deep_lock *x = a, *y = b;
+
+	return x->deep.hold_ns < y->deep.hold_ns ? 1 : x->deep.hold_ns > y->deep.hold_ns ? -1 : 0;
+}
+
 static int by_time(const void *a, const void *b)
 {
 	const struct wr_tracing_holder *x = a, *y = b;
@@ -153,6 +167,8 @@ static int read_locks(struct weir_trace *trace, struct wr_tracing *t)
 
 	if (!rc)
 		rc = weir_trace_each_hold(trace, add_hold, t);
+	if (!rc)
+		rc = weir_trace_each_deep(trace, add_deep, t);
 	if (!rc)
 		rc = weir_trace_each_holder(trace, add_holder, t);
 	if (!rc)
@@ -200,6 +216,7 @@ int wr_tracing_read(struct weir_trace *trace, struct wr_tracing *ret)
 	}
 	sort(ret->locks, ret->nr_locks, sizeof(*ret->locks), by_wait);
 	sort(ret->holds, ret->nr_holds, sizeof(*ret->holds), by_hold);
+	sort(ret->deeps, ret->nr_deeps, sizeof(*ret->deeps), by_deep_hold);
 	sort(ret->waiters, ret->nr_waiters, sizeof(*ret->waiters), by_time);
 	sort(ret->let_go, ret->nr_let_go, sizeof(*ret->let_go), by_time);
 	sort(ret->files, ret->nr_files, sizeof(*ret->files), by_misses);
@@ -211,6 +228,7 @@ void wr_tracing_fini(struct wr_tracing *t)
 	weir_trace_symbols_close(t->symbols);
 	free(t->locks);
 	free(t->holds);
+	free(t->deeps);
 	free(t->holders);
 	free(t->let_go);
 	free(t->waiters);

@@ -41,8 +41,9 @@ struct wr_tracing_cache {
 struct wr_tracing {
 	struct weir_trace_meta meta;
 	struct weir_trace_totals totals;
-	struct weir_trace_lock *locks;	   /* the longest waited for first */
-	struct weir_trace_hold *holds;	   /* the longest held first */
+	struct weir_trace_lock *locks; /* the longest waited for first */
+	struct weir_trace_hold *holds; /* the longest held first */
+	struct weir_trace_deep_lock *deeps;
 	struct wr_tracing_holder *holders; /* who let go, by lock and thread */
 	struct wr_tracing_holder *let_go;  /* the same, by place in the code, too */
 	struct wr_tracing_holder *waiters; /* who waited; the longest first */
@@ -51,7 +52,7 @@ struct wr_tracing {
 	struct wr_tracing_miss *misses;
 	struct wr_tracing_miss_site *miss_sites;
 	struct wr_tracing_cache *caches;
-	size_t nr_locks, nr_holds, nr_holders, nr_let_go, nr_waiters;
+	size_t nr_locks, nr_holds, nr_deeps, nr_holders, nr_let_go, nr_waiters;
 	size_t nr_files, nr_ios, nr_misses, nr_miss_sites, nr_caches;
 	const struct weir_trace *trace;
 	struct weir_trace_symbols *symbols;

@@ -43,7 +43,7 @@ struct map {
 struct picture {
 	const struct wr_tracing *t;
 	uint32_t shift;
-	struct map maps[2];
+	struct map maps[3];
 	size_t nr_maps;
 };
 
@@ -248,6 +248,9 @@ int wr_tracing_heat(struct weir_trace *trace, const struct wr_tracing *t, const 
 	if (t->meta.parts & WEIR_TRACE_HOLDS)
 		p.maps[p.nr_maps++] = (struct map){.title = "Holds of weir's locks, sampled",
 						   .timeline = WEIR_TRACE_HOLDS};
+	if (t->meta.parts & WEIR_TRACE_DEEP)
+		p.maps[p.nr_maps++] =
+			(struct map){.title = "Holds of all mutexes", .timeline = WEIR_TRACE_DEEP};
 	for (size_t i = 0; !rc && i < p.nr_maps; i++)
 		rc = read_map(trace, &p.maps[i]);
 	rc = rc ? wr_error_set(err, rc, path, WEIR_OFFSET_NONE, "the timeline cannot be read: %s",

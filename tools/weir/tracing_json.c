@@ -92,6 +92,32 @@ static json_t *holds_json(const struct wr_tracing *t)
 	return list;
 }
 
+static json_t *deeps_json(const struct wr_tracing *t)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < t->nr_deeps; i++) {
+		const struct weir_trace_deep_lock *each = &t->deeps[i];
+		const struct weir_lock_deep *d = &each->deep;
+
+		json_array_append_new(
+			list,
+			json_pack(
+				"{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o}",
+				"addr", wr_ui_json_u64(each->addr), "name",
+				each->name[0] ? wr_ui_json_text(each->name) : json_null(), "symbol",
+				symbol_json(t, each->addr), "takes", wr_ui_json_u64(d->takes),
+				"holds", wr_ui_json_u64(d->holds), "wait_ns",
+				wr_ui_json_u64(d->wait_ns), "hold_ns", wr_ui_json_u64(d->hold_ns),
+				"max_wait_ns", wr_ui_json_u64(d->max_wait_ns), "max_hold_ns",
+				wr_ui_json_u64(d->max_hold_ns), "unknown",
+				wr_ui_json_u64(d->unknown), "last_holder", (int)d->last_holder,
+				"wait_log2_ns", histogram_json(d->wait_log2_ns), "hold_log2_ns",
+				histogram_json(d->hold_log2_ns)));
+	}
+	return list;
+}
+
 static json_t *caches_json(const struct wr_tracing *t)
 {
 	static const char *const words[] = {"none", "hit", "miss", "evict"};
@@ -256,6 +282,7 @@ json_t *wr_tracing_json(const struct weir_trace *trace, const struct wr_tracing 
 	/* json_object_set_new() drops what cannot be kept: a NULL root is reported at the end. */
 	json_object_set_new(root, "cpu_misses_reason", cpu);
 	json_object_set_new(root, "holds", holds_json(t));
+	json_object_set_new(root, "deep", deeps_json(t));
 	json_object_set_new(root, "cache", caches_json(t));
 	json_object_set_new(root, "waiters", sites_json(t, t->waiters, t->nr_waiters));
 	json_object_set_new(root, "let_go", sites_json(t, t->let_go, t->nr_let_go));

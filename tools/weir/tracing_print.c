@@ -124,6 +124,36 @@ static void print_holds(const struct wr_tracing *all)
 	wr_ui_table_close(t);
 }
 
+static void print_deep(const struct wr_tracing *all)
+{
+	static const struct wr_ui_column columns[] = {
+		{"lock", WR_UI_CUT},	    {"takes", WR_UI_RIGHT},   {"call", WR_UI_RIGHT},
+		{"mean hold", WR_UI_RIGHT}, {"longest", WR_UI_RIGHT}, {"unknown", WR_UI_RIGHT}};
+	struct wr_ui_table *t = wr_ui_table_open(columns, 6);
+	char text[WR_UI_TEXT], name[WR_TRACING_NAME];
+
+	for (size_t i = 0; i < wr_min(all->nr_deeps, (size_t)MAX_ROWS); i++) {
+		const struct weir_lock_deep *d = &all->deeps[i].deep;
+
+		wr_ui_table_cell(
+			t, "%s",
+			wr_tracing_lock(all, all->deeps[i].addr, all->deeps[i].name, name));
+		wr_ui_table_cell(t, "%" PRIu64, (uint64_t)d->takes);
+		wr_ui_table_cell(t, "%s", time_text(text, mean(d->wait_ns, d->takes)));
+		wr_ui_table_cell(t, "%s", time_text(text, mean(d->hold_ns, d->holds)));
+		wr_ui_table_cell(t, "%s", time_text(text, d->max_hold_ns));
+		wr_ui_table_cell(t, "%" PRIu64, (uint64_t)d->unknown);
+	}
+	if (all->nr_deeps) {
+		printf("\nAll mutexes, by breakpoints: the call that took them, what the "
+		       "breakpoints\ncost included; holds; unlocks that no take was seen of\n");
+		(void)wr_ui_table_print(t, stdout);
+	}
+	if (all->nr_deeps > MAX_ROWS)
+		printf("and %zu more: --json has all\n", all->nr_deeps - MAX_ROWS);
+	wr_ui_table_close(t);
+}
+
 /* The chain of calls, outermost last; what belongs to the C library's start of threads is left. */
 static void stack_cell(struct wr_ui_table *t, const struct wr_tracing *all, int32_t stack_id,
 		       uint64_t caller)
@@ -291,6 +321,7 @@ void wr_tracing_print(const struct weir_trace *trace, const struct wr_tracing *t
 	print_locks(t, false);
 	print_locks(t, true);
 	print_holds(t);
+	print_deep(t);
 	print_sites(t, "Where waits were longest", "waited", t->waiters, t->nr_waiters);
 	print_sites(t, "Where locks were let go that others waited for", "they waited", t->let_go,
 		    t->nr_let_go);
