@@ -14,6 +14,7 @@
 
 #include <weir/base.h>
 #include <weir/cache.h>
+#include <weir/cache_ahead.h>
 #include <weir/experts.h>
 #include <weir/io.h>
 #include <weir/key.h>

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "cache/ahead_internal.h"
 #include "cache/cache_internal.h"
 #include "cache/tier_packed.h"
 #include "cache/tier_pool.h"
@@ -184,6 +185,7 @@ static void free_cache(struct weir_cache *cache)
 	wr_cond_fini(&cache->room);
 	wr_cond_fini(&cache->turn);
 	wr_mutex_fini(&cache->lock);
+	wr_ahead_free(wr_load_relaxed(&cache->ahead));
 	wr_packed_close(cache->packed);
 	wr_free(cache->plan);
 	wr_free(cache->entries);
@@ -310,6 +312,7 @@ void weir_cache_close(struct weir_cache *cache)
 	if (!cache)
 		return;
 	wr_watch_stop(cache);
+	wr_ahead_stop(cache);
 	weir_cache_cancel(cache);
 	wr_mutex_lock(&cache->lock);
 	while (cache->nr_inside || cache->nr_filling || cache->nr_ahead)

@@ -138,6 +138,7 @@ struct wr_entry {
 	bool has_started;    /* the source's fill has returned: it may be promoted and cancelled */
 	uint8_t rule;	     /* enum weir_cache_rule_kind */
 	bool is_cancelled;
+	bool is_ours; /* the running fetch to L2 is one of the thread that foresees */
 	char name[WEIR_CACHE_NAME_BYTES];
 };
 
@@ -250,6 +251,7 @@ struct wr_plan {
 };
 
 struct wr_watch; /* watch.c */
+struct wr_ahead; /* ahead_internal.h */
 struct wr_store; /* of the module tier */
 
 #define WR_NR_CONDS 16u
@@ -262,6 +264,7 @@ struct weir_cache {
 	bool is_heavy;	       /* [const] there is no membarrier: hazards need a full one */
 	_Atomic uint8_t
 		epoch; /* [atomic] written under CACHE; 0: every hit is told to the policy */
+	_Atomic uint8_t ahead_every;	   /* [atomic] written under CACHE; 0: nobody foresees */
 	_Atomic uint32_t nr_room_waiters;  /* [atomic] written under CACHE */
 	struct wr_thread *_Atomic threads; /* [atomic] grows at the front */
 
@@ -297,6 +300,7 @@ struct weir_cache {
 	uint32_t nr_rules;		   /* [CACHE] */
 	struct wr_plan *plan;		   /* [CACHE] NULL: none */
 	struct wr_watch *watch;		   /* [CACHE] NULL: nobody looks at the system's memory */
+	struct wr_ahead *_Atomic ahead;	   /* [atomic] written under CACHE once; NULL: none */
 	struct weir_cache *next_open;	   /* list of open caches, see threads.c */
 };
 

@@ -10,6 +10,7 @@
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "cache/ahead_internal.h"
 #include "cache/cache_internal.h"
 
 struct wr_policy *wr_cache_policy(struct weir_cache *cache, unsigned int tier, uint32_t class_id)
@@ -228,6 +229,10 @@ static void end_fetch(struct weir_cache *cache, uint32_t index, unsigned int tie
 	struct wr_entry *e = &cache->entries[index];
 
 	wr_lock_assert_held(&cache->lock);
+	if (e->is_ours && tier == WR_L2) {
+		e->is_ours = false;
+		wr_ahead_filled(cache, index, result);
+	}
 	if (result)
 		came_not(cache, index, tier);
 	else
@@ -480,11 +485,14 @@ int wr_cache_bring(struct weir_cache *cache, uint32_t index, unsigned int tier,
 {
 	struct wr_entry *e = &cache->entries[index];
 	struct wr_class_numbers *n = &cache->tiers[tier].numbers[e->class_id];
+	const struct wr_ahead *ahead = wr_load_relaxed(&cache->ahead);
 	int rc;
 
 	wr_lock_assert_held(&cache->lock);
 	wr_assert(wr_copy_state(wr_load_relaxed(&cache->slots[index].word), tier) == WR_COPY_NONE);
 	e->is_speculative = urgency == WR_AHEAD;
+	if (tier == WR_L2)
+		e->is_ours = urgency == WR_AHEAD && ahead && wr_ahead_is_caller(ahead);
 	e->has_started = false;
 	e->is_cancelled = false;
 	e->is_busy = false;

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "base/util.h"
+#include "cache/ahead_internal.h"
 #include "cache/cache_internal.h"
 #include "cache/pin.h"
 #include "cache/probing.h"
@@ -19,6 +20,15 @@ static void full_ring(struct weir_cache *cache, struct wr_thread *t)
 		return;
 	wr_cache_drain(cache, t);
 	wr_mutex_unlock(&cache->lock);
+}
+
+/* Somebody foresees: every so many hits he is to look. */
+static void wake_ahead(struct weir_cache *cache, struct wr_thread *t)
+{
+	uint32_t every = wr_load_acquire(&cache->ahead_every);
+
+	if (every && !(wr_load_relaxed(&t->ring_tail) & (every - 1)))
+		wr_ahead_wake(cache);
 }
 
 static inline void note_hit(struct weir_cache *cache, struct wr_thread *t, struct wr_slot *slot,
@@ -38,6 +48,8 @@ static inline void note_hit(struct weir_cache *cache, struct wr_thread *t, struc
 	}
 	if (__builtin_expect(!wr_ring_push(t, pin->word >> WR_HAZARD_SERIAL), 0))
 		full_ring(cache, t);
+	if (__builtin_expect(wr_load_relaxed(&cache->ahead_every) != 0, 0))
+		wake_ahead(cache, t);
 }
 
 /* True: pinned. False: not there, or not so simple. */
@@ -183,6 +195,8 @@ static int pin_locked(struct weir_cache *cache, struct slow *s, uint32_t index)
 	n->slow_hit_bytes += e->bytes;
 	if (wr_probe_enabled(cache_hit))
 		wr_cache_probe_hit(s->t, s->tier, e->bytes);
+	if (wr_load_relaxed(&cache->ahead))
+		wr_ahead_got(cache, s->item->key, e->bytes, e->class_id, WR_PREFETCH_HIT);
 	e->nr_uses++;
 	if (is_first)
 		return 0;
@@ -217,9 +231,24 @@ void wr_cache_promote(struct weir_cache *cache, uint32_t index)
 	wr_mutex_lock(&cache->lock);
 }
 
-static void count(struct weir_cache *cache, struct slow *s, uint32_t class_id, bool miss)
+/* How what is not there is being met, for who foresees. */
+static void tell_ahead(struct weir_cache *cache, const struct slow *s, uint32_t index, bool miss)
 	WR_REQUIRES(cache->lock)
 {
+	uint64_t word = wr_load_relaxed(&cache->slots[index].word);
+	struct wr_entry *e = &cache->entries[index];
+	bool is_copied = word & (WR_WORD_READABLE(WR_L1) | WR_WORD_READABLE(WR_L2));
+
+	wr_ahead_got(cache, s->item->key, s->item->bytes ? s->item->bytes : e->bytes, e->class_id,
+		     miss && !is_copied		  ? WR_PREFETCH_MISS
+		     : !miss && e->is_speculative ? WR_PREFETCH_LATE
+						  : WR_PREFETCH_HIT);
+}
+
+static void count(struct weir_cache *cache, struct slow *s, uint32_t index, bool miss)
+	WR_REQUIRES(cache->lock)
+{
+	uint32_t class_id = cache->entries[index].class_id;
 	struct wr_class_numbers *n = &cache->tiers[s->tier].numbers[class_id];
 	struct wr_policy *policy;
 
@@ -229,6 +258,8 @@ static void count(struct weir_cache *cache, struct slow *s, uint32_t class_id, b
 	s->missed = miss;
 	n->nr_misses += miss;
 	n->nr_waits += !miss;
+	if (wr_load_relaxed(&cache->ahead))
+		tell_ahead(cache, s, index, miss);
 	policy = cache->tiers[s->tier].policies[class_id];
 	if (!miss || !policy)
 		return;
@@ -244,11 +275,10 @@ static void count(struct weir_cache *cache, struct slow *s, uint32_t class_id, b
 static int wait_for_fetch(struct weir_cache *cache, struct slow *s, uint32_t index, bool *held)
 	WR_REQUIRES(cache->lock)
 {
-	struct wr_entry *e = &cache->entries[index];
 	struct wr_waiter w = {0};
 	int rc;
 
-	count(cache, s, e->class_id, false);
+	count(cache, s, index, false);
 	wr_cache_join(cache, index, &w);
 	wr_cache_promote(cache, index);
 	if (s->flags & WEIR_CACHE_NO_WAIT && !w.is_done) {
@@ -278,7 +308,7 @@ static int fetch(struct weir_cache *cache, struct slow *s, uint32_t index, bool 
 
 	if (tier == WR_L1 && !(word & WR_WORD_READABLE(WR_L2)))
 		tier = WR_L2;
-	count(cache, s, cache->entries[index].class_id, true);
+	count(cache, s, index, true);
 	rc = wr_cache_bring(cache, index, tier, s->flags & WEIR_CACHE_NO_FILL ? NULL : s->item,
 			    s->flags & WEIR_CACHE_NO_WAIT ? WR_EAGER : WR_WAITING, &w);
 	if (rc)
@@ -377,14 +407,19 @@ int wr_cache_get_slow(struct weir_cache *cache, const struct weir_cache_item *it
 			 .tier = item->tier == WEIR_TIER_L1 ? WR_L1 : WR_L2,
 			 .t = wr_thread_self(cache),
 			 .ret = &pin};
+	struct wr_ahead *ahead = wr_load_acquire(&cache->ahead);
 	int rc = 0;
 
 	if (!s.t)
 		return -ENOMEM;
+	if (ahead)
+		wr_ahead_learn(ahead, item);
 	if (!(flags & WEIR_CACHE_NO_WAIT))
 		wr_might_block("a get of what is not there");
 	wr_mutex_lock(&cache->lock);
 	cache->nr_inside++;
+	if (ahead)
+		wr_cache_drain(cache, s.t); /* hits before this are told before it */
 	while (!rc)
 		rc = step(cache, &s);
 	if (--cache->nr_inside == 0 && cache->is_cancelled)

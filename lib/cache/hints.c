@@ -9,6 +9,7 @@
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "cache/ahead_internal.h"
 #include "cache/cache_internal.h"
 
 /* Below this a forecast alone does not pay for a read. */
@@ -99,15 +100,33 @@ int weir_cache_keep(struct weir_cache *cache, struct weir_key key, bool keep)
 
 /* ---- needs and likelihoods ---- */
 
+/* What found no room now comes before all else that is foreseen, as far as somebody foresees. */
+static void need_later(struct weir_cache *cache, const struct weir_cache_item *items, size_t nr)
+{
+	struct wr_ahead *ahead = wr_load_acquire(&cache->ahead);
+
+	for (size_t i = 0; ahead && i < nr; i++)
+		if (!wr_cache_check_item(cache, &items[i]))
+			wr_ahead_need(ahead, &items[i]);
+	if (ahead)
+		wr_ahead_look(ahead);
+}
+
 int64_t weir_cache_need(struct weir_cache *cache, const struct weir_cache_item *items, size_t nr)
 {
+	struct wr_ahead *ahead = wr_load_acquire(&cache->ahead);
+
 	for (size_t i = 0; i < nr; i++) {
 		int rc = wr_cache_begin(cache, &items[i], true);
 
 		if (rc == -EINVAL || rc == -ECANCELED || rc == -ENODEV)
 			return rc;
-		if (rc < 0)
+		if (rc == 1 && ahead)
+			wr_ahead_fetching(ahead, &items[i]);
+		if (rc < 0) {
+			need_later(cache, &items[i], nr - i);
 			return (int64_t)i;
+		}
 	}
 	return (int64_t)nr;
 }
@@ -133,13 +152,18 @@ static void foresee(struct weir_cache *cache, const struct weir_cache_item *item
 int64_t weir_cache_likely(struct weir_cache *cache, const struct weir_cache_item *items, size_t nr,
 			  uint32_t permille)
 {
+	struct wr_ahead *ahead = wr_load_acquire(&cache->ahead);
 	int64_t nr_begun = 0;
 	bool has_room = permille >= PREFETCH_PERMILLE;
 
 	if (!permille || permille > 1000)
 		return -EINVAL;
 	for (size_t i = 0; i < nr; i++) {
-		int rc = has_room ? wr_cache_begin(cache, &items[i], false) : 0;
+		int rc = wr_cache_check_item(cache, &items[i]);
+
+		/* Who foresees weighs it against all else, and begins it if it is worth it. */
+		if (!rc && has_room && !(ahead && wr_ahead_likely(ahead, &items[i], permille)))
+			rc = wr_cache_begin(cache, &items[i], false);
 
 		if (rc == -EINVAL || rc == -ECANCELED || rc == -ENODEV)
 			return rc;
@@ -148,6 +172,8 @@ int64_t weir_cache_likely(struct weir_cache *cache, const struct weir_cache_item
 		if (rc != 1)
 			foresee(cache, &items[i], (i + 1) * 1000 / permille);
 	}
+	if (ahead)
+		wr_ahead_look(ahead);
 	return nr_begun;
 }
 
@@ -251,5 +277,7 @@ int weir_cache_plan(struct weir_cache *cache, const struct weir_key *keys, size_
 		}
 	wr_mutex_unlock(&cache->lock);
 	wr_free(old);
+	if (wr_load_acquire(&cache->ahead))
+		wr_ahead_plan(wr_load_acquire(&cache->ahead), keys, nr, is_cyclic);
 	return 0;
 }

@@ -4,6 +4,7 @@
  * waits in one until room is wanted, what was prefetched in the other until it is first got. A copy
  * is in its policy, in one line, or in neither; all of this is under CACHE.
  */
+#include "cache/ahead_internal.h"
 #include "cache/cache_internal.h"
 
 static void leave_line(struct weir_cache *cache, struct wr_copy *copy, unsigned int tier)
@@ -55,4 +56,6 @@ void wr_cache_unlist(struct weir_cache *cache, uint32_t index, unsigned int tier
 	copy->is_listed = false;
 	if (copy->is_passing || copy->is_staged)
 		leave_line(cache, copy, tier);
+	if (evicted && tier == WR_L2 && wr_load_relaxed(&cache->ahead))
+		wr_ahead_evicted(cache, index);
 }

@@ -12,6 +12,7 @@
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "cache/ahead_internal.h"
 #include "cache/cache_internal.h"
 #include "cache/pin.h"
 #include "pool/gate.h"
@@ -198,7 +199,11 @@ static void tell(struct weir_cache *cache, uint64_t tag) WR_REQUIRES(cache->lock
 	struct wr_entry *e = &cache->entries[index];
 	struct wr_copy *copy = &e->copies[tier];
 
-	if (!wr_tag_is_of(tag, word) || (!copy->is_listed && !copy->is_unasked))
+	if (!wr_tag_is_of(tag, word))
+		return;
+	if (wr_load_relaxed(&cache->ahead))
+		wr_ahead_told(cache, index);
+	if (!copy->is_listed && !copy->is_unasked)
 		return;
 	e->nr_uses++;
 	if (!copy->is_listed) {
@@ -220,7 +225,7 @@ static void turn_epoch(struct weir_cache *cache) WR_REQUIRES(cache->lock)
 {
 	uint8_t epoch = wr_load_relaxed(&cache->epoch), next = epoch;
 
-	if (cache->nr_entries <= RECORD_ALL_ENTRIES)
+	if (cache->nr_entries <= RECORD_ALL_ENTRIES || wr_load_relaxed(&cache->ahead_every))
 		next = 0;
 	else if (!epoch || (cache->nr_adds - cache->epoch_adds) * 8 > cache->nr_entries)
 		next = epoch == UINT8_MAX ? 1 : (uint8_t)(epoch + 1);

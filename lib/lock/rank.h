@@ -23,6 +23,8 @@
 	X(METRICS_RUN, WR_LOCK_MAY_BLOCK,                    "a round of the collector, which asks all others") \
 	X(STREAM,    WR_LOCK_MAY_BLOCK,                      "position and window of a stream") \
 	X(LOAD,      WR_LOCK_MAY_BLOCK,                      "progress of a load") \
+	X(CACHE_AHEAD, WR_LOCK_NO_BLOCK,                     "what one cache foresees") \
+	X(CACHE_ITEMS, WR_LOCK_NO_BLOCK,                     "items that may be fetched ahead") \
 	X(CACHE,     WR_LOCK_NO_BLOCK | WR_LOCK_BY_ADDRESS,  "index, entries and budgets of one cache") \
 	X(CACHE_SYNC, WR_LOCK_NO_BLOCK,                      "copies and writes that one thread waits for") \
 	X(CACHE_THREADS, WR_LOCK_NO_BLOCK,                   "open caches, for threads that come and end") \
