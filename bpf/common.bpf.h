@@ -41,7 +41,8 @@ struct {
 
 /* Written by the loader, and kept here because they end with the rest. */
 struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, WEIR_TRACE_MODULES);
 	__type(key, __u32);
 	__type(value, struct weir_module);

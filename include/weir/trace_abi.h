@@ -688,10 +688,10 @@ struct weir_lock_deep {
 };
 
 /**
- * struct weir_module - Map modules: a file that the process runs code of, so that its addresses
+ * struct weir_module - Map modules, by number from 0 on: a file that the process runs code of, so that its addresses
  *                      have names also when the process has ended.
  * @begin:          Its first address in the process.
- * @end:            The first behind it; 0: no file.
+ * @end:            The first behind it.
  * @bias:           What is added to an address in the file to get the one in the process.
  * @ino:            Of the file, and so on: what it was when it was mapped.
  * @bytes:          Its size.

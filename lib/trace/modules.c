@@ -137,8 +137,7 @@ void wr_trace_note_modules(struct weir_trace *t)
 	if (!n.modules)
 		return;
 	while (n.nr < WEIR_TRACE_MODULES &&
-	       bpf_map_lookup_elem(t->map[WR_MAP_modules], &n.nr, &n.modules[n.nr]) == 0 &&
-	       n.modules[n.nr].end != 0)
+	       bpf_map_lookup_elem(t->map[WR_MAP_modules], &n.nr, &n.modules[n.nr]) == 0)
 		n.nr++;
 	rc = wr_mapping_each(t->pid, note, &n);
 	t->meta->modules_errno = n.nr ? 0 : (uint32_t)(rc ? -rc : ENOENT);

@@ -20,6 +20,13 @@
 
 #include <bpf/bpf.h>
 
+/* Behind it are no programs: a function without a frame pointer had other things in its place. */
+#if defined(__x86_64__)
+#define END_OF_USER (1ull << 47)
+#else
+#define END_OF_USER (1ull << 52)
+#endif
+
 struct module {
 	struct weir_module m; /* its path ends with a NUL */
 	struct wr_elf *elf;   /* NULL: see code */
@@ -47,7 +54,7 @@ int weir_trace_symbols_open(struct weir_trace *trace, struct weir_trace_symbols 
 	while (trace->map[WR_MAP_modules] >= 0 && s->nr < WEIR_TRACE_MODULES) {
 		struct weir_module m;
 
-		if (bpf_map_lookup_elem(trace->map[WR_MAP_modules], &s->nr, &m) != 0 || m.end == 0)
+		if (bpf_map_lookup_elem(trace->map[WR_MAP_modules], &s->nr, &m) != 0)
 			break;
 		grown = wr_reallocarray(s->modules, s->nr + 1, sizeof(*grown));
 		if (!grown) {
@@ -184,7 +191,7 @@ int weir_trace_stack(const struct weir_trace *trace, int32_t stack_id,
 		return -ENOENT;
 	if (bpf_map_lookup_elem(trace->map[WR_MAP_stacks], &stack_id, frames) != 0)
 		return -errno;
-	while (nr < (int)WEIR_TRACE_FRAMES && frames[nr] != 0)
+	while (nr < (int)WEIR_TRACE_FRAMES && frames[nr] != 0 && frames[nr] < END_OF_USER)
 		nr++;
 	memcpy(ret, frames, sizeof(frames));
 	return nr ? nr : -ENOENT;

@@ -159,6 +159,88 @@ TEST_F(host, is_read_by_bpftool_with_names)
 	EXPECT_STREQ(text, "700\n");
 }
 
+/* What is at @path of the array that bpftool printed. */
+static json_t *dumped(const char *path)
+{
+	json_t *root = json_loads(text, 0, NULL);
+	json_t *at = root ? wt_at(root, path) : NULL;
+
+	json_incref(at);
+	json_decref(root);
+	return at;
+}
+
+TEST_F(host, has_types_in_every_map_and_names_in_what_bpftool_formats)
+{
+	static const char *const maps[] = {
+		"config",	"totals",	"events",     "stacks",
+		"modules",	"lock_names",	"waiting",    "lock_waits",
+		"lock_holders", "lock_waiters", "timeline",   "page_cache",
+		"io_times",	"cache_misses", "miss_sites", "meta",
+	};
+	static const char *const fields[] = {"waits",	"no_waker",    "wait_ns",     "held_ns",
+					     "runq_ns", "max_wait_ns", "max_held_ns", "last_waker"};
+	json_t *value;
+	char at[64];
+
+	if (self->missing)
+		SKIP(return, "%s", self->missing);
+	if (run("command -v bpftool") != 0)
+		SKIP(return, "bpftool is not installed");
+	usleep(300000);
+	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++) {
+		ASSERT_EQ(run("bpftool -j map show pinned /sys/fs/bpf/weir/%d/%s", (int)self->pid,
+			      maps[i]),
+			  0);
+		/* A map of stacks has none: the kernel takes no types for it. */
+		if (strcmp(maps[i], "stacks") != 0)
+			EXPECT_NE(strstr(text, "\"btf_id\":"), NULL);
+	}
+	ASSERT_EQ(run("bpftool -j map dump pinned /sys/fs/bpf/weir/%d/lock_waits", (int)self->pid),
+		  0);
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		snprintf(at, sizeof(at), "0.formatted.value.%s", fields[i]);
+		value = dumped(at);
+		EXPECT_TRUE(json_is_integer(value));
+		json_decref(value);
+	}
+	value = dumped("0.formatted.value.kind");
+	EXPECT_EQ(
+		strncmp(json_string_value(value) ? json_string_value(value) : "", "WEIR_WAIT_", 10),
+		0);
+	json_decref(value);
+	value = dumped("0.formatted.value.held_log2_ns");
+	EXPECT_EQ(json_array_size(value), 32u);
+	json_decref(value);
+	ASSERT_EQ(run("bpftool -j map dump pinned /sys/fs/bpf/weir/%d/modules", (int)self->pid), 0);
+	value = dumped("0.formatted.value.path");
+	EXPECT_TRUE(json_is_string(value));
+	json_decref(value);
+	EXPECT_EQ(run("bpftool -j link show pinned /sys/fs/bpf/weir/%d/link_on_switch",
+		      (int)self->pid),
+		  0);
+	EXPECT_NE(strstr(text, "\"tp_name\":\"sched_switch\""), NULL);
+	EXPECT_EQ(run("bpftool -j prog show name on_switch"), 0);
+	EXPECT_NE(strstr(text, "\"name\":\"on_switch\""), NULL);
+}
+
+TEST_F(host, has_names_also_when_it_is_dead)
+{
+	struct wt_run report = {0};
+	char pid[16];
+
+	if (self->missing)
+		SKIP(return, "%s", self->missing);
+	usleep(300000);
+	kill(self->pid, SIGKILL);
+	waitpid(self->pid, NULL, 0);
+	snprintf(pid, sizeof(pid), "%d", (int)self->pid);
+	ASSERT_EQ(wt_weir(&report, "trace", "report", "--pid", pid, "--json", NULL), 0);
+	EXPECT_GT(wt_int(report.json, "ended_ns"), 0);
+	EXPECT_STREQ(wt_text(report.json, "locks.0.symbol"), "contended");
+	wt_run_fini(&report);
+}
+
 TEST_F(host, is_cleared_away_when_it_is_dead_and_another_is_traced)
 {
 	pid_t other;
