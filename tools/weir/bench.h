@@ -150,6 +150,8 @@ int wr_bench_gemv(const struct wr_bench_args *args);
 int wr_bench_metrics(const struct wr_bench_args *args);
 /* args->path may be NULL. */
 int wr_bench_predict(const struct wr_bench_args *args);
+/* args->path is a folder on the disk that is asked about, or a routing. */
+int wr_bench_ahead(const struct wr_bench_args *args);
 int wr_bench_pool(const struct wr_bench_args *args);
 int wr_bench_instrument(const struct wr_bench_args *args);
 int wr_bench_cache(const struct wr_bench_args *args);

@@ -31,6 +31,8 @@ static const struct {
 	 "what watching a process costs it (needs BPF); PATH, if any: passes over it"},
 	{"predict", wr_bench_predict, false,
 	 "what reading ahead is worth, simulated; PATH, if any: a trace"},
+	{"ahead", wr_bench_ahead, true,
+	 "a cache that fetches ahead, in time; PATH: a folder, or a routing"},
 	{"gemv", wr_bench_gemv, false, "the compute kernels against a plain read of memory"},
 };
 
