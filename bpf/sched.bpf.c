@@ -46,6 +46,25 @@
 #define FUTEX_LOCK_PI2	      13
 #define FUTEX_CMD	      127
 
+/* What the process measures itself (T0) is in maps that no program touches: it maps them. */
+ONE(lock_meta, struct weir_lock_meta);
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEIR_LOCK_RANKS);
+	__type(key, __u32);
+	__type(value, struct weir_lock_rank);
+} lock_ranks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, WEIR_LOCK_SLOTS);
+	__type(key, __u32);
+	__type(value, struct weir_lock_self);
+} lock_self SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 8192);

@@ -5,8 +5,8 @@
  * Contended waits are counted at all times; this adds times. While it is on, each
  * take that had to wait is timed, and of the others one in N, chosen at random
  * lock by lock. The numbers go to shared memory that another process of the same
- * user can read without stopping or slowing the one that is watched. The layout
- * is in weir/trace_abi.h.
+ * user can read without stopping or slowing the one that is watched; while a trace
+ * of the process is pinned, to the trace's maps. The layout is in weir/trace_abi.h.
  *
  * Off, it costs one predictable branch per take. On, at one in 64, less than 3 ns
  * (weir bench lock). A lock gets its place in the memory when it is first timed;
@@ -22,8 +22,6 @@
 extern "C" {
 #endif
 
-/* Locks that can have numbers of their own at one time. */
-#define WEIR_LOCK_SLOTS 4096u
 /* Bounds of the sampling rate; the default is a good one for a running host. */
 #define WEIR_LOCK_SAMPLE_EVERY 64u
 #define WEIR_LOCK_SAMPLE_MAX   1048576u
@@ -54,13 +52,38 @@ WEIR_API int weir_lock_trace_start(uint32_t sample_every) WEIR_MUST_CHECK;
  */
 WEIR_API void weir_lock_trace_stop(void);
 
+/**
+ * weir_lock_trace_follow() - Write the times where a trace of this process wants them.
+ * @pin_dir: Where traces are pinned; NULL: where the last call said, WEIR_TRACE_PIN_DIR at
+ *           first.
+ *
+ * While a trace of this process is pinned (weir trace start) and this process may write its
+ * maps, the times go into them, so that bpftool and whoever else opens the trace sees them;
+ * they come back to memory of the process's own when the pins are gone. What was counted
+ * moves along, and no take that is timed meanwhile is lost. A process that did not time its
+ * locks does so at WEIR_LOCK_SAMPLE_EVERY while it is traced.
+ *
+ * A registry's collector calls this in each round. The maps belong to who began the trace: a
+ * process that runs as another user cannot write them, and keeps its own memory.
+ *
+ * Context: Any thread. May block. Threads that release a lock whose take was timed wait
+ *          while the numbers are copied: up to about a millisecond, when a trace begins or
+ *          ends.
+ * Cost:    A system call that fails where nothing is traced; four where something is.
+ * Return:  0; -ENAMETOOLONG, -ENOMEM, -EMFILE, -ENFILE, -EOPNOTSUPP, -EPERM (there is no
+ *          memory to go back to: timing is off).
+ * Since:   0.1
+ */
+WEIR_API int weir_lock_trace_follow(const char *pin_dir) WEIR_MUST_CHECK;
+
 struct weir_lock_reader;
 
 /**
  * weir_lock_reader_open() - Look at the lock times of a process.
  * @pid: The process; 0 for the calling one.
  * @ret: The reader. It shows the numbers as they are at each call, and the last
- *       ones when the process stops timing or ends.
+ *       ones when the process stops timing or ends. When weir_lock_meta.moved says
+ *       that they are elsewhere by now, open another.
  *
  * Context: Any thread. May block.
  * Owner:   The caller, until weir_lock_reader_close(). One thread at a time.

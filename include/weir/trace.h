@@ -32,9 +32,6 @@ extern "C" {
 
 struct weir_trace;
 
-/* Where traces are pinned, each in a folder named by the number of its process. */
-#define WEIR_TRACE_PIN_DIR "/sys/fs/bpf/weir"
-
 /* Number of parts: bits of struct weir_trace_opts.parts. */
 #define WEIR_TRACE_NR_PARTS 8u
 

@@ -17,7 +17,8 @@
  *
  * A process that times its locks keeps them one after the other in a memfd named
  * WEIR_LOCK_MEMFD, at the offsets that meta states; weir/lock_trace.h reads it.
- * As maps, each table is one BPF array of that value, and the offsets are 0.
+ * While a trace of the process is pinned, they are the BPF arrays lock_meta,
+ * lock_ranks and lock_self of that trace, and the offsets are 0.
  *
  * Counters only grow, except when a slot changes hands. Each is read by itself;
  * two counters of one slot may be from slightly different moments.
@@ -30,8 +31,13 @@
 /* "weirlock" as bytes, in the order of the machine that wrote it. */
 #define WEIR_LOCK_MAGIC 0x6b636f6c72696577ULL
 /* Raised when a struct below changes. A reader refuses what it does not know. */
-#define WEIR_LOCK_ABI	1u
+#define WEIR_LOCK_ABI	2u
 #define WEIR_LOCK_MEMFD "weir-locks"
+/* Locks that can have numbers of their own at one time, and the most ranks. */
+#define WEIR_LOCK_SLOTS 4096u
+#define WEIR_LOCK_RANKS 64u
+/* Where traces are pinned, each in a folder named by the number of its process. */
+#define WEIR_TRACE_PIN_DIR "/sys/fs/bpf/weir"
 
 /* Of names, with the NUL at the end; longer ones are cut. */
 #define WEIR_LOCK_NAME_BYTES 24u
@@ -58,10 +64,11 @@
  * @nr_slots:     Elements of the table of slots.
  * @rank_bytes:   sizeof(struct weir_lock_rank).
  * @slot_bytes:   sizeof(struct weir_lock_self).
- * @pad:          0.
+ * @moved:        1: the process goes on elsewhere, from these numbers: open it again.
  * @ranks_at:     Where the table of ranks begins in the file.
  * @slots_at:     Where the table of slots begins in the file.
  * @nr_dropped:   Timed takes of locks for which there was no slot.
+ * @start_ticks:  When the process began, field 22 of /proc/PID/stat.
  * @reserved:     0.
  */
 struct weir_lock_meta {
@@ -74,11 +81,12 @@ struct weir_lock_meta {
 	__u32 nr_slots;
 	__u32 rank_bytes;
 	__u32 slot_bytes;
-	__u32 pad;
+	__u32 moved;
 	__u64 ranks_at;
 	__u64 slots_at;
 	__u64 nr_dropped;
-	__u64 reserved[7];
+	__u64 start_ticks;
+	__u64 reserved[6];
 };
 
 /**

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Reading the lock times of a process, also another one: its memfd is found among its descriptors
- * in /proc, which the kernel shows to whoever may debug it. The file is read-only here, and what it
+ * in /proc, which the kernel shows to whoever may debug it, and where there is none, in the maps of a
+ * trace that is pinned. The file is read-only here, and what it
  * says of itself is checked once against its size: it may come from another version, or from
  * somebody who chose the same name.
  */
@@ -18,13 +19,15 @@
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "lock/tables.h"
 
 /* How often a slot that changes hands is looked at again. */
 #define NR_TRIES 1000
 
 struct weir_lock_reader {
-	const char *base;
+	const char *base; /* of a memfd; NULL: pinned maps */
 	size_t bytes;
+	struct wr_lock_tables pinned;
 	const struct weir_lock_meta *meta;
 	const struct weir_lock_rank *ranks;
 	const struct weir_lock_self *slots;
@@ -78,7 +81,7 @@ static int look_at(struct weir_lock_reader *r)
 	struct weir_lock_meta meta;
 
 	r->meta = (const struct weir_lock_meta *)(const void *)r->base;
-	/* R1: pairs with the release in fill_in(). */
+	/* R1: pairs with the release in wr_tables_fill(). */
 	if (__atomic_load_n(&r->meta->magic, __ATOMIC_ACQUIRE) != WEIR_LOCK_MAGIC)
 		return -EBADMSG;
 	memcpy(&meta, r->meta, sizeof(meta));
@@ -116,6 +119,30 @@ static int map_file(struct weir_lock_reader *r, int fd)
 	return look_at(r);
 }
 
+/* No memfd: a trace of the process may have its times. */
+static int open_pinned(struct weir_lock_reader *r, int pid)
+{
+	struct weir_lock_meta meta;
+	int rc = wr_tables_open_pinned(WEIR_TRACE_PIN_DIR, pid, false, &r->pinned);
+
+	if (rc != 0)
+		return rc == -EACCES || rc == -EPERM ? -ENOENT : rc;
+	/* R1: pairs with the release in wr_tables_fill(). The process writes elsewhere. */
+	if (__atomic_load_n(&r->pinned.meta->magic, __ATOMIC_ACQUIRE) != WEIR_LOCK_MAGIC)
+		return -ENOENT;
+	memcpy(&meta, r->pinned.meta, sizeof(meta));
+	if (meta.abi != WEIR_LOCK_ABI)
+		return -EOPNOTSUPP;
+	if (meta.nr_ranks > WEIR_LOCK_RANKS || meta.nr_slots > WEIR_LOCK_SLOTS)
+		return -EBADMSG;
+	r->meta = r->pinned.meta;
+	r->ranks = r->pinned.ranks;
+	r->slots = r->pinned.slots;
+	r->nr_ranks = meta.nr_ranks;
+	r->nr_slots = meta.nr_slots;
+	return 0;
+}
+
 int weir_lock_reader_open(int pid, struct weir_lock_reader **ret)
 {
 	struct weir_lock_reader *reader;
@@ -124,11 +151,14 @@ int weir_lock_reader_open(int pid, struct weir_lock_reader **ret)
 	if (pid < 0)
 		return -EINVAL;
 	fd = find_file(pid);
-	if (fd < 0)
+	if (fd < 0 && fd != -ENOENT)
 		return fd;
 	reader = wr_calloc(1, sizeof(*reader));
-	rc = reader != NULL ? map_file(reader, fd) : -ENOMEM;
-	close(fd);
+	if (reader != NULL)
+		reader->pinned.fd = -1;
+	rc = reader == NULL ? -ENOMEM : fd >= 0 ? map_file(reader, fd) : open_pinned(reader, pid);
+	if (fd >= 0)
+		close(fd);
 	if (rc != 0) {
 		weir_lock_reader_close(reader);
 		return rc;
@@ -143,6 +173,7 @@ void weir_lock_reader_close(struct weir_lock_reader *reader)
 		return;
 	if (reader->base != NULL)
 		munmap((void *)(uintptr_t)reader->base, reader->bytes);
+	wr_tables_close(&reader->pinned);
 	wr_free(reader);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The memory that lock times are written to: three tables in a memfd, laid out as
- * weir/trace_abi.h says. Writers are the threads that release locks; several may write to one slot,
+ * Writing lock times into shared memory: three tables laid out as weir/trace_abi.h says, in a memfd
+ * or in the pinned maps of a trace (tables.c). Writers are the threads that release locks; several may write to one slot,
  * so each number is a relaxed locked add. That is dear only where it is rare: sampled takes, and
  * takes that waited anyway.
  *
@@ -12,16 +12,18 @@
  *    then finds another address in the slot and is dropped; only if the slot changes hands in the
  *    middle of one record does the next lock get a number that is not its own.
  * c) The file cannot shrink (sealed), so a reader's map stays valid whatever we do.
+ * d) When the tables move to another memory, no record is lost and none is counted twice: writers
+ *    wait outside while they are copied. Tried and dropped: letting them go on in the new tables
+ *    and adding the old numbers later, which loses the records of slots that are taken meanwhile.
  *
  * Nothing here takes a lock of ours: it would be timed.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include <time.h>
 
+#include "lock/tables.h"
 #include "lock/timing.h"
 
 #define NR_SLOTS WEIR_LOCK_SLOTS
@@ -30,20 +32,13 @@
 #define SLOT_BITS 16
 _Static_assert(NR_SLOTS < 1u << SLOT_BITS, "a slot and the number of its memory share 32 bits");
 
-#define RANKS_AT  wr_align_up(sizeof(struct weir_lock_meta), WR_CACHE_LINE)
-#define SLOTS_AT  wr_align_up(RANKS_AT + WR_NR_RANKS * sizeof(struct weir_lock_rank), 4096)
-#define ALL_BYTES (SLOTS_AT + NR_SLOTS * sizeof(struct weir_lock_self))
-
 _Static_assert(offsetof(struct weir_lock_self, name) % 8 == 0, "cleared by words");
 _Static_assert(WEIR_LOCK_NO_BLOCK == WR_LOCK_NO_BLOCK, "flags are the same inside and outside");
 _Static_assert(WEIR_LOCK_BY_ADDRESS == WR_LOCK_BY_ADDRESS, "flags are the same inside and outside");
 
 struct segment {
-	struct weir_lock_meta *meta;
-	struct weir_lock_rank *ranks;
-	struct weir_lock_self *slots;
-	int fd;
-	uint32_t number; /* from 1 on, and again from 1 after 2^16 */
+	struct wr_lock_tables t; /* changed only while nobody is in */
+	uint32_t number;	 /* from 1 on, and again from 1 after 2^16 */
 	_Atomic uint32_t nr_used;
 	_Atomic uint8_t used[NR_SLOTS];
 };
@@ -52,8 +47,12 @@ struct segment {
 static pthread_mutex_t switching = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static struct segment segment;		  /* [switching], read by writers while current is set */
+static struct segment moving;		  /* its address: the tables are between two places */
 static _Atomic(struct segment *) current; /* [atomic] NULL: off */
 static _Atomic uint32_t nr_writers;	  /* [atomic] */
+static char follow_dir[256] = WEIR_TRACE_PIN_DIR; /* [switching] */
+static bool is_asked_for;			  /* [switching] not only by a trace */
+static uint32_t refused_pin;			  /* [switching] stopped in spite of it */
 
 /* What is shared with others is of plain types: see weir/trace_abi.h. */
 static void add(__u64 *to, uint64_t n)
@@ -70,17 +69,26 @@ static void raise_to(__u64 *to, uint64_t n)
 		;
 }
 
-static struct segment *enter(void)
-{
-	/* L1: pairs with the exchange in take_away(): either it sees us or we see NULL. */
-	wr_fetch_add_seq_cst(&nr_writers, 1);
-	return wr_load_seq_cst(&current);
-}
-
 static void leave(void)
 {
-	/* L2: pairs with the acquire in take_away(): what we wrote is written. */
+	/* L2: pairs with the acquire in empty(): what we wrote is written. */
 	wr_fetch_sub_release(&nr_writers, 1);
+}
+
+/* Sleeps, since who moves the tables may be of a lower priority than we. */
+static struct segment *enter(void)
+{
+	for (;;) {
+		struct segment *s;
+
+		/* L1: pairs with the exchange in empty(): either it sees us or we see what it put. */
+		wr_fetch_add_seq_cst(&nr_writers, 1);
+		s = wr_load_seq_cst(&current);
+		if (s != &moving)
+			return s;
+		leave();
+		nanosleep(&(struct timespec){.tv_nsec = 50000}, NULL);
+	}
 }
 
 static uint32_t index_of(uint32_t ref)
@@ -91,7 +99,7 @@ static uint32_t index_of(uint32_t ref)
 /* NULL when the number is of another memory. */
 static struct weir_lock_self *slot_of(struct segment *s, uint32_t ref)
 {
-	return s != NULL && ref >> SLOT_BITS == s->number ? &s->slots[index_of(ref)] : NULL;
+	return s != NULL && ref >> SLOT_BITS == s->number ? &s->t.slots[index_of(ref)] : NULL;
 }
 
 /* The number of a slot that was free, or 0. */
@@ -172,12 +180,12 @@ uint32_t wr_segment_slot(struct wr_lock *lock, const void *addr)
 	}
 	fresh = take_slot(s);
 	if (fresh == 0)
-		add(&s->meta->nr_dropped, 1);
+		add(&s->t.meta->nr_dropped, 1);
 	if (fresh != 0)
-		name_slot(&s->slots[index_of(fresh)], lock, addr);
+		name_slot(&s->t.slots[index_of(fresh)], lock, addr);
 	/* S2: pairs with the acquire at the top. Two readers may come here for one lock. */
 	if (fresh != 0 && !wr_cas_acq_rel(&lock->slot, &ref, fresh)) {
-		clear_slot(&s->slots[index_of(fresh)]);
+		clear_slot(&s->t.slots[index_of(fresh)]);
 		free_slot(s, fresh);
 		fresh = ref;
 	}
@@ -231,7 +239,7 @@ void wr_segment_forget(struct wr_lock *lock)
 	s = enter();
 	slot = slot_of(s, ref);
 	if (slot != NULL) {
-		rank = &s->ranks[lock->rank];
+		rank = &s->t.ranks[lock->rank];
 		add(&rank->acquisitions, slot->acquisitions);
 		add(&rank->contended, slot->contended);
 		add(&rank->sampled, slot->sampled);
@@ -246,64 +254,53 @@ void wr_segment_forget(struct wr_lock *lock)
 	wr_store_relaxed(&lock->slot, 0);
 }
 
-/* Sealed: a reader must not be cut off from what it has mapped. */
-static int make_file(void)
+/* From here on @to is all that enters, and nobody is in. */
+static void empty(struct segment *to)
 {
-	int fd = memfd_create(WEIR_LOCK_MEMFD, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	int rc;
-
-	if (fd < 0)
-		return errno == ENOSYS ? -EOPNOTSUPP : -errno;
-	if (ftruncate(fd, ALL_BYTES) != 0 ||
-	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) {
-		rc = -errno;
-		close(fd);
-		return rc;
-	}
-	return fd;
+	/* L1: pairs with the add in enter(). */
+	wr_exchange_seq_cst(&current, to);
+	/* L2: pairs with the release in leave(). */
+	while (wr_load_acquire(&nr_writers) != 0)
+		sched_yield();
 }
 
-static void fill_in(struct segment *s)
+/* Readers see that nothing more comes; pinned maps, which stay, are nobody's again. */
+static void end_tables(struct wr_lock_tables *t, uint32_t moved)
 {
-	*s->meta = (struct weir_lock_meta){
-		.abi = WEIR_LOCK_ABI,
-		.tgid = (__u32)getpid(),
-		.started_ns = wr_now_ns(),
-		.nr_ranks = WR_NR_RANKS,
-		.nr_slots = NR_SLOTS,
-		.rank_bytes = sizeof(struct weir_lock_rank),
-		.slot_bytes = sizeof(struct weir_lock_self),
-		.ranks_at = RANKS_AT,
-		.slots_at = SLOTS_AT,
-	};
-	for (unsigned i = 0; i < WR_NR_RANKS; i++) {
-		strncpy(s->ranks[i].name, wr_lock_rank_name(i), sizeof(s->ranks[i].name) - 1);
-		s->ranks[i].flags = wr_lock_rank_flags(i);
-	}
-	/* R1: pairs with the acquire in weir_lock_reader_open(). */
-	__atomic_store_n(&s->meta->magic, WEIR_LOCK_MAGIC, __ATOMIC_RELEASE);
+	__atomic_store_n(&t->meta->sample_every, 0, __ATOMIC_RELAXED);
+	__atomic_store_n(&t->meta->moved, moved, __ATOMIC_RELEASE);
+	if (t->fd < 0)
+		__atomic_store_n(&t->meta->magic, 0, __ATOMIC_RELEASE);
+	wr_tables_close(t);
+}
+
+/* Into tables that may hold the numbers of an earlier time. */
+static void begin_tables(struct wr_lock_tables *t)
+{
+	__atomic_store_n(&t->meta->magic, 0, __ATOMIC_RELEASE);
+	memset(t->ranks, 0, WR_NR_RANKS * sizeof(*t->ranks));
+	memset(t->slots, 0, NR_SLOTS * sizeof(*t->slots));
+	wr_tables_fill(t);
+}
+
+/* Pinned maps when a trace has some for us, else a memfd. */
+static int choose_tables(struct wr_lock_tables *ret)
+{
+	return wr_tables_open_pinned(follow_dir, 0, true, ret) == 0 ? 0 : wr_tables_make(ret);
 }
 
 static int bring(struct segment *s)
 {
 	uint32_t number = s->number % ((1u << SLOT_BITS) - 1) + 1;
-	int fd = make_file();
-	char *base;
+	struct wr_lock_tables tables;
+	int rc = choose_tables(&tables);
 
-	if (fd < 0)
-		return fd;
-	base = mmap(NULL, ALL_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (base == MAP_FAILED) {
-		close(fd);
-		return -ENOMEM;
-	}
+	if (rc != 0)
+		return rc;
+	begin_tables(&tables);
 	memset(s, 0, sizeof(*s));
 	s->number = number;
-	s->fd = fd;
-	s->meta = (struct weir_lock_meta *)(void *)base;
-	s->ranks = (struct weir_lock_rank *)(void *)(base + RANKS_AT);
-	s->slots = (struct weir_lock_self *)(void *)(base + SLOTS_AT);
-	fill_in(s);
+	s->t = tables;
 	wr_store_seq_cst(&current, s);
 	return 0;
 }
@@ -311,14 +308,34 @@ static int bring(struct segment *s)
 static void take_away(struct segment *s)
 {
 	wr_store_relaxed(&wr_timing_every, 0);
-	__atomic_store_n(&s->meta->sample_every, 0, __ATOMIC_RELAXED);
-	/* L1: pairs with the add in enter(). */
-	wr_exchange_seq_cst(&current, NULL);
-	/* L2: pairs with the release in leave(). */
-	while (wr_load_acquire(&nr_writers) != 0)
-		sched_yield();
-	munmap(s->meta, ALL_BYTES);
-	close(s->fd);
+	empty(NULL);
+	end_tables(&s->t, 0);
+}
+
+/* Nobody is in, and each slot is as it was: the locks keep their numbers. */
+static void copy_tables(const struct segment *s, struct wr_lock_tables *to)
+{
+	to->meta->started_ns = s->t.meta->started_ns;
+	to->meta->nr_dropped = s->t.meta->nr_dropped;
+	memcpy(to->ranks, s->t.ranks, WR_NR_RANKS * sizeof(*to->ranks));
+	for (uint32_t i = 0; i < NR_SLOTS; i++) {
+		if (wr_load_relaxed(&s->used[i]) != 0)
+			to->slots[i] = s->t.slots[i];
+	}
+	__atomic_store_n(&to->meta->sample_every, s->t.meta->sample_every, __ATOMIC_RELAXED);
+}
+
+/* What can take long, the pages of the new tables, is done while the old ones are in use. */
+static void move(struct segment *s, struct wr_lock_tables *to)
+{
+	struct wr_lock_tables old = s->t;
+
+	begin_tables(to);
+	empty(&moving);
+	copy_tables(s, to);
+	s->t = *to;
+	wr_store_seq_cst(&current, s);
+	end_tables(&old, 1);
 }
 
 static void before_fork(void)
@@ -338,8 +355,9 @@ static void after_fork_in_child(void)
 	if (wr_load_relaxed(&current) != NULL) {
 		wr_store_relaxed(&wr_timing_every, 0);
 		wr_store_relaxed(&current, NULL);
-		munmap(segment.meta, ALL_BYTES);
-		close(segment.fd);
+		is_asked_for = false;
+		/* Pinned maps are the parent's still: nothing is written there. */
+		wr_tables_close(&segment.t);
 	}
 	pthread_mutex_unlock(&switching);
 }
@@ -349,19 +367,31 @@ static void watch_forks(void)
 	(void)pthread_atfork(before_fork, after_fork, after_fork_in_child);
 }
 
-int weir_lock_trace_start(uint32_t sample_every)
+static int start(uint32_t sample_every)
 {
 	int rc = 0;
+
+	if (wr_load_relaxed(&current) == NULL)
+		rc = bring(&segment);
+	if (rc == 0) {
+		__atomic_store_n(&segment.t.meta->sample_every, sample_every, __ATOMIC_RELAXED);
+		wr_store_relaxed(&wr_timing_every, sample_every);
+	}
+	return rc;
+}
+
+int weir_lock_trace_start(uint32_t sample_every)
+{
+	int rc;
 
 	if (sample_every == 0 || sample_every > WEIR_LOCK_SAMPLE_MAX)
 		return -EINVAL;
 	pthread_once(&fork_once, watch_forks);
 	pthread_mutex_lock(&switching);
-	if (wr_load_relaxed(&current) == NULL)
-		rc = bring(&segment);
+	rc = start(sample_every);
 	if (rc == 0) {
-		__atomic_store_n(&segment.meta->sample_every, sample_every, __ATOMIC_RELAXED);
-		wr_store_relaxed(&wr_timing_every, sample_every);
+		is_asked_for = true;
+		refused_pin = 0;
 	}
 	pthread_mutex_unlock(&switching);
 	return rc;
@@ -370,7 +400,61 @@ int weir_lock_trace_start(uint32_t sample_every)
 void weir_lock_trace_stop(void)
 {
 	pthread_mutex_lock(&switching);
-	if (wr_load_relaxed(&current) != NULL)
+	if (wr_load_relaxed(&current) != NULL) {
+		refused_pin = segment.t.pin_id;
 		take_away(&segment);
+	}
+	is_asked_for = false;
 	pthread_mutex_unlock(&switching);
+}
+
+/* The trace is another one than the times are in. */
+static int go_to_pins(void)
+{
+	struct wr_lock_tables tables;
+
+	/* Not ours to write, or gone by now: all stays as it is. */
+	if (wr_tables_open_pinned(follow_dir, 0, true, &tables) != 0)
+		return 0;
+	if (wr_load_relaxed(&current) != NULL) {
+		move(&segment, &tables);
+		return 0;
+	}
+	wr_tables_close(&tables);
+	return start(WEIR_LOCK_SAMPLE_EVERY);
+}
+
+/* The pins are gone. Who did not ask for times has none again. */
+static int go_back(void)
+{
+	struct wr_lock_tables tables;
+	int rc = is_asked_for ? wr_tables_make(&tables) : 0;
+
+	if (rc != 0 || !is_asked_for)
+		take_away(&segment);
+	else
+		move(&segment, &tables);
+	return rc;
+}
+
+int weir_lock_trace_follow(const char *pin_dir)
+{
+	uint32_t id;
+	bool pinned;
+	int rc = 0;
+
+	if (pin_dir != NULL && strlen(pin_dir) >= sizeof(follow_dir))
+		return -ENAMETOOLONG;
+	pthread_once(&fork_once, watch_forks);
+	pthread_mutex_lock(&switching);
+	if (pin_dir != NULL)
+		strcpy(follow_dir, pin_dir);
+	id = wr_tables_pin_id(follow_dir);
+	pinned = wr_load_relaxed(&current) != NULL && segment.t.fd < 0;
+	if (id != 0 && !(pinned && id == segment.t.pin_id) && id != refused_pin)
+		rc = go_to_pins();
+	else if (id == 0 && pinned)
+		rc = go_back();
+	pthread_mutex_unlock(&switching);
+	return rc;
 }

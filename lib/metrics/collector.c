@@ -10,6 +10,8 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <weir/lock_trace.h>
+
 #include "base/alloc.h"
 #include "base/atomic.h"
 #include "base/util.h"
@@ -62,6 +64,9 @@ void weir_collector_round(struct weir_metrics *metrics)
 	}
 	wr_grids_round(metrics);
 	wr_history_round(metrics);
+	/* A trace may have begun or ended. */
+	if (weir_lock_trace_follow(NULL) != 0)
+		wr_log(WEIR_LOG_WARN, "metrics", "no memory for the times of locks any more");
 }
 
 static void *collect(void *arg)

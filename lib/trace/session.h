@@ -34,6 +34,9 @@ struct bpf_object;
 	X(cache_sites, sizeof(struct weir_cache_site_key), sizeof(struct weir_cache_events)) \
 	X(lock_deep, sizeof(struct weir_addr_key), sizeof(struct weir_lock_deep))            \
 	X(deep_timeline, 4, sizeof(struct weir_trace_slot))                                  \
+	X(lock_meta, 4, sizeof(struct weir_lock_meta))                                       \
+	X(lock_ranks, 4, sizeof(struct weir_lock_rank))                                      \
+	X(lock_self, 4, sizeof(struct weir_lock_self))                                       \
 	X(meta, 4, sizeof(struct weir_trace_meta))
 
 enum wr_trace_map {

@@ -14,7 +14,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <weir/lock_trace.h>
+
 #include "base/alloc.h"
+#include "base/process.h"
 #include "base/util.h"
 #include "trace/session.h"
 
@@ -131,28 +134,12 @@ int weir_trace_enable(struct weir_trace *trace, uint32_t parts)
 
 uint64_t wr_trace_start_ticks(int pid)
 {
-	char path[32], text[1024];
-	char *at;
-	size_t n;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	f = fopen(path, "re");
-	if (!f)
-		return 0;
-	n = fread(text, 1, sizeof(text) - 1, f);
-	fclose(f);
-	text[n] = '\0';
-	/* The name in brackets may hold anything; field 3, the state, follows the last of them. */
-	at = strrchr(text, ')');
-	if (!at || at[1] == '\0' || at[2] == 'Z' || at[2] == 'X')
-		return 0;
-	for (int field = 2; at && field < 22; field++)
-		at = strchr(at + 1, ' ');
-	return at ? strtoull(at, NULL, 10) : 0;
+	return wr_process_start_ticks(pid);
 }
 
 #if WR_TRACE_BPF
+
+#include <bpf/bpf.h>
 
 const char *const wr_trace_map_names[WR_TRACE_NR_MAPS] = {
 #define MAP(name, key, value) #name,
@@ -219,14 +206,6 @@ static struct weir_trace *make(int pid)
 	return t;
 }
 
-/* Linux gives the first pid namespace this number (PROC_PID_INIT_INO). */
-static bool sees_kernel_pids(void)
-{
-	struct stat st;
-
-	return stat("/proc/self/ns/pid", &st) != 0 || st.st_ino == 0xeffffffcu;
-}
-
 static int check(struct weir_trace_opts *opts, struct weir_error *err)
 {
 	if (opts->pid < 0 || opts->parts & ~ALL_PARTS ||
@@ -234,7 +213,7 @@ static int check(struct weir_trace_opts *opts, struct weir_error *err)
 		return wr_error_set(err, -EINVAL, NULL, WEIR_OFFSET_NONE,
 				    "a trace needs a process, and parts and flags that this "
 				    "library knows");
-	if (!sees_kernel_pids())
+	if (!wr_process_sees_kernel_pids())
 		return wr_error_set(err, -EOPNOTSUPP, NULL, WEIR_OFFSET_NONE,
 				    "numbers of processes differ from the kernel's in this pid "
 				    "namespace: trace from outside of it");
@@ -246,6 +225,23 @@ static int check(struct weir_trace_opts *opts, struct weir_error *err)
 		return wr_error_set(err, -ENOENT, NULL, WEIR_OFFSET_NONE, "there is no process %d",
 				    opts->pid);
 	return 0;
+}
+
+/*
+ * The process may put its own times of its locks (T0) into maps of ours; here they learn whose they
+ * are. This process does at once, another one in the next round of its collector.
+ */
+static void offer_lock_times(struct weir_trace *t, const char *pin_dir)
+{
+	struct weir_lock_meta meta = {.tgid = (uint32_t)t->pid,
+				      .start_ticks = wr_trace_start_ticks(t->pid)};
+	uint32_t zero = 0;
+
+	if (t->map[WR_MAP_lock_meta] < 0 ||
+	    bpf_map_update_elem(t->map[WR_MAP_lock_meta], &zero, &meta, 0) != 0)
+		return;
+	if (t->pid == (int)getpid())
+		(void)!weir_lock_trace_follow(pin_dir ? pin_dir : WEIR_TRACE_PIN_DIR);
 }
 
 static int begin(struct weir_trace *t, const struct weir_trace_opts *opts, struct weir_error *err)
@@ -275,6 +271,8 @@ static int begin(struct weir_trace *t, const struct weir_trace_opts *opts, struc
 			(void)wr_error_set(err, rc, t->dir, WEIR_OFFSET_NONE, "cannot pin: %s",
 					   weir_strerror(rc));
 	}
+	if (!rc && pinned)
+		offer_lock_times(t, opts->pin_dir);
 	if (!rc)
 		__atomic_store_n(&t->config->enabled, t->meta->parts, __ATOMIC_RELEASE);
 	else if (pinned)
@@ -336,7 +334,11 @@ int weir_trace_remove(int pid, const char *pin_dir)
 	char dir[256];
 	int rc = wr_trace_pin_name(dir, pin_dir, pid);
 
-	return rc ? rc : wr_trace_pin_remove(dir);
+	if (!rc)
+		rc = wr_trace_pin_remove(dir);
+	if (!rc && pid == (int)getpid())
+		(void)!weir_lock_trace_follow(NULL);
+	return rc;
 }
 
 #else
