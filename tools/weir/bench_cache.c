@@ -12,20 +12,18 @@
 #include <errno.h>
 #include <limits.h>
 #include <math.h>
-#include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <weir/cache.h>
 
 #include "../peers/rocksdb.h"
 #include "bench.h"
+#include "bench_race.h"
 #include "ui.h"
 
 #define NR_KEYS	    131072u
@@ -240,64 +238,36 @@ static int prepare(struct bench *b)
 
 /* ---- measuring ---- */
 
-struct racer {
+struct turn {
 	struct bench *b;
 	int side;
-	unsigned int number;
-	pthread_barrier_t *start;
-	uint64_t ns;
 };
 
-static uint64_t cpu_ns(void)
-{
-	struct timespec now;
+#define PART (NR_ORDER / MAX_THREADS)
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+/* Each thread begins elsewhere in the same order. */
+static void warm(void *arg, unsigned number)
+{
+	const struct turn *t = arg;
+
+	(void)hits(t->b, t->side, t->b->order + number * PART, PART / 8);
 }
 
-static void *race(void *arg)
+static void take_all(void *arg, unsigned number)
 {
-	struct racer *r = arg;
-	/* Each begins elsewhere in the same order. */
-	size_t part = NR_ORDER / MAX_THREADS;
-	const uint32_t *order = r->b->order + r->number * part;
-	uint64_t start;
-	cpu_set_t cpu;
+	const struct turn *t = arg;
 
-	/* Two threads on one processor would not get in each other's way. */
-	CPU_ZERO(&cpu);
-	CPU_SET(r->number, &cpu);
-	(void)sched_setaffinity(0, sizeof(cpu), &cpu);
-	(void)hits(r->b, r->side, order, part / 8);
-	pthread_barrier_wait(r->start);
-	start = cpu_ns();
 	for (uint32_t i = 0; i < NR_TIMES; i++)
-		if (hits(r->b, r->side, order, part) != part)
-			atomic_fetch_add(&r->b->nr_missed, 1);
-	r->ns = cpu_ns() - start;
-	return NULL;
+		if (hits(t->b, t->side, t->b->order + number * PART, PART) != PART)
+			atomic_fetch_add(&t->b->nr_missed, 1);
 }
 
 static double time_side(struct bench *b, int side, unsigned int nr)
 {
-	struct racer racers[MAX_THREADS];
-	pthread_barrier_t start;
-	pthread_t threads[MAX_THREADS];
-	uint64_t most = 0;
+	struct turn turn = {.b = b, .side = side};
+	const struct wr_bench_race race = {.warm = warm, .work = take_all, .arg = &turn};
 
-	pthread_barrier_init(&start, NULL, nr);
-	for (unsigned int i = 0; i < nr; i++) {
-		racers[i] = (struct racer){.b = b, .side = side, .number = i, .start = &start};
-		if (pthread_create(&threads[i], NULL, race, &racers[i]))
-			abort();
-	}
-	for (unsigned int i = 0; i < nr; i++) {
-		pthread_join(threads[i], NULL);
-		most = racers[i].ns > most ? racers[i].ns : most;
-	}
-	pthread_barrier_destroy(&start);
-	return (double)most / NR_TIMES / (NR_ORDER / MAX_THREADS);
+	return wr_bench_run_race(&race, nr) / NR_TIMES / PART;
 }
 
 static void measure_round(struct bench *b)

@@ -22,6 +22,7 @@
 #include <weir/weir.h>
 
 #include "bench.h"
+#include "bench_instrument.h"
 #include "bench_pool.h"
 #include "ui.h"
 
@@ -29,6 +30,8 @@
 #define BAR	     1.02
 
 enum { ON, OFF, TIMED, AGAIN, NR_ARMS };
+
+_Static_assert((int)NR_ARMS == (int)WR_BI_ARMS, "the cache's side takes all");
 
 static const struct {
 	const char *name, *file;
@@ -52,8 +55,8 @@ static const struct {
 };
 
 #define NR_CLAIMS (sizeof(claims) / sizeof(claims[0]))
-/* The last is what two threads need. */
-#define NR_LOADS (WR_PB_SIZES + 1)
+/* Allocation and free, each size and then two threads; a hit of the cache by one thread and two. */
+enum { POOL_TWO = WR_PB_SIZES, CACHE_ONE, CACHE_TWO, NR_LOADS };
 
 struct one {
 	void *library;
@@ -61,6 +64,7 @@ struct one {
 	__typeof__(weir_open) *open;
 	__typeof__(weir_close) *close;
 	__typeof__(weir_get_pool) *get_pool;
+	__typeof__(weir_get_cache) *get_cache;
 	__typeof__(weir_lock_trace_start) *start;
 	__typeof__(weir_lock_trace_stop) *stop;
 };
@@ -68,6 +72,7 @@ struct one {
 struct bench {
 	struct one one[NR_ARMS];
 	struct wr_pb_arm arms[WR_PB_ARMS];
+	struct wr_bi_cache caches[NR_ARMS];
 	struct wr_bench_series ns[NR_LOADS][NR_ARMS];
 	struct wr_bench_series ratio[NR_LOADS][NR_CLAIMS];
 	char missing[PATH_MAX];
@@ -75,7 +80,10 @@ struct bench {
 
 static const char *load_name(int load)
 {
-	return load < WR_PB_SIZES ? wr_pb_size_name((enum wr_pb_size)load) : "mix, 2 threads";
+	static const char *const others[] = {"mix, 2 threads", "cache hit", "cache hit, 2 threads"};
+
+	return load < WR_PB_SIZES ? wr_pb_size_name((enum wr_pb_size)load)
+				  : others[load - WR_PB_SIZES];
 }
 
 /* The loader takes one file for one library: a second one needs a file of its own. */
@@ -124,6 +132,7 @@ static int load(struct one *one, const char *path, bool copy)
 	if (load_symbol(one->library, "weir_open", &one->open) ||
 	    load_symbol(one->library, "weir_close", &one->close) ||
 	    load_symbol(one->library, "weir_get_pool", &one->get_pool) ||
+	    load_symbol(one->library, "weir_get_cache", &one->get_cache) ||
 	    load_symbol(one->library, "weir_lock_trace_start", &one->start) ||
 	    load_symbol(one->library, "weir_lock_trace_stop", &one->stop))
 		return -ENOENT;
@@ -132,10 +141,13 @@ static int load(struct one *one, const char *path, bool copy)
 
 static int open_one(struct bench *b, int i, const char *folder, struct weir_error *err)
 {
+	struct weir_cache_opts cache_opts;
 	struct weir_opts opts = {.size = sizeof(opts),
 				 .budget_bytes = BUDGET_BYTES,
 				 .page_kinds = 1u << WEIR_PAGE_THP | 1u << WEIR_PAGE_4K,
-				 .flags = WEIR_OPEN_NO_PIN};
+				 .flags = WEIR_OPEN_NO_PIN,
+				 .cache = &cache_opts};
+	struct wr_bi_cache *cache = &b->caches[i];
 	struct wr_pb_arm *arm = &b->arms[i];
 	struct one *one = &b->one[i];
 	char path[PATH_MAX];
@@ -150,17 +162,22 @@ static int open_one(struct bench *b, int i, const char *folder, struct weir_erro
 	}
 	if (i == OFF || i == AGAIN)
 		opts.flags |= WEIR_OPEN_PRIVATE;
+	wr_bi_cache_opts(&cache_opts);
 	rc = one->open(&opts, &one->weir, err);
 	if (rc)
 		return rc;
-	if (load_symbol(one->library, "weir_pool_alloc", &arm->take) ||
-	    load_symbol(one->library, "weir_pool_free", &arm->give))
+	if (load_symbol(one->library, "weir_cache_get", &cache->get) ||
+	    load_symbol(one->library, "weir_cache_put", &cache->put) ||
+	    load_symbol(one->library, "weir_pool_alloc", &arm->take) ||
+	    load_symbol(one->library, "weir_pool_span_free", &arm->give))
 		return -ENOENT;
 	arm->name = arms[i].name;
 	arm->form = WR_PB_SPANS;
 	arm->pool = one->get_pool(one->weir);
 	arm->is_there = true;
-	return arms[i].time_locks ? one->start(WEIR_LOCK_SAMPLE_EVERY) : 0;
+	cache->cache = one->get_cache(one->weir);
+	rc = wr_bi_cache_fill(cache);
+	return !rc && arms[i].time_locks ? one->start(WEIR_LOCK_SAMPLE_EVERY) : rc;
 }
 
 static int open_all(struct bench *b, struct weir_error *err)
@@ -210,14 +227,22 @@ static int measure_round(struct bench *b)
 	for (int i = 0; !rc && i < NR_ARMS; i++)
 		rc = wr_pb_threads(&b->arms[i], WR_PB_MIX, WR_PB_TWO, &ns[i]);
 	if (!rc)
-		add_load(b, WR_PB_SIZES, ns);
+		add_load(b, POOL_TWO, ns);
+	if (!rc)
+		rc = wr_bi_cache_pairs(b->caches, ns);
+	if (!rc)
+		add_load(b, CACHE_ONE, ns);
+	for (int i = 0; !rc && i < NR_ARMS; i++)
+		rc = wr_bi_cache_threads(&b->caches[i], &ns[i]);
+	if (!rc)
+		add_load(b, CACHE_TWO, ns);
 	return rc;
 }
 
 static int print_text(const struct bench *b)
 {
 	static const struct wr_ui_column cols[] = {
-		{"allocation and free", WR_UI_LEFT}, {"ns", WR_UI_RIGHT}, {"of", WR_UI_LEFT}};
+		{"what is done", WR_UI_LEFT}, {"ns", WR_UI_RIGHT}, {"of", WR_UI_LEFT}};
 	static const struct wr_ui_column against[] = {
 		{"ratio", WR_UI_LEFT}, {"", WR_UI_RIGHT}, {"bar", WR_UI_RIGHT}};
 	struct wr_ui_table *t = wr_ui_table_open(cols, 3);

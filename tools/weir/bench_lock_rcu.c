@@ -8,12 +8,12 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "bench_race.h"
 #include "lock/rcu.h"
 #include "lock/rcu_table.h"
 
@@ -223,83 +223,36 @@ static bool find(int size, enum wr_br_arm arm, const struct key *key)
 struct turn {
 	int size;
 	enum wr_br_arm arm;
-	pthread_barrier_t *start;
 	uint64_t random;
-	unsigned number; /* among the threads of the turn */
-	double ns;
-	unsigned nr_missing;
+	_Atomic unsigned nr_missing;
 };
 
-static uint64_t cpu_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-/* To the @n-th processor we may use: two threads left alone share one for milliseconds. */
-static void pin(unsigned n)
-{
-	cpu_set_t allowed, one;
-
-	if (sched_getaffinity(0, sizeof(allowed), &allowed))
-		return;
-	CPU_ZERO(&one);
-	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-		if (CPU_ISSET(cpu, &allowed) && n-- == 0)
-			CPU_SET(cpu, &one);
-	if (CPU_COUNT(&one))
-		(void)sched_setaffinity(0, sizeof(one), &one);
-}
-
-static void *run_turn(void *arg)
+static void take_turn(void *arg, unsigned number)
 {
 	struct turn *t = arg;
 	struct node *nodes = indexes[t->size].nodes;
-	/* Not where the other thread has its own: the turns share a cache line. */
-	uint64_t start, random = t->random;
+	/* Not where the other thread has its own: the turn is a common cache line. */
+	uint64_t random = t->random + number;
 	unsigned nr_missing = 0;
 
-	pin(t->number);
-	pthread_barrier_wait(t->start);
-	start = cpu_ns();
 	for (unsigned i = 0; i < NR_FINDS; i++) {
 		unsigned which = (unsigned)(next_random(&random) % nr_nodes[t->size]);
 		const struct key key = nodes[which].key;
 
 		nr_missing += !find(t->size, t->arm, &key);
 	}
-	t->nr_missing = nr_missing;
-	t->ns = (double)(cpu_ns() - start) / NR_FINDS;
-	return NULL;
+	atomic_fetch_add(&t->nr_missing, nr_missing);
 }
 
 static double one_turn(int size, enum wr_br_arm arm, unsigned nr_threads, unsigned number)
 {
-	pthread_t threads[WR_BR_THREADS];
-	struct turn turns[WR_BR_THREADS];
-	pthread_barrier_t start;
-	double most = 0;
+	struct turn turn = {.size = size, .arm = arm, .random = number * 2};
+	const struct wr_bench_race race = {.work = take_turn, .arg = &turn};
+	double ns = wr_bench_run_race(&race, nr_threads);
 
-	pthread_barrier_init(&start, NULL, nr_threads);
-	for (unsigned i = 0; i < nr_threads; i++) {
-		turns[i] = (struct turn){.size = size,
-					 .arm = arm,
-					 .start = &start,
-					 .random = number * 2 + i,
-					 .number = i};
-		if (pthread_create(&threads[i], NULL, run_turn, &turns[i]))
-			abort();
-	}
-	for (unsigned i = 0; i < nr_threads; i++) {
-		pthread_join(threads[i], NULL);
-		if (turns[i].nr_missing)
-			abort();
-		most = turns[i].ns > most ? turns[i].ns : most;
-	}
-	pthread_barrier_destroy(&start);
-	return most;
+	if (turn.nr_missing)
+		abort();
+	return ns / NR_FINDS;
 }
 
 static int compare(const void *a, const void *b)

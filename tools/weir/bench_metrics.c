@@ -22,6 +22,7 @@
 
 #include "../peers/prometheus.h"
 #include "bench.h"
+#include "bench_race.h"
 #include "ui.h"
 
 #define NR_OPS	   4000000u
@@ -180,53 +181,26 @@ static void their_observe(struct bench *b)
 	b->peer.observe(b->peer.p, b->values, NR_VALUES, PEER_OPS);
 }
 
-struct racer {
+struct turn {
 	struct bench *b;
 	void (*work)(struct bench *b);
-	pthread_barrier_t *start;
-	uint64_t ns;
 };
 
-static uint64_t cpu_ns(void)
+static void take_turn(void *arg, unsigned number)
 {
-	struct timespec now;
+	const struct turn *t = arg;
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
-}
-
-static void *race(void *arg)
-{
-	struct racer *r = arg;
-	uint64_t start;
-
-	pthread_barrier_wait(r->start);
-	start = cpu_ns();
-	r->work(r->b);
-	r->ns = cpu_ns() - start;
-	return NULL;
+	(void)number;
+	t->work(t->b);
 }
 
 /* Nanoseconds of one of @ops operations when @nr threads do them at once: the slowest thread's. */
 static double time_work(struct bench *b, void (*work)(struct bench *b), unsigned nr, uint32_t ops)
 {
-	struct racer racers[2];
-	pthread_barrier_t start;
-	pthread_t threads[2];
-	uint64_t most = 0;
+	struct turn turn = {.b = b, .work = work};
+	const struct wr_bench_race race = {.work = take_turn, .arg = &turn};
 
-	pthread_barrier_init(&start, NULL, nr);
-	for (unsigned i = 0; i < nr; i++) {
-		racers[i] = (struct racer){.b = b, .work = work, .start = &start};
-		if (pthread_create(&threads[i], NULL, race, &racers[i]))
-			abort();
-	}
-	for (unsigned i = 0; i < nr; i++) {
-		pthread_join(threads[i], NULL);
-		most = racers[i].ns > most ? racers[i].ns : most;
-	}
-	pthread_barrier_destroy(&start);
-	return (double)most / ops;
+	return wr_bench_run_race(&race, nr) / ops;
 }
 
 static int count_bytes(void *arg, const char *text, size_t bytes)
@@ -238,18 +212,18 @@ static int count_bytes(void *arg, const char *text, size_t bytes)
 
 static double time_export(struct bench *b)
 {
-	uint64_t start = cpu_ns();
+	uint64_t start = wr_bench_cpu_ns();
 	size_t bytes = 0;
 
 	/* A writer that counts returns 0. */
 	(void)!weir_metrics_export(b->many, WEIR_METRICS_PROMETHEUS, count_bytes, &bytes);
-	return (double)(cpu_ns() - start);
+	return (double)(wr_bench_cpu_ns() - start);
 }
 
 /* Two looks at the clock, and the same with the difference counted. */
 static void time_timed(struct bench *b, double *ours, double *bare)
 {
-	uint64_t start = cpu_ns(), sum = 0;
+	uint64_t start = wr_bench_cpu_ns(), sum = 0;
 	const uint32_t nr = NR_OPS / 16;
 
 	for (uint32_t i = 0; i < nr; i++) {
@@ -258,14 +232,14 @@ static void time_timed(struct bench *b, double *ours, double *bare)
 		sum += wr_ui_now_ns() - from;
 	}
 	__asm__ volatile("" ::"r"(sum));
-	*bare = (double)(cpu_ns() - start) / nr;
-	start = cpu_ns();
+	*bare = (double)(wr_bench_cpu_ns() - start) / nr;
+	start = wr_bench_cpu_ns();
 	for (uint32_t i = 0; i < nr; i++) {
 		uint64_t from = wr_ui_now_ns();
 
 		weir_metrics_observe(b->m, b->hist, wr_ui_now_ns() - from);
 	}
-	*ours = (double)(cpu_ns() - start) / nr;
+	*ours = (double)(wr_bench_cpu_ns() - start) / nr;
 }
 
 static void add_pair(struct row *row, double ours, double theirs)
