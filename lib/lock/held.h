@@ -21,7 +21,7 @@ struct wr_lock_held {
 	const void *site;  /* return address; stays after the release, see wr_validate_taken() */
 	uint64_t since_ns; /* 0 when there was no limit at the take */
 	uint64_t chain;	   /* of what is held before it */
-	uint32_t ranks;	   /* mask of what is held before it */
+	uint64_t ranks;	   /* mask of what is held before it */
 	enum wr_lock_mode mode;
 };
 
@@ -29,7 +29,7 @@ struct wr_lock_thread {
 	unsigned nr_held;
 	unsigned nr_readers;   /* read sections of RCU, nested */
 	unsigned nr_untracked; /* held, but past the end of the list */
-	uint32_t ranks;	       /* mask of the ranks in the list */
+	uint64_t ranks;	       /* mask of the ranks in the list */
 	uint64_t chain;	       /* of the classes in the list */
 	struct wr_lock_held held[WR_LOCK_HELD_MAX];
 };
@@ -37,7 +37,7 @@ struct wr_lock_thread {
 extern _Thread_local struct wr_lock_thread wr_lock_self; /* [thread] */
 extern _Atomic unsigned wr_lock_checks;			 /* [atomic] */
 /* For each rank, a mask of those under which taking it may be a fault. */
-extern const uint32_t wr_lock_conflicts[];
+extern const uint64_t wr_lock_conflicts[];
 
 /* The rest of each; false: leave the operation out. */
 bool wr_validate_take_slowly(struct wr_lock *lock, unsigned on, uint64_t chain);
@@ -93,7 +93,7 @@ static inline void wr_validate_push(struct wr_lock_thread *self, struct wr_lock_
 {
 	h->ranks = self->ranks;
 	h->chain = self->chain;
-	self->ranks |= UINT32_C(1) << h->lock->rank;
+	self->ranks |= UINT64_C(1) << h->lock->rank;
 	if ((on & WR_LOCK_CHECK_GRAPH) != 0)
 		self->chain = wr_graph_chain(self->chain, wr_validate_chain_id(h->lock));
 }

@@ -55,14 +55,14 @@ static const char *const meanings[] = {
 #undef MEANING
 };
 
-_Static_assert(WR_NR_RANKS <= 30, "ranks are bits of a word");
+_Static_assert(WR_NR_RANKS <= 64, "ranks are bits of a word");
 
 /* The ranks that forbid blocking. */
 enum {
-	NO_BLOCK_RANKS = 0
+	NO_BLOCK_RANKS = UINT64_C(0)
 #define NO_BLOCK_BIT(rank_name, flags, text) \
-	| (((flags)&WR_LOCK_NO_BLOCK) != 0 ? 1 << WR_RANK_##rank_name : 0)
-	WR_LOCK_RANKS(NO_BLOCK_BIT)
+	| (((flags)&WR_LOCK_NO_BLOCK) != 0 ? UINT64_C(1) << WR_RANK_##rank_name : 0)
+		WR_LOCK_RANKS(NO_BLOCK_BIT)
 #undef NO_BLOCK_BIT
 };
 
@@ -70,10 +70,10 @@ enum {
  * For each rank, those under which taking it may be a fault: its own and what stands below it, and
  * for a rank that may block all that forbid it.
  */
-const uint32_t wr_lock_conflicts[] = {
+const uint64_t wr_lock_conflicts[] = {
 #define CONFLICTS(rank_name, flags, text)             \
-	~((UINT32_C(1) << WR_RANK_##rank_name) - 1) | \
-		(((flags)&WR_LOCK_NO_BLOCK) != 0 ? 0u : (uint32_t)NO_BLOCK_RANKS),
+	~((UINT64_C(1) << WR_RANK_##rank_name) - 1) | \
+		(((flags)&WR_LOCK_NO_BLOCK) != 0 ? 0u : (uint64_t)NO_BLOCK_RANKS),
 	WR_LOCK_RANKS(CONFLICTS)
 #undef CONFLICTS
 };
@@ -270,7 +270,7 @@ bool wr_validate_take_slowly(struct wr_lock *lock, unsigned on, uint64_t chain)
 	}
 	if ((on & WR_LOCK_CHECK_GRAPH) == 0 || !learn(lock))
 		return true;
-	if ((self->ranks & UINT32_C(1) << lock->rank) == 0)
+	if ((self->ranks & UINT64_C(1) << lock->rank) == 0)
 		wr_graph_chain_add(chain);
 	return true;
 }

@@ -238,7 +238,7 @@ TEST_F(experts, a_file_that_was_cut_fails_those_that_are_gone)
 TEST_F(experts, allocation_may_fail_at_any_point)
 {
 	struct weir_experts *second = NULL;
-	uint64_t live = wr_test_alloc_live();
+	int64_t live = wr_test_alloc_live();
 	int rc = -ENOMEM;
 
 	for (unsigned int n = 1; rc == -ENOMEM && n < 1000; n++) {

@@ -14,7 +14,7 @@
 #include <weir/stream.h>
 #include <weir/weights.h>
 
-#define TM_MAX_FILES 4
+#define TM_MAX_FILES  4
 #define TM_NR_EXPERTS 12u
 /* More than a MiB: twice the largest group is no few pages, also where pages are huge. */
 #define TM_EMBED_ROWS 6000
