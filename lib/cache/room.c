@@ -659,18 +659,28 @@ int wr_cache_take(struct weir_cache *cache, unsigned int tier, uint32_t class_id
 		  bool demand, struct weir_tier_mem *ret)
 {
 	struct wr_tier *t = &cache->tiers[tier];
+	struct wr_in_line me = {0};
 	int rc = wr_cache_make_room(cache, tier, class_id, bytes, demand);
 
 	if (rc)
 		return rc;
 	for (uint32_t n = 0;; n++) {
+		int more;
+
 		wr_mutex_unlock(&cache->lock);
 		wr_lock_assert_none_held("a tier's alloc");
 		rc = t->ops.alloc(t->arg, bytes, ret);
 		wr_mutex_lock(&cache->lock);
-		if (rc != -ENOSPC || n == MAX_PIECES || evict(cache, tier, bytes, demand, NR_DROPS))
+		if (rc != -ENOSPC || n == MAX_PIECES)
+			break;
+		more = evict(cache, tier, bytes, demand, NR_DROPS);
+		/* What could leave may be on its way down. */
+		if (more == -EAGAIN && demand)
+			more = wait_first(cache, tier, &me);
+		if (more)
 			break;
 	}
+	leave_queue(cache, &t->line, &me);
 	if (rc) {
 		t->used -= bytes;
 		t->numbers[class_id].used_bytes -= bytes;
