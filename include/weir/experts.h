@@ -214,6 +214,23 @@ WEIR_API int64_t weir_experts_likely(struct weir_experts *experts, uint32_t laye
 				     const uint32_t *likely, size_t nr, uint32_t permille);
 
 /**
+ * weir_experts_foresee() - Have the cache foresee which experts come, and read them ahead.
+ * @experts: The experts.
+ * @err:     On failure: why. May be NULL.
+ *
+ * As weir_cache_ahead() of the class WEIR_CLASS_EXPERTS, with all experts declared: from those that
+ * a layer chose follow those of the next, as far as the routing has shown. weir_experts_close()
+ * switches it off, for the whole cache.
+ *
+ * Context: Any thread, once for a cache. Starts a thread of the cache.
+ * Return:  0, -EINVAL (more than 256 experts in a layer), -EALREADY (the cache does), -ENOSPC,
+ *          -ENOMEM, -EAGAIN (no thread).
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_experts_foresee(struct weir_experts *experts,
+						  struct weir_error *err);
+
+/**
  * weir_experts_view() - The bytes of one tensor's slice of a pinned expert.
  * @experts: The experts.
  * @layer:   As it was got.

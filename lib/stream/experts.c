@@ -14,6 +14,8 @@
 
 #include <xxhash.h>
 
+#include <weir/cache_ahead.h>
+
 #include "base/alloc.h"
 #include "base/atomic.h"
 #include "base/util.h"
@@ -60,6 +62,7 @@ struct weir_experts {
 	size_t *places;
 	struct wr_run *runs;
 	struct wr_fetch_read *reads;
+	bool is_foreseen; /* [thread] of whoever opens and closes */
 };
 
 /* ---- as a source ---- */
@@ -313,6 +316,8 @@ void weir_experts_close(struct weir_experts *x)
 	if (!x)
 		return;
 	/* Their sources are ours: what is left may not be asked for them any more. */
+	if (x->is_foreseen && weir_cache_ahead_switch(x->cache, false))
+		wr_assert(false);
 	for (uint32_t i = 0; x->cache && i < x->nr_entries; i++) {
 		int rc = weir_cache_remove(x->cache, x->entries[i].key);
 
@@ -327,6 +332,30 @@ void weir_experts_close(struct weir_experts *x)
 	wr_free(x->runs);
 	wr_free(x->reads);
 	wr_free(x);
+}
+
+int weir_experts_foresee(struct weir_experts *x, struct weir_error *err)
+{
+	struct weir_cache_ahead_opts opts = {.size = sizeof(opts),
+					     .classes = 1u << WEIR_CLASS_EXPERTS,
+					     .nr_layers = x->info.nr_layers,
+					     .nr_experts = x->info.nr_experts};
+	int rc = weir_cache_ahead(x->cache, &opts, err);
+
+	if (rc)
+		return rc;
+	x->is_foreseen = true;
+	for (uint32_t layer = 0; !rc && layer < x->info.nr_layers; layer++)
+		for (uint32_t e = 0; !rc && e < x->layers[layer].nr_experts; e++) {
+			struct weir_cache_item item;
+
+			rc = weir_experts_item(x, layer, e, &item);
+			rc = rc ? rc : weir_cache_declare(x->cache, &item, layer, e);
+		}
+	if (rc)
+		wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "declaring the experts: %s",
+			     weir_strerror(rc));
+	return rc;
 }
 
 /* ---- use ---- */

@@ -69,6 +69,7 @@ TEST_F(mixture, has_one_checksum_whatever_the_way)
 		{"--turns", "ti", "--policy", "lru"},
 		{"--turns", "ti", "--policy", "w-tinylfu", "--together", "1"},
 		{"--turns", "ti", "--foresee", "60"},
+		{"--turns", "ti", "--ahead"},
 		{"--turns", "ti", "--io", "mmap"},
 		{"--turns", "ti", "--io", "pread", "--unit", "group"},
 		{"--turns", "ti", "--io", "buffered", "--threads", "2"},

@@ -162,6 +162,22 @@ TEST_F(experts, that_are_likely_are_there_when_they_are_wanted)
 	EXPECT_EQ(weir_experts_likely(self->experts, NR_LAYERS, likely, 1, 900), -EINVAL);
 }
 
+TEST_F(experts, foreseen_by_the_cache_are_the_same)
+{
+	bool right;
+
+	ASSERT_EQ(weir_experts_foresee(self->experts, &self->err), 0);
+	for (uint32_t turn = 0; turn < 60; turn++)
+		for (uint32_t layer = 0; layer < NR_LAYERS; layer++) {
+			ASSERT_LE(0, get(self, layer, turn + layer, NR_CHOSEN, &right));
+			ASSERT_TRUE(right);
+		}
+	EXPECT_EQ(weir_experts_foresee(self->experts, &self->err), -EALREADY);
+	weir_experts_close(self->experts);
+	self->experts = NULL;
+	EXPECT_EQ(stats(self).nr_entries, 0);
+}
+
 TEST_F(experts, read_ahead_may_be_closed_on)
 {
 	uint32_t likely[] = {0, 1, 2, 3};

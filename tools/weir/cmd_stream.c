@@ -38,6 +38,7 @@ struct stream_args {
 	uint32_t chosen;
 	uint32_t together;
 	uint32_t foresee;
+	bool ahead;
 	bool vision;
 	bool json;
 };
@@ -220,6 +221,7 @@ static int run_turns(const struct stream_args *args, const char *path)
 				 .policy = args->policy,
 				 .nr_together = args->together,
 				 .foresee_permille = args->foresee * 10,
+				 .ahead = args->ahead,
 				 .kv_blocks = args->kv_blocks,
 				 .kv_bytes = args->kv_bytes,
 				 .l3_dir = args->l3_dir,
@@ -296,7 +298,7 @@ static int choose(const struct wr_ui_usage *usage, struct stream_args *args, con
 	if (rc)
 		return wr_ui_fail(args->json, "stream", &err);
 	is_mixture = is_mixture && args->experts == 0;
-	if (!is_mixture && (args->routing || args->foresee || args->together))
+	if (!is_mixture && (args->routing || args->foresee || args->ahead || args->together))
 		return wr_ui_usage_error(usage, "the model has no experts to choose from");
 	if (!is_mixture && args->policy && strcmp(args->policy, "auto") && !args->kv)
 		return wr_ui_usage_error(usage, "what stays of a dense model follows from its "
@@ -354,6 +356,8 @@ int cmd_stream(int argc, char **argv)
 		 &args.together, 1, 256},
 		{"foresee", WR_UI_U32, "PERCENT",
 		 "experts named a layer before, right so often (0)", &args.foresee, 1, 100},
+		{"ahead", WR_UI_FLAG, NULL, "foresee experts from those before, read them ahead",
+		 &args.ahead, 0, 0},
 		{"kv", WR_UI_STRING, "N/SIZE", "put N KV blocks of SIZE, and get them back",
 		 &args.kv, 0, 0},
 		{"l3", WR_UI_STRING, "DIR", "where KV blocks go when memory is short", &args.l3_dir,

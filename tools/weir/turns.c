@@ -261,6 +261,8 @@ static int open_weir(struct run *r)
 	rc = weir_stream_open(r->weir, r->model, &plan, &r->stream, &r->ret->err);
 	if (!rc && r->ret->experts.nr_layers)
 		rc = weir_experts_open(r->weir, r->model, &r->experts, &r->ret->err);
+	if (!rc && r->experts && r->t->ahead)
+		rc = weir_experts_foresee(r->experts, &r->ret->err);
 	if (rc)
 		return rc;
 	weir_stream_info(r->stream, &r->ret->stream);

@@ -27,6 +27,7 @@
  * @seed:         Of what is generated.
  * @policy:       Of the cache's classes, or NULL: auto.
  * @nr_together:  Experts got at a time; 0: those of a layer.
+ * @ahead:        The cache foresees by itself what comes, and reads it ahead.
  * @foresee_permille: The host names the experts of the next layer a layer before, and is right so
  *                often; 0: it does not.
  * @kv_blocks:    Blocks of a KV cache, put evenly over all tokens.
@@ -44,6 +45,7 @@ struct wr_turns {
 	const char *policy;
 	uint32_t nr_together;
 	uint32_t foresee_permille;
+	bool ahead;
 	uint64_t kv_blocks;
 	uint64_t kv_bytes;
 	const char *l3_dir;
