@@ -90,7 +90,9 @@ int wr_mapping_open(int pid, const struct wr_mapping *m)
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, pid, m->begin,
 		 m->end);
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	return fd >= 0 ? fd : open_either(pid, m->path, m->ino);
+	if (fd < 0)
+		fd = open_either(pid, m->path, m->ino);
+	return fd;
 }
 
 int wr_mapping_open_path(int pid, const char *path)

@@ -125,7 +125,7 @@ static json_t *lock_of_name(json_t *root, const char *key, const char *name)
 	return NULL;
 }
 
-TEST_F(host, is_named_in_json)
+TEST_F_TIMEOUT(host, is_named_in_json, 120)
 {
 	struct wt_run run = {0};
 
@@ -144,7 +144,7 @@ TEST_F(host, is_named_in_json)
 	wt_run_fini(&run);
 }
 
-TEST_F(host, has_a_number_or_is_unavailable_in_every_form)
+TEST_F_TIMEOUT(host, has_a_number_or_is_unavailable_in_every_form, 120)
 {
 	struct wt_run run = {0};
 	char svg[300];
@@ -153,8 +153,8 @@ TEST_F(host, has_a_number_or_is_unavailable_in_every_form)
 	if (self->missing)
 		SKIP(return, "%s", self->missing);
 	snprintf(svg, sizeof(svg), "%s/heat.svg", self->dir);
-	ASSERT_EQ(wt_weir(&run, "trace", "--pid", self->pid_text, "--seconds", "1", "--svg", svg,
-			  "--json", NULL),
+	ASSERT_EQ(wt_weir(&run, "trace", "--pid", self->pid_text, "--seconds", "1", "--parts",
+			  "locks,cpu-misses", "--svg", svg, "--json", NULL),
 		  0);
 	available = json_is_true(wt_at(run.json, "cpu_misses_available"));
 	EXPECT_EQ(json_is_null(wt_at(run.json, "totals.cpu_misses")), !available);
@@ -162,10 +162,12 @@ TEST_F(host, has_a_number_or_is_unavailable_in_every_form)
 	wt_run_fini(&run);
 	if (available)
 		SKIP(return, "a machine without hardware counters");
-	EXPECT_EQ(wt_shell(text, sizeof(text), "trace --pid %s --seconds 1", self->pid_text), 0);
+	EXPECT_EQ(wt_shell(text, sizeof(text),
+			   "trace --pid %s --seconds 1 --parts locks,cpu-misses", self->pid_text),
+		  0);
 	EXPECT_NE(strstr(text, "CPU cache misses: unavailable"), NULL);
-	EXPECT_EQ(wt_weir(&run, "trace", "--pid", self->pid_text, "--seconds", "1", "--folded",
-			  "cpu-misses", NULL),
+	EXPECT_EQ(wt_weir(&run, "trace", "--pid", self->pid_text, "--seconds", "1", "--parts",
+			  "locks,cpu-misses", "--folded", "cpu-misses", NULL),
 		  1);
 	EXPECT_STREQ(run.out, "");
 	EXPECT_NE(strstr(run.err, "unavailable"), NULL);
@@ -174,7 +176,7 @@ TEST_F(host, has_a_number_or_is_unavailable_in_every_form)
 	EXPECT_NE(strstr(text, "CPU cache misses: unavailable"), NULL);
 }
 
-TEST_F(host, is_a_heat_map_of_eighty_columns_at_most_and_a_picture_of_finite_numbers)
+TEST_F_TIMEOUT(host, is_a_heat_map_of_eighty_columns_at_most_and_a_picture_of_finite_numbers, 120)
 {
 	struct wt_run run = {0};
 	char svg[300];
@@ -199,7 +201,7 @@ TEST_F(host, is_a_heat_map_of_eighty_columns_at_most_and_a_picture_of_finite_num
 	EXPECT_EQ(strstr(text, "inf"), NULL);
 }
 
-TEST_F(host, is_folded_into_lines_of_frames_and_a_number)
+TEST_F_TIMEOUT(host, is_folded_into_lines_of_frames_and_a_number, 120)
 {
 	char *line, *next, *number, *end;
 	unsigned nr = 0;
@@ -257,7 +259,7 @@ static bool overlap(json_t *a, json_t *b)
 	       wt_real(b, "ts") + wt_real(b, "dur") > wt_real(a, "ts") + 0.01;
 }
 
-TEST_F(host, is_a_chrome_trace_with_lanes_that_do_not_overlap)
+TEST_F_TIMEOUT(host, is_a_chrome_trace_with_lanes_that_do_not_overlap, 120)
 {
 	unsigned nr_by_kind[256] = {0}, nr_kept = 0, nr_overlaps = 0;
 	struct wt_run run = {0};
@@ -304,7 +306,7 @@ static int look(void *arg, const struct weir_trace_lock *lock)
 	return 0;
 }
 
-TEST_F(host, keeps_the_names_of_its_locks_when_it_has_ended)
+TEST_F_TIMEOUT(host, keeps_the_names_of_its_locks_when_it_has_ended, 120)
 {
 	struct weir_trace_opts opts = {.size = sizeof(opts), .parts = WEIR_TRACE_LOCKS};
 	struct search s = {"lock of the host", false};
@@ -327,7 +329,7 @@ TEST_F(host, keeps_the_names_of_its_locks_when_it_has_ended)
 	weir_trace_close(trace);
 }
 
-TEST_F(host, is_told_what_deep_costs_before_it_is_done)
+TEST_F_TIMEOUT(host, is_told_what_deep_costs_before_it_is_done, 120)
 {
 	struct weir_trace_deep_plan plan;
 	struct wt_run run = {0};
