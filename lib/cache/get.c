@@ -554,6 +554,8 @@ static int get_together(struct weir_cache *cache, struct together *set, uint32_t
 	wr_might_block("a get of what is not there");
 	wr_mutex_lock(&cache->lock);
 	cache->nr_inside++;
+	if (wr_load_acquire(&cache->ahead))
+		wr_cache_drain(cache, set[0].s.t); /* hits before these are told before them */
 	for (; begun < nr && rc >= 0; begun++) {
 		rc = begin_one(cache, &set[begun]);
 		nr_there += rc == 1;
