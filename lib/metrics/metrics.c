@@ -27,13 +27,22 @@
 #include "metrics/registry.h"
 
 struct tls_slot {
-	uint64_t generation;
+	uint64_t key; /* the registry's, 0: none */
 	struct shard *shard;
 };
+
+_Static_assert((WEIR_METRICS_REGISTRIES_MAX & (WEIR_METRICS_REGISTRIES_MAX - 1)) == 0,
+	       "a key's low bits are the slot");
 
 /* Initial-exec: one instruction to reach, also in the shared library. 256 bytes. */
 static _Thread_local struct tls_slot tls_slots[WEIR_METRICS_REGISTRIES_MAX]
 	__attribute__((tls_model("initial-exec"))); /* [thread] */
+
+/* Where the registry of a key has its slot. */
+static inline struct tls_slot *slot_of(uint64_t wanted)
+{
+	return &tls_slots[wanted % WEIR_METRICS_REGISTRIES_MAX];
+}
 
 struct wr_mutex wr_metrics_mutex WR_RANKED(METRICS) = WR_MUTEX_INIT(WR_RANK_METRICS, "metrics");
 static struct weir_metrics *registries[WEIR_METRICS_REGISTRIES_MAX] WR_GLOBAL_GUARDED_BY(
@@ -52,11 +61,11 @@ static void thread_ends(void *unused)
 	for (uint32_t i = 0; i < WEIR_METRICS_REGISTRIES_MAX; i++) {
 		struct weir_metrics *m = registries[i];
 
-		if (m != NULL && tls_slots[i].generation == m->generation) {
+		if (m != NULL && tls_slots[i].key == m->key) {
 			tls_slots[i].shard->next_free = m->free_shards;
 			m->free_shards = tls_slots[i].shard;
 		}
-		tls_slots[i].generation = 0;
+		tls_slots[i].key = 0;
 	}
 	wr_mutex_unlock(&wr_metrics_mutex);
 }
@@ -127,6 +136,7 @@ static int take_slot(struct weir_metrics *m)
 	if (slot < WEIR_METRICS_REGISTRIES_MAX) {
 		m->slot = slot;
 		m->generation = ++last_generation;
+		m->key = m->generation * WEIR_METRICS_REGISTRIES_MAX + slot;
 		registries[slot] = m;
 	}
 	wr_mutex_unlock(&wr_metrics_mutex);
@@ -352,10 +362,10 @@ static struct shard *new_shard(struct weir_metrics *metrics)
 /* The calling thread's shard; NULL when there is no memory for one. */
 static struct shard *own_shard(struct weir_metrics *metrics)
 {
-	struct tls_slot *slot = &tls_slots[metrics->slot];
+	struct tls_slot *slot = slot_of(metrics->key);
 	struct shard *shard;
 
-	if (slot->generation == metrics->generation)
+	if (slot->key == metrics->key)
 		return slot->shard;
 	shard = adopt_shard(metrics);
 	if (shard == NULL)
@@ -363,7 +373,7 @@ static struct shard *own_shard(struct weir_metrics *metrics)
 	if (shard == NULL)
 		return NULL;
 	slot->shard = shard;
-	slot->generation = metrics->generation;
+	slot->key = metrics->key;
 	/* Without the key the shard stays as it is when the thread ends: counted, not reused. */
 	if (has_key)
 		pthread_setspecific(key, metrics);
@@ -393,10 +403,11 @@ static WR_COLD _Atomic int64_t *make_cell(struct weir_metrics *metrics, uint32_t
 
 static inline _Atomic int64_t *find_cell(struct weir_metrics *metrics, uint32_t id)
 {
-	struct tls_slot *slot = &tls_slots[metrics->slot];
+	uint64_t wanted = metrics->key;
+	struct tls_slot *slot = slot_of(wanted);
 	struct chunk *chunk;
 
-	if (slot->generation != metrics->generation)
+	if (slot->key != wanted)
 		return NULL;
 	chunk = wr_load_relaxed(&slot->shard->chunks[id / CHUNK_CELLS]);
 	return chunk != NULL ? &chunk->cells[id % CHUNK_CELLS] : NULL;
@@ -574,8 +585,8 @@ void weir_metrics_observe(struct weir_metrics *metrics, uint32_t id, uint64_t va
 
 	if (!is_metric(metrics, id))
 		return;
-	slot = &tls_slots[metrics->slot];
-	if (slot->generation == metrics->generation) {
+	slot = slot_of(metrics->key);
+	if (slot->key == metrics->key) {
 		hist = find_hist(slot->shard, id);
 		if (hist != NULL)
 			row = wr_load_relaxed(&hist->rows[bucket / ROW_BUCKETS]);

@@ -93,12 +93,13 @@ struct rule {
 };
 
 struct weir_metrics {
+	uint64_t key;			  /* [const] generation and slot, in one load */
+	_Atomic uint32_t nr_metrics;	  /* [atomic] A1; beside the key, which each add reads */
 	uint32_t slot;			  /* [const] */
 	uint64_t generation;		  /* [const] never used twice in a process */
 	struct weir_metrics_opts opts;	  /* [const] */
 	struct wr_segment *segment;	  /* [const] or NULL */
 	uint64_t (*now_ns)(void);	  /* [const] but in tests */
-	_Atomic uint32_t nr_metrics;	  /* [atomic] A1 */
 	_Atomic uint32_t nr_summaries;	  /* [METRICS] to change */
 	_Atomic uint64_t nr_dropped;	  /* [atomic] */
 	_Atomic uint64_t nr_overflow;	  /* [atomic] */
