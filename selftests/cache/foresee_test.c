@@ -17,8 +17,10 @@
 #include "base/util.h"
 #include "cache/rig.h"
 
-#define BYTES	4096u
-#define ROOM	64u
+#define BYTES 4096u
+#define ROOM  64u
+/* Hundreds of times to another thread and back, on a machine that does other things: seconds. */
+#define LONG	300
 #define PATIENT 50000u /* times a tenth of a millisecond */
 
 /* clang-format off */
@@ -118,7 +120,7 @@ static bool walk(struct rig *rig, uint32_t nr_keys, uint32_t nr_gets, uint32_t c
 	return true;
 }
 
-TEST_F(ahead, a_cycle_larger_than_the_cache_is_there_when_it_is_asked_for)
+TEST_F_TIMEOUT(ahead, a_cycle_larger_than_the_cache_is_there_when_it_is_asked_for, LONG)
 {
 	struct weir_cache_ahead_stats s;
 	uint64_t hits = 0, later = 0;
@@ -140,7 +142,7 @@ TEST_F(ahead, a_cycle_larger_than_the_cache_is_there_when_it_is_asked_for)
 	EXPECT_LE(s.nr_useful + s.nr_late + s.nr_wasted + s.nr_cancelled, s.nr_started);
 }
 
-TEST_F(ahead, what_was_inserted_and_went_down_is_brought_up_again)
+TEST_F_TIMEOUT(ahead, what_was_inserted_and_went_down_is_brought_up_again, LONG)
 {
 	uint64_t hits = 0;
 
@@ -152,7 +154,7 @@ TEST_F(ahead, what_was_inserted_and_went_down_is_brought_up_again)
 	EXPECT_GT(hits, ROOM / 2);
 }
 
-TEST_F(ahead, random_gets_turn_it_off_within_a_thousand)
+TEST_F_TIMEOUT(ahead, random_gets_turn_it_off_within_a_thousand, LONG)
 {
 	struct weir_cache_stats before, after;
 	struct weir_cache_ahead_stats s;
@@ -179,7 +181,7 @@ TEST_F(ahead, random_gets_turn_it_off_within_a_thousand)
 	EXPECT_LE(after.nr_fills - before.nr_fills, nr_gets * 5 / 4);
 }
 
-TEST_F(ahead, experts_are_foreseen_from_the_layer_before)
+TEST_F_TIMEOUT(ahead, experts_are_foreseen_from_the_layer_before, LONG)
 {
 	const struct weir_cache_ahead_opts opts = {
 		.size = sizeof(opts), .nr_layers = 4, .nr_experts = 64};
