@@ -136,4 +136,40 @@ TEST_F(admit, what_a_hint_wants_is_not_asked_about)
 	EXPECT_EQ(hits_of_pass(self->rig, 1000, 1), 1u);
 }
 
+/* ---- shares ---- */
+
+/* Half of what is asked for in turn fits the tier, a tenth the class's share. */
+TEST(a_class_that_is_alone_has_the_whole_tier_also_to_its_policy)
+{
+	struct weir_cache_opts opts = {.room_wait_ns = 50000000};
+	struct rig *rig = calloc(1, sizeof(*rig));
+	uint64_t hits = 0;
+
+	opts.classes[WEIR_CLASS_WEIGHTS].policy = "loop";
+	ASSERT_EQ(rig_open(rig, &opts, 5 * NR_KEPT * BYTES), 0);
+	for (uint32_t i = 0; i < 20; i++)
+		hits = hits_of_pass(rig, 0, 10 * NR_KEPT);
+	EXPECT_GE(hits, 5 * NR_KEPT - 16);
+
+	/* Others come, and have their share; what is left is still used. */
+	for (uint32_t n = 0; n < NR_KEPT; n++) {
+		struct weir_cache_item item = rig_item(2000 + n, BYTES, WEIR_CLASS_OTHER);
+		struct weir_pin p;
+
+		ASSERT_EQ(weir_cache_get(rig->cache, &item, 0, &p), 0);
+		weir_cache_put(rig->cache, &p);
+	}
+	for (uint32_t i = 0; i < 20; i++)
+		hits = hits_of_pass(rig, 0, 10 * NR_KEPT);
+	EXPECT_GE(hits, 4 * NR_KEPT - 16);
+
+	/* And when the tier shrinks, it is told. */
+	ASSERT_EQ(weir_cache_set_budget(rig->cache, WEIR_TIER_L2, 3 * NR_KEPT * BYTES), 0);
+	for (uint32_t i = 0; i < 20; i++)
+		hits = hits_of_pass(rig, 0, 10 * NR_KEPT);
+	EXPECT_GE(hits, 2 * NR_KEPT - 16);
+	EXPECT_TRUE(rig_close(rig));
+	free(rig);
+}
+
 TEST_HARNESS_MAIN
