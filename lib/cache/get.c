@@ -455,7 +455,7 @@ static int bring_one(struct weir_cache *cache, struct together *o) WR_REQUIRES(c
 
 	if (tier == WR_L1 && !(word & WR_WORD_READABLE(WR_L2)))
 		tier = WR_L2;
-	count(cache, &o->s, cache->entries[o->index].class_id, true);
+	count(cache, &o->s, o->index, true);
 	rc = wr_cache_bring(cache, o->index, tier,
 			    o->s.flags & WEIR_CACHE_NO_FILL ? NULL : o->s.item, WR_WAITING, &o->w);
 	o->is_joined = !rc;
@@ -483,7 +483,7 @@ static int begin_one(struct weir_cache *cache, struct together *o) WR_REQUIRES(c
 	if (wr_copy_state(word, WR_L1) != WR_COPY_FILLING &&
 	    wr_copy_state(word, WR_L2) != WR_COPY_FILLING)
 		return bring_one(cache, o);
-	count(cache, &o->s, cache->entries[o->index].class_id, false);
+	count(cache, &o->s, o->index, false);
 	wr_cache_join(cache, o->index, &o->w);
 	o->is_joined = true;
 	wr_cache_promote(cache, o->index);
@@ -567,6 +567,12 @@ static int get_together(struct weir_cache *cache, struct together *set, uint32_t
 	if (--cache->nr_inside == 0 && cache->is_cancelled)
 		wr_cond_broadcast(&cache->room);
 	wr_mutex_unlock(&cache->lock);
+	for (uint32_t i = 0; i < begun; i++) {
+		const struct weir_cache_item *item = set[i].s.item;
+
+		if (set[i].s.missed)
+			wr_cache_probe_miss(set[i].s.tier, item->key.lo, item->bytes);
+	}
 	return rc < 0 ? rc : nr_there;
 }
 
