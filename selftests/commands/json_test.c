@@ -168,7 +168,7 @@ TEST_F(model, streamed)
 	json_t *root;
 
 	wt_weir(&self->run, "stream", "--json", "--passes", "3", "--tile", "16K", "--budget", "60%",
-		self->path.text, NULL);
+		"--experts", "all", self->path.text, NULL);
 	EXPECT_OBJECT(&self->run, "weir-stream", "model.path:s", "model.bytes:i", "model.tensors:i",
 		      "model.groups:i", "plan_bytes:i", "unit_bytes:i", "budget_bytes:i",
 		      "peak_bytes:i", "backend:s", "backend_reason:s", "page_kind:s",
@@ -202,7 +202,7 @@ TEST_F(model, streamed)
 TEST_F(model, streamed_with_the_vision_tower_visits_all_of_it)
 {
 	wt_weir(&self->run, "stream", "--json", "--passes", "2", "--vision", "--budget", "300%",
-		self->path.text, NULL);
+		"--experts", "all", self->path.text, NULL);
 	ASSERT_NE(self->run.json, NULL);
 	EXPECT_EQ(wt_int(self->run.json, "plan_bytes"), wt_int(self->inspect.json, "bytes"));
 	EXPECT_EQ(wt_int(self->run.json, "ideal_bytes_per_pass"), 0);
@@ -213,8 +213,8 @@ TEST_F(model, streamed_with_the_vision_tower_visits_all_of_it)
 
 TEST_F(model, mapped)
 {
-	wt_weir(&self->run, "stream", "--json", "--passes", "2", "--io", "mmap", self->path.text,
-		NULL);
+	wt_weir(&self->run, "stream", "--json", "--passes", "2", "--io", "mmap", "--experts", "all",
+		self->path.text, NULL);
 	EXPECT_OBJECT(&self->run, "weir-stream", "plan_bytes:i", "budget_bytes:n", "backend:s",
 		      "backend_reason:s", "page_kind:s", "ideal_bytes_per_pass:n",
 		      "passes.[].checksum:s");
