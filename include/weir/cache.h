@@ -746,6 +746,38 @@ struct weir_cache_stats {
 WEIR_API WEIR_MUST_CHECK int weir_cache_stats(struct weir_cache *cache, uint32_t tier,
 					      uint32_t class_id, struct weir_cache_stats *ret);
 
+/**
+ * struct weir_cache_policy - Which order a class leaves a tier in, and why.
+ * @name:        As asked for; "auto" by default.
+ * @chosen:      The policy that orders the entries now; "" before the first of them.
+ * @reason:      Why auto chose it: one sentence, else "".
+ * @nr_changes:  How often auto changed.
+ * @cycle_bytes: What was seen to be used in turn, 0 when nothing was.
+ * @below_cycle: 1: that is more than there is room for: an order by recency would find nothing.
+ */
+struct weir_cache_policy {
+	char name[16];
+	char chosen[16];
+	char reason[192];
+	uint64_t nr_changes;
+	uint64_t cycle_bytes;
+	uint32_t below_cycle;
+};
+
+/**
+ * weir_cache_policy() - Read it.
+ * @cache:    The cache.
+ * @tier:     WEIR_TIER_L1 or WEIR_TIER_L2.
+ * @class_id: enum weir_cache_class.
+ * @ret:      Filled; untouched on failure.
+ *
+ * Context: Any thread. Takes CACHE. Does not block.
+ * Return:  0, -EINVAL.
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_cache_policy(struct weir_cache *cache, uint32_t tier,
+					       uint32_t class_id, struct weir_cache_policy *ret);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* All entries of a cache, for those who look inside. */
+/* Entries and orders of a cache, for those who look inside. */
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/util.h"
@@ -58,4 +60,31 @@ int weir_cache_dump(struct weir_cache *cache,
 			rc = fn(arg, &entry);
 	}
 	return rc;
+}
+
+int weir_cache_policy(struct weir_cache *cache, uint32_t tier, uint32_t class_id,
+		      struct weir_cache_policy *ret)
+{
+	const struct wr_policy *policy;
+	const char *asked_for;
+	struct weir_cache_policy r = {0};
+	struct wr_policy_info info = {.chosen = "", .reason = ""};
+
+	if ((tier != WEIR_TIER_L1 && tier != WEIR_TIER_L2) || class_id >= WEIR_NR_CLASSES)
+		return -EINVAL;
+	asked_for = cache->classes[class_id].policy_name;
+	wr_mutex_lock(&cache->lock);
+	policy = cache->tiers[tier - 1].policies[class_id];
+	if (policy)
+		wr_policy_info(policy, &info);
+	/* The reason is the policy's, and changes with it. */
+	(void)snprintf(r.name, sizeof(r.name), "%s", asked_for ? asked_for : "auto");
+	(void)snprintf(r.chosen, sizeof(r.chosen), "%s", info.chosen);
+	(void)snprintf(r.reason, sizeof(r.reason), "%s", info.reason);
+	r.nr_changes = info.nr_changes;
+	r.cycle_bytes = info.cycle_bytes;
+	r.below_cycle = info.below_cycle;
+	wr_mutex_unlock(&cache->lock);
+	*ret = r;
+	return 0;
 }

@@ -172,4 +172,47 @@ TEST(a_class_that_is_alone_has_the_whole_tier_also_to_its_policy)
 	free(rig);
 }
 
+TEST_F(admit, a_class_says_which_order_it_has)
+{
+	struct weir_cache *cache = self->rig->cache;
+	struct weir_cache_policy p = {.nr_changes = 7};
+
+	EXPECT_EQ(weir_cache_policy(cache, WEIR_TIER_L3, WEIR_CLASS_WEIGHTS, &p), -EINVAL);
+	EXPECT_EQ(weir_cache_policy(cache, WEIR_TIER_L2, WEIR_NR_CLASSES, &p), -EINVAL);
+	EXPECT_EQ(p.nr_changes, 7u);
+	ASSERT_EQ(weir_cache_policy(cache, WEIR_TIER_L2, WEIR_CLASS_WEIGHTS, &p), 0);
+	EXPECT_STREQ(p.name, variant->policy);
+	EXPECT_STREQ(p.chosen, "");
+	ASSERT_TRUE(get_all(self->rig, 0, 2 * NR_KEPT));
+	ASSERT_EQ(weir_cache_policy(cache, WEIR_TIER_L2, WEIR_CLASS_WEIGHTS, &p), 0);
+	EXPECT_STREQ(p.chosen, variant->policy);
+	EXPECT_STREQ(p.reason, "");
+	/* Another class has its own, the rig's. */
+	ASSERT_EQ(weir_cache_policy(cache, WEIR_TIER_L2, WEIR_CLASS_OTHER, &p), 0);
+	EXPECT_STREQ(p.name, "lru");
+}
+
+TEST(auto_says_why_it_changed)
+{
+	struct weir_cache_opts opts = {.room_wait_ns = 50000000};
+	struct weir_cache_policy p;
+	struct rig *rig = calloc(1, sizeof(*rig));
+
+	opts.classes[WEIR_CLASS_WEIGHTS].policy = "auto";
+	opts.classes[WEIR_CLASS_WEIGHTS].share_permille = 1000;
+	ASSERT_EQ(rig_open(rig, &opts, NR_KEPT * BYTES), 0);
+	/* A loop that recency would never hit. */
+	for (int i = 0; i < 200; i++)
+		ASSERT_TRUE(get_all(rig, 0, 2 * NR_KEPT));
+	ASSERT_EQ(weir_cache_policy(rig->cache, WEIR_TIER_L2, WEIR_CLASS_WEIGHTS, &p), 0);
+	EXPECT_STREQ(p.name, "auto");
+	EXPECT_STRNE(p.chosen, "lru");
+	EXPECT_STRNE(p.chosen, "");
+	EXPECT_STRNE(p.reason, "");
+	EXPECT_GT(p.nr_changes, 0u);
+	EXPECT_EQ(p.below_cycle, 1u);
+	EXPECT_TRUE(rig_close(rig));
+	free(rig);
+}
+
 TEST_HARNESS_MAIN

@@ -96,6 +96,16 @@ TEST_F(mixture, has_one_checksum_whatever_the_way)
 	EXPECT_STRNE(wt_text(self->run.json, "turns.0.checksum"), first[0]);
 }
 
+TEST_F(mixture, names_the_policy_that_orders_the_experts)
+{
+	ASSERT_EQ(STREAM("--policy", "sieve"), 0);
+	EXPECT_STREQ(wt_text(self->run.json, "policy"), "sieve");
+	EXPECT_STREQ(wt_text(self->run.json, "policy_chosen"), "sieve");
+	ASSERT_EQ(STREAM("--budget", "40%"), 0);
+	EXPECT_STREQ(wt_text(self->run.json, "policy"), "auto");
+	EXPECT_STRNE(wt_text(self->run.json, "policy_chosen"), "");
+}
+
 TEST_F(mixture, reads_the_vision_tower_in_image_turns_only)
 {
 	int64_t vision, text;

@@ -424,6 +424,9 @@ TEST(readers_find_whole_nodes_while_others_come_and_go)
 		add(&s.table, k);
 	for (int i = 0; i < NR_READERS; i++)
 		ASSERT_EQ(pthread_create(&readers[i], NULL, read_on, &s), 0);
+	/* On a busy machine the changes could be over before the first reader has a CPU. */
+	while (wr_load_relaxed(&s.nr_found) == 0)
+		usleep(1000);
 	for (int i = 0; i < NR_CHANGES; i++) {
 		uint64_t key = NR_STABLE + (unsigned)rand_r(&seed) % NR_CHURN;
 		struct item *item = find(&s.table, key);

@@ -680,6 +680,9 @@ static void note(struct run *r)
 	for (uint32_t c = 0; c < WEIR_NR_CLASSES; c++)
 		read_stats(r, WEIR_TIER_L2, c, &ret->classes[c]);
 	read_stats(r, WEIR_TIER_L3, WEIR_CLASS_KV, &ret->stored);
+	if (weir_cache_policy(weir_get_cache(r->weir), WEIR_TIER_L2, WEIR_CLASS_EXPERTS,
+			      &ret->policy))
+		return;
 }
 
 static void close_run(struct run *r)

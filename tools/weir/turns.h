@@ -100,6 +100,7 @@ struct wr_turns_result {
 	struct wr_turn turns[WR_TURNS_MAX];
 	struct weir_cache_stats classes[WEIR_NR_CLASSES]; /* in L2 */
 	struct weir_cache_stats stored;			  /* class kv in L3 */
+	struct weir_cache_policy policy;		  /* of the experts */
 	struct wr_turns_kv kv;
 	char reason[512];
 	char page_reason[512];

@@ -33,6 +33,20 @@ static void budget_row(struct wr_ui_table *t, const struct wr_turns_result *r)
 			 wr_ui_memory(c, r->share.cache_bytes), d);
 }
 
+static void policy_row(struct wr_ui_table *t, const struct wr_turns_result *r)
+{
+	const struct weir_cache_policy *p = &r->policy;
+	char choice[64], why[256];
+	bool is_auto = strcmp(p->name, "auto") == 0 && p->chosen[0];
+
+	(void)snprintf(choice, sizeof(choice), "%s%s%s", p->name, is_auto ? ", now " : "",
+		       is_auto ? p->chosen : "");
+	(void)snprintf(why, sizeof(why), "%s%s%s", p->reason,
+		       p->reason[0] && r->share.below_cycle ? "; " : "",
+		       r->share.below_cycle ? "a token uses more than the budget" : "");
+	wr_ui_reason(t, "policy", choice, why);
+}
+
 static int print_head(const struct wr_turns *t, const struct wr_turns_result *r)
 {
 	static const struct wr_ui_column columns[] = {{"", WR_UI_LEFT}, {"", WR_UI_WRAP}};
@@ -56,8 +70,7 @@ static int print_head(const struct wr_turns *t, const struct wr_turns_result *r)
 	}
 	budget_row(table, r);
 	if (r->experts.nr_layers && !is_mapped(r))
-		wr_ui_reason(table, "policy", t->policy ? t->policy : "auto",
-			     r->share.below_cycle ? "a token uses more than the budget" : "");
+		policy_row(table, r);
 	wr_ui_reason(table, "io", wr_arm_backend_name(r->backend), is_mapped(r) ? "" : r->reason);
 	if (!is_mapped(r))
 		wr_ui_reason(table, "pages", weir_page_kind_name((int)r->page_kind),
@@ -223,16 +236,18 @@ int wr_turns_print_json(const struct wr_turns *t, const struct wr_turns_result *
 
 	for (uint32_t i = 0; i < r->nr_turns; i++)
 		json_array_append_new(turns, json_turn(r, &r->turns[i]));
-	rc = wr_ui_json_print(json_pack(
-		"{s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:f, s:f, s:o, s:o, s:o, s:o}",
-		"model", json_model(t, r), "budget", json_budget(r), "peak_bytes",
-		wr_ui_json_u64(r->peak_bytes), "backend", wr_arm_backend_name(r->backend),
-		"backend_reason", mapped ? "asked for" : r->reason, "page_kind",
-		mapped ? "page cache" : weir_page_kind_name((int)r->page_kind), "page_kind_reason",
-		r->page_reason, "threads", (int)r->threads, "variant", r->variant, "policy",
-		t->policy ? t->policy : "auto", "open_seconds", (double)r->open_ns / 1e9,
-		"cpu_seconds", (double)r->cpu_ns / 1e9, "turns", turns, "experts",
-		json_class(&r->classes[WEIR_CLASS_EXPERTS]), "kv", json_kv(r), "trace_references",
-		wr_ui_json_u64(r->trace_refs)));
+	rc = wr_ui_json_print(
+		json_pack("{s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:f, s:f, "
+			  "s:o, s:o, s:o, s:o}",
+			  "model", json_model(t, r), "budget", json_budget(r), "peak_bytes",
+			  wr_ui_json_u64(r->peak_bytes), "backend", wr_arm_backend_name(r->backend),
+			  "backend_reason", mapped ? "asked for" : r->reason, "page_kind",
+			  mapped ? "page cache" : weir_page_kind_name((int)r->page_kind),
+			  "page_kind_reason", r->page_reason, "threads", (int)r->threads, "variant",
+			  r->variant, "policy", t->policy ? t->policy : "auto", "policy_chosen",
+			  r->policy.chosen, "policy_reason", r->policy.reason, "open_seconds",
+			  (double)r->open_ns / 1e9, "cpu_seconds", (double)r->cpu_ns / 1e9, "turns",
+			  turns, "experts", json_class(&r->classes[WEIR_CLASS_EXPERTS]), "kv",
+			  json_kv(r), "trace_references", wr_ui_json_u64(r->trace_refs)));
 	return rc || r->kv.nr_wrong || r->kv.nr_lost ? WR_EXIT_FAILED : WR_EXIT_OK;
 }
