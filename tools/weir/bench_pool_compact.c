@@ -16,6 +16,7 @@
 
 #include "base/util.h"
 #include "bench_pool.h"
+#include "bench_race.h"
 #include "poolmap.h"
 #include "ui.h"
 
@@ -130,19 +131,6 @@ static double share_in_pieces(const struct scene *s)
 	return 100 * (double)free_bytes / (double)(stats.capacity_bytes - stats.used_bytes);
 }
 
-/*
- * Nanoseconds of processor that this thread used: a compaction takes some milliseconds, in
- * which other work on the machine may take the processor away.
- */
-static uint64_t thread_cpu_ns(void)
-{
-	struct timespec ts;
-
-	if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts) != 0)
-		return 0;
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 /* Bytes a second when @bytes are copied in blocks, from here and there to one after another. */
 static double copy_rate(struct scene *s, const struct weir_pool_region *region, uint64_t bytes)
 {
@@ -150,16 +138,20 @@ static double copy_rate(struct scene *s, const struct weir_pool_region *region, 
 	size_t half = region->bytes / 2 / block;
 	uint64_t nr = bytes / block, begin;
 
-	begin = thread_cpu_ns();
+	begin = wr_bench_cpu_ns();
 	for (uint64_t i = 0; i < nr; i++) {
 		size_t from = half + (size_t)(next_random(s) >> 32) % half;
 
 		memcpy((uint8_t *)region->base + i % half * block,
 		       (const uint8_t *)region->base + from * block, block);
 	}
-	return (double)(nr * block) * 1e9 / (double)wr_max(thread_cpu_ns() - begin, (uint64_t)1);
+	return (double)(nr * block) * 1e9 / (double)wr_max(wr_bench_cpu_ns() - begin, (uint64_t)1);
 }
 
+/*
+ * By the processor that was used: a compaction takes some milliseconds, in which other work on the
+ * machine may take the processor away.
+ */
 static int run_round(struct scene *s, struct wr_pb_compact *ret)
 {
 	struct weir_compact_opts opts = {.size = sizeof(opts), .nr_wanted = WEIR_COMPACT_ALL};
@@ -173,9 +165,9 @@ static int run_round(struct scene *s, struct wr_pb_compact *ret)
 		return rc;
 	free_most(s);
 	wr_bench_add(&ret->before, share_in_pieces(s));
-	ns = thread_cpu_ns();
+	ns = wr_bench_cpu_ns();
 	rc = weir_pool_compact(s->pool, &opts, &report);
-	ns = wr_max(thread_cpu_ns() - ns, (uint64_t)1);
+	ns = wr_max(wr_bench_cpu_ns() - ns, (uint64_t)1);
 	if (rc)
 		return rc;
 	wr_bench_add(&ret->after, share_in_pieces(s));
