@@ -18,6 +18,17 @@
 #define POOL_BYTES ((size_t)4 << 20)
 #define NR_CYCLES  200
 
+/* Nothing: these open many contexts, which takes long on a machine that others use too. */
+FIXTURE(long_one){};
+
+FIXTURE_SETUP(long_one)
+{
+}
+
+FIXTURE_TEARDOWN(long_one)
+{
+}
+
 static struct weir_opts options(void)
 {
 	return (struct weir_opts){.size = sizeof(struct weir_opts),
@@ -306,7 +317,7 @@ TEST(two_contexts_do_not_know_of_each_other)
 	tm_close(&tm);
 }
 
-TEST(open_gives_up_cleanly_wherever_memory_runs_out)
+TEST_F_TIMEOUT(long_one, open_gives_up_cleanly_wherever_memory_runs_out, 300)
 {
 	struct weir_opts opts = options();
 	int64_t live = wr_test_alloc_live();
@@ -346,7 +357,7 @@ TEST(open_gives_up_cleanly_wherever_memory_runs_out)
 	EXPECT_EQ(wr_test_alloc_live(), live);
 }
 
-TEST(many_contexts_opened_and_closed_leave_nothing)
+TEST_F_TIMEOUT(long_one, many_contexts_opened_and_closed_leave_nothing, 300)
 {
 	struct weir_opts opts = options();
 	int nr_fds = 0, nr_threads = 0;
