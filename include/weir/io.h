@@ -158,7 +158,7 @@ struct weir_io_file_info {
 };
 
 /**
- * struct weir_io_stats - Counters since the engine was opened.
+ * struct weir_io_stats - Counters since the engine was opened, and how much it has to do.
  * @nr_reads:          Requests completed with 0.
  * @nr_failed:         Requests completed with an error other than -ECANCELED.
  * @nr_cancelled:      Requests completed with -ECANCELED.
@@ -175,6 +175,7 @@ struct weir_io_file_info {
  * @nr_writes:         Writes by weir itself, completed with 0.
  * @nr_syncs:          Of these, requests to have a file's bytes on the device.
  * @bytes_written:     Bytes of completed writes.
+ * @nr_under_way:      Requests submitted and not completed, now: the depth of the queue.
  */
 struct weir_io_stats {
 	uint64_t nr_reads;
@@ -192,6 +193,7 @@ struct weir_io_stats {
 	uint64_t nr_writes;
 	uint64_t nr_syncs;
 	uint64_t bytes_written;
+	uint64_t nr_under_way;
 };
 
 /**

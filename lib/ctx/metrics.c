@@ -26,6 +26,7 @@
 	X("weir_io_short", "", COUNTER, nr_short, "Short reads that were continued")            \
 	X("weir_io_retries", "", COUNTER, nr_retries, "Chunks that were read again")            \
 	X("weir_io_demand_wait_ns", "ns", COUNTER, demand_wait_ns, "Time demand reads took")    \
+	X("weir_io_under_way", "", GAUGE, nr_under_way, "Reads and writes under way now")       \
 	X("weir_io_max_inflight_bytes", "bytes", GAUGE, max_inflight_bytes, "Most under way")   \
 	X("weir_io_wanted_bytes", "bytes", COUNTER, bytes_wanted, "Bytes of completed reads")   \
 	X("weir_io_read_bytes", "bytes", COUNTER, bytes_read, "Bytes that came from files")

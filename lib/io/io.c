@@ -385,6 +385,7 @@ void weir_io_stats(struct weir_io *io, struct weir_io_stats *ret)
 #define COPY(name) ret->name = wr_load_relaxed(&io->stats.name);
 	WR_IO_COUNTERS(COPY)
 #undef COPY
+	ret->nr_under_way = wr_load_relaxed(&io->nr_outstanding);
 }
 
 #if WR_DEBUG

@@ -12,6 +12,7 @@
 #include "harness/holdings.h"
 #include "harness/sanitized.h"
 #include "io/io_help.h"
+#include "io/io_internal.h"
 #include "stream/testmodel.h"
 #include "tier/store_help.h"
 
@@ -174,6 +175,44 @@ TEST(what_a_stream_does_is_counted_in_the_contexts_registry)
 	weir_stream_close(stream);
 	weir_close(weir);
 	tm_close(&tm);
+}
+
+TEST(how_many_reads_are_under_way_is_a_gauge)
+{
+	struct weir_opts opts = options();
+	struct weir_io_req req[3];
+	struct weir_io_file *file;
+	struct io_wait wait[3];
+	struct wr_io_fault fault;
+	struct io_gate gate;
+	struct weir *weir;
+	char path[256];
+	char *buf;
+
+	io_scratch_path(path, sizeof(path), false, "ctx");
+	ASSERT_EQ(io_file_make(path, 3 * 4096), 0);
+	ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+	ASSERT_EQ(weir_io_file_open(weir_get_io(weir), path, &file, NULL), 0);
+	buf = io_buffer(3 * 4096);
+	io_gate_init(&gate, true);
+	fault = (struct wr_io_fault){.filter = io_gate_filter, .arg = &gate};
+	wr_io_set_fault(weir_get_io(weir), &fault);
+	for (int i = 0; i < 3; i++) {
+		EXPECT_EQ(metric(weir, "weir_io_under_way"), i);
+		io_wait_init(&wait[i]);
+		req[i] = io_request(file, (uint64_t)i * 4096, 4096, buf + i * 4096, 4096,
+				    WEIR_IO_DEMAND, &wait[i]);
+		EXPECT_EQ(weir_io_read(weir_get_io(weir), &req[i], NULL), 0);
+	}
+	EXPECT_EQ(metric(weir, "weir_io_under_way"), 3);
+	io_gate_open(&gate);
+	for (int i = 0; i < 3; i++)
+		EXPECT_EQ(io_wait_for(&wait[i]), 0);
+	EXPECT_EQ(metric(weir, "weir_io_under_way"), 0);
+	weir_io_file_close(file);
+	io_buffer_free(buf, 3 * 4096);
+	weir_close(weir);
+	unlink(path);
 }
 
 static void note_progress(void *arg, size_t done_bytes, size_t total_bytes)

@@ -42,6 +42,7 @@ static void be_host(const char *dir, int ready)
 	struct weir_metric_desc wait = {WEIR_METRIC_COUNTER, "weir_lock_io_wait_ns", "ns", ""};
 	struct weir_metric_desc took = {WEIR_METRIC_COUNTER, "weir_lock_io_contended", "", ""};
 	struct weir_metric_desc pool = {WEIR_METRIC_GAUGE, "weir_pool_used_bytes", "bytes", ""};
+	struct weir_metric_desc depth = {WEIR_METRIC_GAUGE, "weir_io_under_way", "", ""};
 	static int64_t bytes;
 	struct weir_metrics *m;
 	uint32_t id;
@@ -54,6 +55,9 @@ static void be_host(const char *dir, int ready)
 	if (weir_metrics_register(m, &took, &id) != 0)
 		(_exit)(1);
 	weir_metrics_add(m, id, 7);
+	if (weir_metrics_register(m, &depth, &id) != 0)
+		(_exit)(1);
+	weir_metrics_set(m, id, 19);
 	weir_collector_round(m);
 	if (weir_collector_start(m, &every, NULL) != 0)
 		(_exit)(1);
@@ -99,6 +103,7 @@ TEST_F(top, one_look_has_rates_and_what_is_not_there_is_null)
 	EXPECT_TRUE(json_is_true(wt_at(self->run.json, "alive")));
 	EXPECT_GT(wt_real(self->run.json, "read_bytes_per_second"), 0.0);
 	EXPECT_EQ(wt_real(self->run.json, "pool_used_bytes"), 3145728.0);
+	EXPECT_EQ(wt_real(self->run.json, "requests_under_way"), 19.0);
 	EXPECT_GT(wt_real(self->run.json, "resident_bytes"), 0.0);
 	EXPECT_TRUE(json_is_null(wt_at(self->run.json, "hit_ratio")));
 	EXPECT_TRUE(json_is_null(wt_at(self->run.json, "pool_capacity_bytes")));

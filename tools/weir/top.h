@@ -103,8 +103,8 @@ struct wr_top_host {
 	double resident, threads, fds, process_cpus;
 	double pressure[3]; /* cpu, memory, io: some */
 	double temperature, gpu, gpu_memory_used, gpu_memory_total;
-	double read_bytes, reads, waiting, failed, retries; /* the first three a second */
-	double units, hits, stall;			    /* units/s; shares of the last minute */
+	double read_bytes, reads, under_way, failed, retries; /* the first two a second */
+	double units, hits, stall; /* units/s; shares of the last minute */
 	double stall_p99_ns;
 	double pool_capacity, pool_used, pool_free, pool_peak, pool_largest;
 	struct wr_top_map map;

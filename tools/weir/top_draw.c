@@ -142,8 +142,8 @@ static void draw_work(const struct wr_top_host *h, struct wr_top_page *page)
 		columns = WR_TOP_POINTS;
 	draw_points(h, page->blocks, columns, points);
 	put(page, "read       %-14s %s", rate(a, h->read_bytes), points);
-	put(page, "engine     reads/s %s, waited for at a time %s, failed %s, retries %s",
-	    number(a, h->reads, 0), number(b, h->waiting, 1), number(c, h->failed, 0),
+	put(page, "engine     reads/s %s, under way %s, failed %s, retries %s",
+	    number(a, h->reads, 0), number(b, h->under_way, 0), number(c, h->failed, 0),
 	    number(d, h->retries, 0));
 	put(page, "stream     units/s %s, hits %s, wait p99 %s", number(a, h->units, 0),
 	    percent(b, h->hits),
@@ -284,7 +284,7 @@ json_t *wr_top_json(const struct wr_top_host *h)
 		{"process_cpus", h->process_cpus},
 		{"read_bytes_per_second", h->read_bytes},
 		{"reads_per_second", h->reads},
-		{"reads_waiting", h->waiting},
+		{"requests_under_way", h->under_way},
 		{"reads_failed", h->failed},
 		{"units_per_second", h->units},
 		{"hit_ratio", h->hits},

@@ -124,8 +124,7 @@ static void read_host(struct weir_segment *s, struct wr_top_host *h)
 {
 	h->read_bytes = rate(s, "weir_io_read_bytes", 2);
 	h->reads = rate(s, "weir_io_reads", 2);
-	/* Little's law: waiting time gathered in a second is how many wait at a time. */
-	h->waiting = rate(s, "weir_io_demand_wait_ns", 2) / 1e9;
+	h->under_way = value(s, "weir_io_under_way", "");
 	h->failed = value(s, "weir_io_failed", "");
 	h->retries = value(s, "weir_io_retries", "");
 	h->units = rate(s, "weir_stream_units", 2);
