@@ -5,7 +5,7 @@
 
 #include <weir/weir.h>
 
-enum wr_ctx_source { WR_CTX_IO, WR_CTX_POOL, WR_CTX_CACHE };
+enum wr_ctx_source { WR_CTX_IO, WR_CTX_POOL, WR_CTX_CACHE, WR_CTX_AHEAD };
 
 /* One number of a part, for a registry that reads it. */
 struct wr_ctx_series {

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include <weir/cache_ahead.h>
 #include <weir/pool_map.h>
 
 #include "base/alloc.h"
@@ -85,6 +86,35 @@
 	X("hits", "", COUNTER, nr_hits, "Looked for after memory, and found") \
 	X("misses", "", COUNTER, nr_misses, "Looked for after memory, not found")
 
+/* Of what the cache fetches ahead; all 0 until it does. */
+#define AHEAD_METRICS(X)                                                                           \
+	X("weir_ahead_off", "", GAUGE, off_why,                                                    \
+	  "0: it fetches ahead; else enum weir_cache_ahead_off")                                   \
+	X("weir_ahead_precision_permille", "permille", GAUGE, precision_permille,                  \
+	  "Part of fetches ahead that was got, of late")                                           \
+	X("weir_ahead_items", "", GAUGE, all.nr_items, "Items known")                              \
+	X("weir_ahead_references", "", COUNTER, all.nr_references, "Gets that were heard of")      \
+	X("weir_ahead_lost", "", COUNTER, all.nr_lost, "Gets that came too fast to be heard of")   \
+	X("weir_ahead_forecasts", "", COUNTER, all.nr_forecasts, "Times it was asked what comes")  \
+	X("weir_ahead_started", "", COUNTER, all.nr_started, "Fetches begun")                      \
+	X("weir_ahead_useful", "", COUNTER, all.nr_useful, "There when they were got")             \
+	X("weir_ahead_late", "", COUNTER, all.nr_late, "Got while they were on their way")         \
+	X("weir_ahead_wasted", "", COUNTER, all.nr_wasted, "Not got in time, or at all")           \
+	X("weir_ahead_cancelled", "", COUNTER, all.nr_cancelled, "Ended unread")                   \
+	X("weir_ahead_failed", "", COUNTER, all.nr_failed, "Ended with an error, or not begun")    \
+	X("weir_ahead_stops", "", COUNTER, all.nr_stops, "Times it stopped by itself")             \
+	X("weir_ahead_started_bytes", "bytes", COUNTER, all.started_bytes, "Bytes of those begun") \
+	X("weir_ahead_useful_bytes", "bytes", COUNTER, all.useful_bytes, "Bytes that were got")    \
+	X("weir_ahead_wasted_bytes", "bytes", COUNTER, all.wasted_bytes, "Bytes read in vain")     \
+	X("weir_ahead_spent_ns", "ns", COUNTER, all.spent_ns, "Time of a processor it took")
+
+/* A series reads 64 bits. */
+struct ahead_stats {
+	struct weir_cache_ahead_stats all;
+	uint64_t off_why;
+	uint64_t precision_permille;
+};
+
 /* Where a number is in the statistics of its source. */
 struct number {
 	struct weir_metric_desc desc;
@@ -100,6 +130,10 @@ static const struct number io_numbers[] = {IO_METRICS(X)};
 	{{WEIR_METRIC_##kind, name, unit, help}, offsetof(struct weir_pool_stats, field), false},
 static const struct number pool_numbers[] = {POOL_METRICS(X)};
 #undef X
+#define X(name, unit, kind, field, help) \
+	{{WEIR_METRIC_##kind, name, unit, help}, offsetof(struct ahead_stats, field), false},
+static const struct number ahead_numbers[] = {AHEAD_METRICS(X)};
+#undef X
 /* The cache's are the same for each tier, so their names are put together. */
 #define X(name, unit, kind, field, help) \
 	{{WEIR_METRIC_##kind, name, unit, help}, offsetof(struct weir_cache_stats, field), false},
@@ -111,10 +145,18 @@ static const struct number store_numbers[] = {CACHE_STORE_METRICS(X)
 #undef X
 #undef X_CLASS
 
-#define MAX_SERIES                                                            \
-	(wr_array_size(io_numbers) + wr_array_size(pool_numbers) +            \
-	 (2 * wr_array_size(memory_numbers) + wr_array_size(store_numbers)) * \
+#define MAX_SERIES                                                                                \
+	(wr_array_size(io_numbers) + wr_array_size(pool_numbers) + wr_array_size(ahead_numbers) + \
+	 (2 * wr_array_size(memory_numbers) + wr_array_size(store_numbers)) *                     \
 		 (1 + WEIR_NR_CLASSES))
+
+static void read_ahead(struct weir_cache *cache, struct ahead_stats *ret)
+{
+	if (weir_cache_ahead_stats(cache, &ret->all))
+		return; /* it does not fetch ahead */
+	ret->off_why = ret->all.off_why;
+	ret->precision_permille = ret->all.precision_permille;
+}
 
 static int64_t read_series(void *arg)
 {
@@ -124,6 +166,7 @@ static int64_t read_series(void *arg)
 		struct weir_io_stats io;
 		struct weir_pool_stats pool;
 		struct weir_cache_stats cache;
+		struct ahead_stats ahead;
 	} stats = {0};
 
 	switch (series->source) {
@@ -136,6 +179,9 @@ static int64_t read_series(void *arg)
 	case WR_CTX_CACHE:
 		if (weir_cache_stats(weir->cache, series->tier, series->class_id, &stats.cache))
 			return 0;
+		break;
+	case WR_CTX_AHEAD:
+		read_ahead(weir->cache, &stats.ahead);
 		break;
 	}
 	return (int64_t) * (const uint64_t *)(const void *)((const char *)&stats + series->at);
@@ -263,5 +309,8 @@ int wr_ctx_register_metrics(struct weir *weir)
 		rc = register_numbers(weir, WR_CTX_POOL, pool_numbers, wr_array_size(pool_numbers));
 	for (uint32_t tier = WEIR_TIER_L1; !rc && weir->cache && tier <= WEIR_TIER_L3; tier++)
 		rc = register_tier(weir, tier);
+	if (!rc && weir->cache)
+		rc = register_numbers(weir, WR_CTX_AHEAD, ahead_numbers,
+				      wr_array_size(ahead_numbers));
 	return rc ? rc : show_pool(weir);
 }

@@ -2,6 +2,7 @@
 /* The context: what it opens, what it refuses, and that nothing of it remains. */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -264,6 +265,47 @@ TEST(what_its_cache_does_is_counted_in_the_contexts_registry)
 	EXPECT_EQ(number(weir, "weir_cache_l2_used_bytes"), 4096);
 	EXPECT_EQ(number(weir, "weir_cache_l2_budget_bytes"), (int64_t)POOL_BYTES);
 	EXPECT_EQ(number(weir, "weir_cache_l1_hits"), -1);
+	weir_close(weir);
+}
+
+/* The thread that hears of gets may be slow to; at most ten seconds. */
+static int64_t wait_for(struct weir *weir, const char *name, int64_t least)
+{
+	for (int i = 0; i < 10000 && number(weir, name) < least; i++)
+		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+	return number(weir, name);
+}
+
+TEST(what_its_cache_fetches_ahead_is_counted_in_the_contexts_registry)
+{
+	struct weir_cache_opts cache_opts = {.size = sizeof(cache_opts), .nr_entries = 64};
+	struct weir_cache_item item = {.key = {1, 2}, .bytes = 100, .class_id = WEIR_CLASS_KV};
+	struct weir_opts opts = options();
+	struct weir *weir = NULL;
+	struct weir_pin pin;
+	char bytes[100] = {7};
+
+	opts.flags = WEIR_OPEN_PRIVATE;
+	ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+	EXPECT_EQ(number(weir, "weir_ahead_references"), -1);
+	weir_close(weir);
+	opts.cache = &cache_opts;
+	ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+	EXPECT_EQ(number(weir, "weir_ahead_references"), 0);
+	EXPECT_EQ(number(weir, "weir_ahead_off"), WEIR_AHEAD_ON);
+	ASSERT_EQ(weir_cache_ahead(weir_get_cache(weir), NULL, NULL), 0);
+	ASSERT_EQ(weir_cache_insert(weir_get_cache(weir), &item, bytes), 0);
+	for (int i = 0; i < 64; i++) {
+		ASSERT_EQ(weir_cache_get(weir_get_cache(weir), &item, 0, &pin), 0);
+		EXPECT_EQ(weir_cache_put(weir_get_cache(weir), &pin), 0);
+	}
+	EXPECT_GT(wait_for(weir, "weir_ahead_references", 1), 0);
+	EXPECT_GT(wait_for(weir, "weir_ahead_spent_ns", 1), 0);
+	EXPECT_EQ(number(weir, "weir_ahead_started"), 0);
+	EXPECT_EQ(weir_cache_ahead_switch(weir_get_cache(weir), false), 0);
+	EXPECT_EQ(number(weir, "weir_ahead_off"), WEIR_AHEAD_HOST);
+	EXPECT_EQ(weir_cache_ahead_switch(weir_get_cache(weir), true), 0);
+	EXPECT_NE(number(weir, "weir_ahead_off"), WEIR_AHEAD_HOST);
 	weir_close(weir);
 }
 
