@@ -64,7 +64,8 @@ enum weir_page_kind {
 /*
  * Find who writes where he should not: a guard block behind each span, patterns in memory
  * that is new, spare or free, and the tags of allocations in reports. Slow, and each span
- * costs a block more. Spans and pointers; movable handles go without.
+ * costs a block more. A movable handle's guard is also looked at before its block moves, and
+ * those of all that is live when the pool is closed.
  */
 #define WEIR_POOL_DEBUG (1u << 4)
 

@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "pool/compact.h"
 #include "pool/compact_plan.h"
+#include "pool/debug.h"
 #include "pool/magazine.h"
 #include "pool/pause.h"
 
@@ -177,8 +178,11 @@ static void copy_move(const struct run *run, const struct wr_zone_pair *pair)
 	const struct wr_handle_range *range = run->plan->range;
 	unsigned shift = run->hs->block_shift;
 
-	memcpy(range->base + (pair->twin << shift), range->base + (pair->old << shift),
-	       (size_t)(pair->nr << shift));
+	if (run->hs->pool->debug)
+		wr_debug_move_run(run->hs->pool, range->zone, pair->old, pair->twin, pair->nr);
+	else
+		memcpy(range->base + (pair->twin << shift), range->base + (pair->old << shift),
+		       (size_t)(pair->nr << shift));
 	wr_handle_set_end(range, pair->twin, pair->nr);
 }
 

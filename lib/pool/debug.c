@@ -97,11 +97,26 @@ static void check_filled(struct weir_pool *pool, const struct weir_span *whole, 
 	}
 }
 
+/* The blocks are taken: note whose they are, and lay the patterns. */
+static void begin_span(struct weir_pool *pool, const struct weir_span *whole, size_t bytes,
+		       const char *tag)
+{
+	struct wr_debug_zone *z = &pool->debug->zones[wr_span_zone(whole->id)];
+	struct finding f = {0};
+
+	wr_mutex_lock(&pool->debug->lock);
+	check_filled(pool, whole, &f);
+	z->tags[whole->id & WR_SPAN_BLOCK_MASK] = tag;
+	z->asked[whole->id & WR_SPAN_BLOCK_MASK] = bytes;
+	wr_mutex_unlock(&pool->debug->lock);
+	memset(whole->base, NEW_BYTE, bytes);
+	memset((uint8_t *)whole->base + bytes, GUARD_BYTE, whole->bytes - bytes);
+	report(pool, &f);
+}
+
 int wr_debug_alloc(struct weir_pool *pool, size_t bytes, size_t align, int node,
 		   uint64_t timeout_ns, const char *tag, struct weir_span *ret)
 {
-	struct finding f = {0};
-	struct wr_debug_zone *z;
 	struct weir_span whole;
 	size_t with_guard;
 	int rc;
@@ -114,18 +129,38 @@ int wr_debug_alloc(struct weir_pool *pool, size_t bytes, size_t align, int node,
 		rc = wr_wait_alloc(pool, with_guard, node, timeout_ns, &whole);
 	if (rc != 0)
 		return rc;
-	wr_mutex_lock(&pool->debug->lock);
-	check_filled(pool, &whole, &f);
-	z = &pool->debug->zones[wr_span_zone(whole.id)];
-	z->tags[whole.id & WR_SPAN_BLOCK_MASK] = tag;
-	z->asked[whole.id & WR_SPAN_BLOCK_MASK] = bytes;
-	wr_mutex_unlock(&pool->debug->lock);
-	memset(whole.base, NEW_BYTE, bytes);
-	memset((uint8_t *)whole.base + bytes, GUARD_BYTE, whole.bytes - bytes);
-	report(pool, &f);
+	begin_span(pool, &whole, bytes, tag);
 	*ret = whole;
 	ret->bytes -= block_bytes(pool);
 	return 0;
+}
+
+int wr_debug_take_run(struct weir_pool *pool, size_t bytes, int node, const char *tag,
+		      struct weir_span *ret)
+{
+	size_t with_guard;
+	int rc;
+
+	if (bytes == 0 || wr_add_overflow(bytes, block_bytes(pool), &with_guard))
+		return -EINVAL;
+	rc = wr_pool_alloc_by(pool, with_guard, 1, node, wr_zone_take_run, ret);
+	if (rc == 0)
+		begin_span(pool, ret, bytes, tag);
+	return rc;
+}
+
+/* Whether the bytes behind those that were asked for are as they were left. */
+static void check_guard(struct weir_pool *pool, const struct weir_span *whole, struct finding *f)
+	WR_REQUIRES(pool->debug->lock)
+{
+	const struct wr_debug_zone *z = &pool->debug->zones[wr_span_zone(whole->id)];
+	uint64_t first = whole->id & WR_SPAN_BLOCK_MASK;
+	size_t asked = z->asked[first];
+	size_t at;
+
+	at = first_other((uint8_t *)whole->base + asked, whole->bytes - asked, GUARD_BYTE);
+	if (at < whole->bytes - asked)
+		*f = (struct finding){"written behind its end", z->tags[first], asked + at};
 }
 
 /* The span is live: look at its guard, and leave it as free memory should be. */
@@ -134,18 +169,58 @@ static void end_span(struct weir_pool *pool, const struct weir_span *whole, stru
 {
 	struct wr_debug_zone *z = &pool->debug->zones[wr_span_zone(whole->id)];
 	uint64_t first = whole->id & WR_SPAN_BLOCK_MASK;
-	size_t asked = z->asked[first];
-	size_t at, i;
+	size_t i;
 
-	at = first_other((uint8_t *)whole->base + asked, whole->bytes - asked, GUARD_BYTE);
-	if (at < whole->bytes - asked)
-		*f = (struct finding){"written behind its end", z->tags[first], asked + at};
+	check_guard(pool, whole, f);
 	memset(whole->base, FREE_BYTE, whole->bytes);
 	z->asked[first] = 0;
 	for (i = 0; i < whole->bytes / block_bytes(pool); i++) {
 		z->is_filled[first + i] = 1;
 		z->tags[first + i] = z->tags[first];
 	}
+}
+
+static struct weir_span run_of(const struct weir_pool *pool, const struct wr_pool_zone *zone,
+			       uint64_t block, uint64_t nr)
+{
+	return (struct weir_span){.base = zone->base + (block << pool->block_shift),
+				  .bytes = (size_t)(nr << pool->block_shift),
+				  .id = zone->id_prefix | block};
+}
+
+void wr_debug_end_run(struct weir_pool *pool, const struct wr_pool_zone *zone, uint64_t block,
+		      uint64_t nr)
+{
+	struct weir_span whole = run_of(pool, zone, block, nr);
+	struct finding f = {0};
+
+	wr_mutex_lock(&pool->debug->lock);
+	end_span(pool, &whole, &f);
+	wr_mutex_unlock(&pool->debug->lock);
+	report(pool, &f);
+}
+
+void wr_debug_move_run(struct weir_pool *pool, const struct wr_pool_zone *zone, uint64_t old,
+		       uint64_t twin, uint64_t nr)
+{
+	struct wr_debug_zone *z = &pool->debug->zones[wr_span_zone(zone->id_prefix)];
+	struct weir_span from = run_of(pool, zone, old, nr);
+	struct weir_span to = run_of(pool, zone, twin, nr);
+	struct finding before = {0}, behind = {0};
+	size_t asked;
+
+	wr_mutex_lock(&pool->debug->lock);
+	check_filled(pool, &to, &before);
+	asked = z->asked[old];
+	z->asked[twin] = asked;
+	z->tags[twin] = z->tags[old];
+	memcpy(to.base, from.base, asked);
+	/* Whole again: what was found is said once. */
+	memset((uint8_t *)to.base + asked, GUARD_BYTE, to.bytes - asked);
+	end_span(pool, &from, &behind);
+	wr_mutex_unlock(&pool->debug->lock);
+	report(pool, &before);
+	report(pool, &behind);
 }
 
 /*
@@ -241,6 +316,20 @@ int wr_debug_free(struct weir_pool *pool, const struct weir_span *span)
 	return rc;
 }
 
+/* A span that is live when the pool is closed. */
+static void check_live(struct weir_pool *pool, size_t zone, uint64_t block)
+{
+	size_t asked = pool->debug->zones[zone].asked[block];
+	uint64_t nr = ((uint64_t)asked + 2 * block_bytes(pool) - 1) >> pool->block_shift;
+	struct weir_span whole = run_of(pool, &pool->zones[zone], block, nr);
+	struct finding f = {0};
+
+	wr_mutex_lock(&pool->debug->lock);
+	check_guard(pool, &whole, &f);
+	wr_mutex_unlock(&pool->debug->lock);
+	report(pool, &f);
+}
+
 void wr_debug_report_live(struct weir_pool *pool)
 {
 	unsigned lines = 0;
@@ -251,7 +340,10 @@ void wr_debug_report_live(struct weir_pool *pool)
 		const struct wr_debug_zone *z = &pool->debug->zones[i];
 
 		for (block = 0; block < pool->zones[i].buddy.nr_blocks; block++) {
-			if (z->asked[block] == 0 || lines++ >= MOST_LINES)
+			if (z->asked[block] == 0)
+				continue;
+			check_live(pool, i, block);
+			if (lines++ >= MOST_LINES)
 				continue;
 			wr_log(WEIR_LOG_ERROR, "pool", "not freed: %zu bytes of \"%s\"",
 			       z->asked[block], z->tags[block] ? z->tags[block] : "");

@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "pool/debug.h"
 #include "pool/handle.h"
 #include "pool/magazine.h"
 #include "pool/maintain.h"
@@ -193,10 +194,12 @@ int weir_handle_alloc(struct weir_pool *pool, size_t bytes, int node, uint32_t f
 		rc = wr_handle_take_slot(hs, tag, &index, &number);
 	if (rc != 0)
 		return rc;
-	if (flags & WEIR_HANDLE_MOVABLE)
-		rc = wr_pool_alloc_by(pool, bytes, 1, node, wr_zone_take_run, &span);
+	if (!(flags & WEIR_HANDLE_MOVABLE))
+		rc = weir_pool_alloc_tagged(pool, bytes, node, tag, &span);
+	else if (pool->debug)
+		rc = wr_debug_take_run(pool, bytes, node, tag, &span);
 	else
-		rc = weir_pool_alloc(pool, bytes, node, &span);
+		rc = wr_pool_alloc_by(pool, bytes, 1, node, wr_zone_take_run, &span);
 	if (rc == 0)
 		*ret = begin_handle(hs, index, flags, number, &span);
 	else
@@ -249,6 +252,8 @@ static int free_blocks(struct wr_handles *hs, uint64_t word)
 	wr_handle_clear_end(range, block, nr);
 	if (!(word & WR_HANDLE_IS_MOVABLE))
 		return weir_pool_free(hs->pool, span_of(hs, range, block, nr));
+	if (hs->pool->debug)
+		wr_debug_end_run(hs->pool, range->zone, block, nr);
 	wr_zone_free_run(range->zone, (struct wr_zone_run){.block = block, .nr = nr});
 	wr_pool_room_made(hs->pool);
 	return 0;
@@ -357,6 +362,8 @@ int weir_handle_info(struct weir_pool *pool, struct weir_handle handle,
 	range = wr_handle_range_of(hs, wr_handle_location(hs, word));
 	ret->bytes = (size_t)wr_handle_nr_blocks(range, wr_handle_location(hs, word) - range->first)
 		     << hs->block_shift;
+	if (hs->pool->debug && word & WR_HANDLE_IS_MOVABLE)
+		ret->bytes -= (size_t)1 << hs->block_shift; /* the guard */
 	ret->tag = wr_handle_tag(hs, handle.slot);
 	ret->flags = word & WR_HANDLE_IS_MOVABLE ? WEIR_HANDLE_MOVABLE : 0;
 	ret->nr_pins = wr_handle_pins(word);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include <weir/log.h>
+#include <weir/pool_handle.h>
 #include <weir/pool_malloc.h>
 #include <weir/pool_type.h>
 
@@ -197,6 +198,115 @@ TEST_F(debug, typed_pools_and_leaks_work_as_ever)
 	weir_pool_close(self->pool);
 	EXPECT_STREQ("not freed: 5000 bytes of \"forgotten\"", logged[1]);
 	self->pool = NULL;
+}
+
+static const uint32_t handle_kinds[] = {0, WEIR_HANDLE_MOVABLE};
+
+TEST_F(debug, a_byte_behind_a_handles_end_is_found_at_the_free)
+{
+	struct weir_handle handle;
+	struct weir_handle_info info;
+	size_t i;
+	void *p;
+
+	for (i = 0; i < wr_array_size(handle_kinds); i++) {
+		ASSERT_EQ(0,
+			  weir_handle_alloc(self->pool, 5000, 0, handle_kinds[i], "rows", &handle));
+		ASSERT_EQ(0, weir_handle_info(self->pool, handle, &info));
+		EXPECT_EQ(8192u, info.bytes);
+		ASSERT_EQ(0, weir_handle_pin(self->pool, handle, &p));
+		memset(p, 0, 5001);
+		EXPECT_EQ(0, weir_handle_unpin(self->pool, handle));
+		EXPECT_EQ(0, weir_handle_free(self->pool, handle));
+		EXPECT_EQ(i + 1, nr_overwrites(self->pool));
+		EXPECT_STREQ("written behind its end: byte 5000 of a span of \"rows\"", logged[i]);
+	}
+}
+
+TEST_F(debug, blocks_go_from_handles_to_spans_and_back_and_nobody_is_blamed)
+{
+	struct weir_handle handle;
+	struct weir_span span;
+	size_t i;
+	void *p;
+
+	/* All of a node each time, so each has what the other left. */
+	for (i = 0; i < 4; i++) {
+		ASSERT_EQ(0, weir_pool_alloc(self->pool, 4 * MIB - 4096, 0, &span));
+		memset(span.base, 1, span.bytes);
+		ASSERT_EQ(0, weir_pool_free(self->pool, span));
+		ASSERT_EQ(0, weir_handle_alloc(self->pool, 4 * MIB - 4096, 0, handle_kinds[i % 2],
+					       NULL, &handle));
+		ASSERT_EQ(0, weir_handle_pin(self->pool, handle, &p));
+		memset(p, 2, 4 * MIB - 4096);
+		ASSERT_EQ(0, weir_handle_unpin(self->pool, handle));
+		ASSERT_EQ(0, weir_handle_free(self->pool, handle));
+	}
+	/* And what is written through a handle's old address is found by the next. */
+	((uint8_t *)p)[3] = 1;
+	ASSERT_EQ(0, weir_pool_alloc(self->pool, 4 * MIB - 4096, 0, &span));
+	ASSERT_EQ(0, weir_pool_free(self->pool, span));
+	EXPECT_EQ(1u, nr_overwrites(self->pool));
+	EXPECT_EQ(1u, nr_logged);
+	EXPECT_EQ(-EINVAL,
+		  weir_handle_alloc(self->pool, SIZE_MAX, 0, WEIR_HANDLE_MOVABLE, NULL, &handle));
+	EXPECT_EQ(-EINVAL, weir_handle_alloc(self->pool, 0, 0, WEIR_HANDLE_MOVABLE, NULL, &handle));
+}
+
+TEST_F(debug, a_byte_behind_a_handles_end_is_found_before_it_moves)
+{
+	static struct weir_handle all[512];
+	struct weir_compact_opts opts = {
+		.size = sizeof(opts), .nr_wanted = WEIR_COMPACT_ALL, .node_mask = 1};
+	struct weir_compact_report report;
+	size_t i, k, nr = wr_array_size(all);
+	uint8_t *p;
+	void *at;
+
+	/* Two blocks each with the guard: the whole node. */
+	for (i = 0; i < nr; i++) {
+		ASSERT_EQ(0, weir_handle_alloc(self->pool, 4000, 0, WEIR_HANDLE_MOVABLE,
+					       i % 8 ? "other" : "rows", &all[i]));
+		ASSERT_EQ(0, weir_handle_pin(self->pool, all[i], &at));
+		memset(at, (int)i, 4000 + (i % 8 == 0));
+		ASSERT_EQ(0, weir_handle_unpin(self->pool, all[i]));
+	}
+	for (i = 0; i < nr; i++)
+		if (i % 8)
+			ASSERT_EQ(0, weir_handle_free(self->pool, all[i]));
+	EXPECT_EQ(0u, nr_overwrites(self->pool));
+	ASSERT_EQ(0, weir_pool_compact(self->pool, &opts, &report));
+	EXPECT_LT(0u, report.nr_moves);
+	EXPECT_EQ(report.nr_moves, nr_overwrites(self->pool));
+	EXPECT_STREQ("written behind its end: byte 4000 of a span of \"rows\"", logged[0]);
+	/* Those that stayed are found at their free, and none twice. */
+	for (i = 0; i < nr; i += 8) {
+		ASSERT_EQ(0, weir_handle_pin(self->pool, all[i], &at));
+		for (p = at, k = 0; k < 4000; k++)
+			ASSERT_EQ((uint8_t)i, p[k]);
+		ASSERT_EQ(0, weir_handle_unpin(self->pool, all[i]));
+		ASSERT_EQ(0, weir_handle_free(self->pool, all[i]));
+	}
+	EXPECT_EQ(nr / 8, nr_overwrites(self->pool));
+}
+
+TEST_F(debug, a_byte_behind_the_end_of_what_is_live_is_found_at_the_close)
+{
+	struct weir_handle handle;
+	bool is_found = false;
+	size_t i;
+	void *p;
+
+	ASSERT_EQ(0, weir_handle_alloc(self->pool, 100, 0, WEIR_HANDLE_MOVABLE, "rows", &handle));
+	ASSERT_EQ(0, weir_handle_pin(self->pool, handle, &p));
+	((uint8_t *)p)[4096] = 0;
+	ASSERT_EQ(0, weir_handle_unpin(self->pool, handle));
+	weir_pool_close(self->pool);
+	self->pool = NULL;
+	for (i = 0; i < wr_array_size(logged); i++)
+		is_found |= strcmp(logged[i], "written behind its end: byte 4096 of a span of "
+					      "\"rows\"") == 0;
+	EXPECT_TRUE(is_found);
 }
 
 TEST(opening_for_debugging_fails_cleanly)
