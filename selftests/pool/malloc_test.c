@@ -308,6 +308,95 @@ TEST_F(pointers, small_ones_are_freed_by_whoever_has_them)
 	EXPECT_EQ(0u, s.nr_bad_frees);
 }
 
+static int use_slabs_in_child(struct weir_pool *pool, uint8_t *p)
+{
+	int faults = (weir_pool_malloc(pool, 300) != NULL) |
+		     (weir_pool_ptr_free(pool, p) != -EINVAL) << 1 |
+		     (weir_pool_realloc(pool, p, 600) != NULL) << 2 |
+		     (weir_pool_usable_bytes(pool, p) != 0) << 3;
+
+	weir_pool_close(pool);
+	return faults;
+}
+
+/* Whoever has the lock of the slabs when the process forks is not in the child. */
+TEST_F(pointers, a_fork_child_does_not_wait_for_slabs)
+{
+	static _Atomic(uint8_t *) shelf[SHELF];
+	struct sharer sharer = {.pool = self->pool, .random = 88172645463325252ull, .shelf = shelf};
+	struct weir_pool_stats s;
+	pthread_t thread;
+	int status, i;
+	uint8_t *p;
+	pid_t pid;
+
+	p = weir_pool_malloc(self->pool, 300);
+	ASSERT_NE(NULL, p);
+	memset(p, 7, 512);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, share_small_ones, &sharer));
+	for (i = 0; i < 20; i++) {
+		pid = fork();
+		if (pid == 0) {
+			alarm(20);
+			_exit(use_slabs_in_child(self->pool, p));
+		}
+		ASSERT_LT(0, pid);
+		ASSERT_EQ(pid, waitpid(pid, &status, 0));
+		EXPECT_EQ(0, status);
+	}
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, sharer.nr_faults);
+	for (i = 0; i < SHELF; i++)
+		EXPECT_EQ(0, weir_pool_ptr_free(self->pool, atomic_load(&shelf[i])));
+	for (i = 0; i < 512; i++)
+		EXPECT_EQ(7, p[i]);
+	EXPECT_EQ(0, weir_pool_ptr_free(self->pool, p));
+	weir_pool_stats(self->pool, &s);
+	EXPECT_EQ(0u, s.slab_bytes);
+	EXPECT_EQ(0u, s.nr_bad_frees);
+}
+
+/* Without memory for what is known of a slab, a small thing has a block of its own. */
+TEST(every_allocation_may_fail_and_small_things_have_room)
+{
+	struct weir_pool_opts opts = {
+		.size = sizeof(opts), .capacity_bytes = 8 * MIB, .flags = WEIR_POOL_LAZY};
+	struct fake_machine machine;
+	struct weir_pool *pool = NULL;
+	struct weir_pool_stats s;
+	uint8_t *p, *q;
+	bool failed = true;
+	uint64_t n;
+
+	fake_machine_init(&machine, 2);
+	for (n = 1; failed; n++) {
+		ASSERT_EQ(0, wr_pool_open_on(&machine.system, &opts, &pool, NULL));
+		wr_test_alloc_fail_at(n);
+		p = weir_pool_malloc(pool, 300);
+		q = weir_pool_malloc(pool, 1500);
+		ASSERT_NE(NULL, p);
+		ASSERT_NE(NULL, q);
+		p[0] = 42;
+		p = weir_pool_realloc(pool, p, 800);
+		ASSERT_NE(NULL, p);
+		EXPECT_EQ(42, p[0]);
+		EXPECT_LE(800u, weir_pool_usable_bytes(pool, p));
+		EXPECT_EQ(0, weir_pool_ptr_free(pool, p));
+		EXPECT_EQ(-EINVAL, weir_pool_ptr_free(pool, p));
+		EXPECT_EQ(0, weir_pool_ptr_free(pool, q));
+		failed = wr_test_alloc_failed();
+		wr_test_alloc_fail_at(0);
+		weir_pool_stats(pool, &s);
+		EXPECT_EQ(0u, s.nr_live);
+		EXPECT_EQ(0u, s.used_bytes);
+		EXPECT_EQ(0u, s.slab_bytes);
+		weir_pool_close(pool);
+		ASSERT_EQ(0, wr_test_alloc_live());
+	}
+	/* At least the table, an index for each node and a slab. */
+	EXPECT_LT(4u, n - 2);
+}
+
 TEST(small_ones_of_pools_with_other_blocks)
 {
 	static const size_t blocks[] = {256, 512, 16384, 65536, 2 * MIB};
