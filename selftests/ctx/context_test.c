@@ -268,7 +268,7 @@ TEST(what_its_cache_does_is_counted_in_the_contexts_registry)
 	weir_close(weir);
 }
 
-/* The thread that hears of gets may be slow to; at most ten seconds. */
+/* Waits for the thread that hears of gets: ten thousand times a millisecond at most. */
 static int64_t wait_for(struct weir *weir, const char *name, int64_t least)
 {
 	for (int i = 0; i < 10000 && number(weir, name) < least; i++)
