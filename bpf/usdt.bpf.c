@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * True holds of locks, sampled (T2), and what a cache does: from the probe sites that weir's library
+ * True holds of locks, sampled (T2), what a cache does, and stages of streams: from the probe sites that weir's library
  * has in the program (lib/base/probe.h).
  *
- * Attached to: the sites of weir:lock_release, lock_contended, cache_hit, cache_miss and cache_evict
- *   in the files that the process has mapped, by links of many sites (uprobe_multi).
+ * Attached to: the sites of weir:lock_release, lock_contended, cache_hit, cache_miss, cache_evict
+ *   and stage in the files that the process has mapped, by links of many sites (uprobe_multi).
  * Oldest kernel: 6.6 for these; before, by perf events, which need CAP_SYS_ADMIN. Reads no kernel
  *   struct by name: loads without BTF.
  * Cost: 0.8 us for each time that a probe fires in the process: one in 64 takes of a free lock,
- *   each take that waited, one in 64 hits, each miss and eviction. None for other processes.
+ *   each take that waited, one in 64 hits, each miss, eviction and stage. None for other processes.
  * Missing: a process without these sites, or a kernel without uprobes.
  *
  * Where a site keeps its arguments comes in the cookie: for each a byte, its register's place in the
@@ -220,6 +220,37 @@ int on_cache_evict(void *ctx)
 	told.key = arg(ctx, cookie, 1);
 	told.bytes = arg(ctx, cookie, 2);
 	count(ctx, c, WEIR_CACHE_EVENT_EVICT, arg(ctx, cookie, 0), &told);
+	return 0;
+}
+
+/* A stage ended. */
+SEC("uprobe")
+int on_stage(void *ctx)
+{
+	const struct weir_trace_config *c = wanted(WEIR_TRACE_STAGES);
+	__u64 cookie = bpf_get_attach_cookie(ctx), now = bpf_ktime_get_ns(), since, seq;
+	struct weir_trace_totals *t = sums();
+	struct weir_trace_event *e;
+
+	if (!c || !t)
+		return 0;
+	since = arg(ctx, cookie, 2);
+	add(t->stages, 1);
+	if (since > now || now - since < c->min_event_ns)
+		return 0;
+	e = next_event(&seq);
+	if (!e)
+		return 0;
+	e->addr = arg(ctx, cookie, 1);
+	e->start_ns = since;
+	e->woken_ns = now;
+	e->end_ns = now;
+	e->tid = bpf_get_current_pid_tgid();
+	e->other = 0;
+	e->stack_id = -2;
+	e->kind = (enum weir_event_kind)arg(ctx, cookie, 0);
+	bpf_get_current_comm(e->comm, sizeof(e->comm));
+	*(volatile __u64 *)&e->seq = seq;
 	return 0;
 }
 

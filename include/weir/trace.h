@@ -5,8 +5,8 @@
  * Any process can be traced, whether it knows weir or not: which futexes its threads
  * wait for, how long, and who let them go; how long its I/O takes; which of its reads
  * missed the page cache; its page faults, and its CPU cache misses where the machine
- * has counters. A process with weir's library also tells how long its locks are held and
- * what its caches hit and miss. The process is not stopped; where it has weir's probe
+ * has counters. A process with weir's library also tells how long its locks are held,
+ * what its caches hit and miss, and when its streams read, wait and compute. The process is not stopped; where it has weir's probe
  * sites, the kernel puts breakpoints on those and takes them away again.
  *
  * Tracing has parts, WEIR_TRACE_LOCKS and others. Each works without the others, and
@@ -33,7 +33,7 @@ extern "C" {
 struct weir_trace;
 
 /* Number of parts: bits of struct weir_trace_opts.parts. */
-#define WEIR_TRACE_NR_PARTS 8u
+#define WEIR_TRACE_NR_PARTS 9u
 
 /* Keep tracing after weir_trace_close(): pin programs and maps. */
 #define WEIR_TRACE_PINNED (1u << 0)

@@ -170,7 +170,7 @@ struct weir_lock_self {
  */
 
 /* Raised when a struct below changes. */
-#define WEIR_TRACE_ABI 2u
+#define WEIR_TRACE_ABI 3u
 
 /* Of a thread's name, with the NUL at the end. */
 #define WEIR_COMM_BYTES 16u
@@ -237,8 +237,12 @@ enum weir_cache_event {
 };
 
 /*
- * What an event is: a wait of one of the kinds above, or a request.
+ * What an event is: a wait of one of the kinds above, a request, or a stage of a weir host.
  * IO_URING and BLOCK_IO overlap in one thread, waits do not.
+ * STAGE_READ:    a unit of a stream was read: from its start to its last byte.
+ * STAGE_WAIT:    a stream's user waited for a unit.
+ * STAGE_COMPUTE: it had the unit: from one call of weir_stream_next() to the next.
+ * STAGE_FETCH:   a get of a cache that began a fetch, until its call returned.
  */
 enum weir_event_kind {
 	WEIR_EVENT_NONE = 0,
@@ -247,6 +251,10 @@ enum weir_event_kind {
 	WEIR_EVENT_OTHER_WAIT = 3,
 	WEIR_EVENT_IO_URING = 4,
 	WEIR_EVENT_BLOCK_IO = 5,
+	WEIR_EVENT_STAGE_READ = 6,
+	WEIR_EVENT_STAGE_WAIT = 7,
+	WEIR_EVENT_STAGE_COMPUTE = 8,
+	WEIR_EVENT_STAGE_FETCH = 9,
 };
 
 /* Bits of weir_trace_config.enabled and of weir_trace_meta.parts. */
@@ -258,6 +266,7 @@ enum weir_event_kind {
 #define WEIR_TRACE_HOLDS      (1u << 5) /* holds, by the probes of weir's locks (T2): usdt.bpf.c */
 #define WEIR_TRACE_CACHE      (1u << 6) /* by the probes of weir's cache: usdt.bpf.c */
 #define WEIR_TRACE_DEEP	      (1u << 7) /* all locks, by breakpoints in the C library (T3): deep.bpf.c */
+#define WEIR_TRACE_STAGES     (1u << 8) /* by the probe of weir's streams and caches: usdt.bpf.c */
 
 /* Bits of weir_trace_config.stacks. */
 #define WEIR_TRACE_HOLDER_STACKS (1u << 0)
@@ -284,7 +293,6 @@ enum weir_event_kind {
  * @part_errno:         By the bit of a part: 0, or why it could not be attached.
  * @modules_errno:      0, or why the map modules is empty.
  * @pad:                0.
- * @reserved:           0.
  */
 struct weir_trace_meta {
 	__u32 abi;
@@ -300,10 +308,9 @@ struct weir_trace_meta {
 	__u64 ended_ns;
 	__u64 nr_execs;
 	__u64 nr_dropped;
-	__u32 part_errno[8];
+	__u32 part_errno[12];
 	__u32 modules_errno;
 	__u32 pad;
-	__u64 reserved[2];
 };
 
 /**
@@ -353,7 +360,11 @@ struct weir_trace_config {
  * @cache_hits:   Gets that a cache of weir's served, estimated from the samples.
  * @cache_misses: Gets that began a fetch.
  * @cache_evictions: Copies that left for room.
- * @reserved:     0.
+ * @deep_takes:   Takes of mutexes that breakpoints saw.
+ * @deep_wait_ns: Time in the calls that took them, what the breakpoints cost included.
+ * @deep_holds:   Holds that ended.
+ * @deep_hold_ns: Their time.
+ * @stages:       Stages of a weir host that ended.
  */
 struct weir_trace_totals {
 	__u64 lock_waits;
@@ -379,7 +390,11 @@ struct weir_trace_totals {
 	__u64 cache_hits;
 	__u64 cache_misses;
 	__u64 cache_evictions;
-	__u64 reserved;
+	__u64 deep_takes;
+	__u64 deep_wait_ns;
+	__u64 deep_holds;
+	__u64 deep_hold_ns;
+	__u64 stages;
 };
 
 /**
@@ -566,7 +581,7 @@ struct weir_io_times {
 /**
  * struct weir_trace_event - Map events: the last WEIR_TRACE_EVENTS things that took time.
  * @seq:      Its number from 1 on, written last: at index (seq - 1) % WEIR_TRACE_EVENTS.
- * @addr:     The futex, the lock, or 0.
+ * @addr:     The futex, the lock; of a stage its unit or the lower half of its key; or 0.
  * @start_ns: When it began.
  * @woken_ns: Of a wait: the wake; else @end_ns.
  * @end_ns:   When it ended.
@@ -743,7 +758,7 @@ WEIR_ABI_BYTES(weir_lock_rank, 96);
 WEIR_ABI_BYTES(weir_lock_self, 384);
 WEIR_ABI_BYTES(weir_trace_meta, 128);
 WEIR_ABI_BYTES(weir_trace_config, 64);
-WEIR_ABI_BYTES(weir_trace_totals, 192);
+WEIR_ABI_BYTES(weir_trace_totals, 224);
 WEIR_ABI_BYTES(weir_lock_waits, 320);
 WEIR_ABI_BYTES(weir_site_key, 24);
 WEIR_ABI_BYTES(weir_site, 32);

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 
+#include "base/stage.h"
 #include "base/util.h"
 #include "cache/ahead_internal.h"
 #include "cache/cache_internal.h"
@@ -408,6 +409,7 @@ int wr_cache_get_slow(struct weir_cache *cache, const struct weir_cache_item *it
 			 .t = wr_thread_self(cache),
 			 .ret = &pin};
 	struct wr_ahead *ahead = wr_load_acquire(&cache->ahead);
+	uint64_t since = wr_stage_begin();
 	int rc = 0;
 
 	if (!s.t)
@@ -425,8 +427,10 @@ int wr_cache_get_slow(struct weir_cache *cache, const struct weir_cache_item *it
 	if (--cache->nr_inside == 0 && cache->is_cancelled)
 		wr_cond_broadcast(&cache->room);
 	wr_mutex_unlock(&cache->lock);
-	if (s.missed)
+	if (s.missed) {
 		wr_cache_probe_miss(s.tier, item->key.lo, item->bytes ? item->bytes : pin.bytes);
+		wr_stage_end(WR_STAGE_FETCH, item->key.lo, since);
+	}
 	if (rc == 1) {
 		*ret = pin;
 		return 0;
@@ -548,6 +552,7 @@ static uint32_t collect(struct weir_cache *cache, const struct weir_cache_item *
 /* How many of them were there, or an error. */
 static int get_together(struct weir_cache *cache, struct together *set, uint32_t nr)
 {
+	uint64_t since = wr_stage_begin();
 	uint32_t begun = 0, ended = 0;
 	int rc = 0, nr_there = 0;
 
@@ -570,8 +575,10 @@ static int get_together(struct weir_cache *cache, struct together *set, uint32_t
 	for (uint32_t i = 0; i < begun; i++) {
 		const struct weir_cache_item *item = set[i].s.item;
 
-		if (set[i].s.missed)
-			wr_cache_probe_miss(set[i].s.tier, item->key.lo, item->bytes);
+		if (!set[i].s.missed)
+			continue;
+		wr_cache_probe_miss(set[i].s.tier, item->key.lo, item->bytes);
+		wr_stage_end(WR_STAGE_FETCH, item->key.lo, since);
 	}
 	return rc < 0 ? rc : nr_there;
 }

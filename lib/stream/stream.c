@@ -15,6 +15,7 @@
 
 #include "base/alloc.h"
 #include "base/atomic.h"
+#include "base/stage.h"
 #include "base/util.h"
 #include "stream/residency.h"
 #include "load/area.h"
@@ -54,6 +55,7 @@ struct stream_unit {
 	bool resident;
 	bool ahead; /* [thread] counted in ahead_bytes */
 	struct wr_fetch fetch;
+	uint64_t read_since; /* of the running read, for who looks at stages; its reader's */
 };
 
 struct weir_stream {
@@ -79,6 +81,7 @@ struct weir_stream {
 	bool in_pass;
 	bool checked; /* the files were looked at in this pass */
 	char *mem;
+	uint64_t compute_since; /* for who looks at stages */
 	uint64_t pass_begin_ns;
 	struct weir_pass_stats pass;
 };
@@ -88,6 +91,7 @@ static void unit_fetched(struct wr_fetch *fetch, int result)
 	struct weir_stream *stream = fetch->arg;
 	struct stream_unit *unit = wr_container_of(fetch, struct stream_unit, fetch);
 
+	wr_stage_end(WR_STAGE_READ, (uint64_t)(unit - stream->stream_units), unit->read_since);
 	wr_residency_filled(stream->residency, (uint32_t)(unit - stream->stream_units), result);
 }
 
@@ -97,6 +101,7 @@ static int fill_unit(void *ctx, uint32_t index, void *mem, bool demand)
 	struct stream_unit *unit = &stream->stream_units[index];
 
 	unit->fetch.mem = mem;
+	unit->read_since = wr_stage_begin();
 	return wr_fetch_start(&unit->fetch, demand ? WEIR_IO_DEMAND : WEIR_IO_SPECULATIVE);
 }
 
@@ -364,8 +369,12 @@ static uint32_t unit_of(const struct weir_stream *stream, uint64_t count)
 
 static void release(struct weir_stream *stream)
 {
-	if (stream->pinned)
-		wr_residency_put(stream->residency, unit_of(stream, stream->cursor - 1));
+	if (stream->pinned) {
+		uint32_t index = unit_of(stream, stream->cursor - 1);
+
+		wr_stage_end(WR_STAGE_COMPUTE, index, stream->compute_since);
+		wr_residency_put(stream->residency, index);
+	}
 	stream->pinned = false;
 	stream->mem = NULL;
 }
@@ -485,6 +494,7 @@ int weir_stream_next(struct weir_stream *stream, struct weir_unit *ret, struct w
 	uint32_t index = unit_of(stream, stream->cursor);
 	struct stream_unit *unit = &stream->stream_units[index];
 	struct wr_residency_get get;
+	uint64_t since;
 	int rc;
 
 	release(stream);
@@ -510,7 +520,9 @@ int weir_stream_next(struct weir_stream *stream, struct weir_unit *ret, struct w
 	}
 	wr_residency_get_begin(stream->residency, index, &get);
 	read_ahead(stream, stream->cursor + 1);
+	since = get.waited ? wr_stage_begin() : 0;
 	rc = wr_residency_get_wait(stream->residency, &get);
+	wr_stage_end(WR_STAGE_WAIT, index, since);
 	end_ahead(stream, unit);
 	if (rc)
 		return unit_failed(stream, index, rc, err);
@@ -525,6 +537,7 @@ int weir_stream_next(struct weir_stream *stream, struct weir_unit *ret, struct w
 		.was_hit = get.was_hit,
 		.bytes = wr_units_bytes(stream->units, index)};
 	count(stream, unit, ret->bytes, &get);
+	stream->compute_since = wr_stage_begin();
 	return 1;
 }
 

@@ -260,7 +260,7 @@ static int attach_part(struct weir_trace *t, uint32_t part, struct bpf_object *o
 {
 	struct bpf_program *program;
 
-	if (part == WEIR_TRACE_HOLDS || part == WEIR_TRACE_CACHE)
+	if (part & WR_TRACE_SITES)
 		return wr_trace_attach_sites(t, part, object);
 	if (part == WEIR_TRACE_DEEP)
 		return wr_trace_attach_deep(t, object);
@@ -290,8 +290,7 @@ static int attach_again(struct weir_trace *t, unsigned which, uint32_t part)
 
 static bool lacks_multi(const struct weir_trace *t, uint32_t part, int rc)
 {
-	return (part == WEIR_TRACE_HOLDS || part == WEIR_TRACE_CACHE) && !t->without_multi &&
-	       (rc == -EINVAL || rc == -EOPNOTSUPP);
+	return (part & WR_TRACE_SITES) && !t->without_multi && (rc == -EINVAL || rc == -EOPNOTSUPP);
 }
 
 static void attach_object(struct weir_trace *t, unsigned which, uint32_t parts,

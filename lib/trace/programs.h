@@ -8,13 +8,16 @@
 /* Both are needed: one compiles the programs, the other loads them. */
 #define WR_TRACE_BPF (HAVE_LIBBPF && HAVE_BPF_CLANG)
 
+/* Parts that need the probe sites of weir's library. */
+#define WR_TRACE_SITES (WEIR_TRACE_HOLDS | WEIR_TRACE_CACHE | WEIR_TRACE_STAGES)
+
 /* name of bpf/NAME.bpf.c, parts */
 #define WR_TRACE_PROGRAMS(X)                               \
 	X(sched, WEIR_TRACE_LOCKS)                         \
 	X(pagecache, WEIR_TRACE_PAGE_CACHE)                \
 	X(io, WEIR_TRACE_IO)                               \
 	X(miss, WEIR_TRACE_FAULTS | WEIR_TRACE_CPU_MISSES) \
-	X(usdt, WEIR_TRACE_HOLDS | WEIR_TRACE_CACHE)       \
+	X(usdt, WR_TRACE_SITES)                            \
 	X(deep, WEIR_TRACE_DEEP)
 
 enum {

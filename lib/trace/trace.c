@@ -23,13 +23,13 @@
 
 #define ALL_PARTS                                                                       \
 	(WEIR_TRACE_LOCKS | WEIR_TRACE_PAGE_CACHE | WEIR_TRACE_IO | WEIR_TRACE_FAULTS | \
-	 WEIR_TRACE_CPU_MISSES | WEIR_TRACE_HOLDS | WEIR_TRACE_CACHE | WEIR_TRACE_DEEP)
+	 WEIR_TRACE_CPU_MISSES | WR_TRACE_SITES | WEIR_TRACE_DEEP)
 /* What slows the process is not done unasked. */
 #define DEFAULT_PARTS (ALL_PARTS & ~WEIR_TRACE_DEEP)
 _Static_assert(ALL_PARTS == (1u << WEIR_TRACE_NR_PARTS) - 1, "every part has a name below");
 
 static const char *const part_names[WEIR_TRACE_NR_PARTS] = {
-	"locks", "page-cache", "io", "faults", "cpu-misses", "holds", "cache", "deep"};
+	"locks", "page-cache", "io", "faults", "cpu-misses", "holds", "cache", "deep", "stages"};
 static const char *const part_texts[WEIR_TRACE_NR_PARTS] = {
 	"waits at futexes, who let go, waits for a CPU",
 	"pages looked up, pages that were missing",
@@ -39,13 +39,14 @@ static const char *const part_texts[WEIR_TRACE_NR_PARTS] = {
 	"holds of weir's own locks, sampled when nobody waited",
 	"hits, misses and evictions of weir's own caches",
 	"all takes and holds of mutexes, by breakpoints in the C library",
+	"reads, waits and computing of weir's streams, fetches of its caches",
 };
 
 static const char *no_entry(uint32_t part)
 {
 	if (part == WEIR_TRACE_CPU_MISSES)
 		return "unavailable: this machine shows no hardware counters";
-	if (part == WEIR_TRACE_HOLDS || part == WEIR_TRACE_CACHE)
+	if (part & WR_TRACE_SITES)
 		return "this process has no probe sites of weir";
 	if (part == WEIR_TRACE_DEEP)
 		return "no C library with locks, or a kernel without links of many places";

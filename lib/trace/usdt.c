@@ -22,9 +22,17 @@
 #include <bpf/libbpf.h>
 
 #include "base/alloc.h"
+#include "base/stage.h"
 #include "base/util.h"
 #include "trace/multi.h"
 #include "trace/sites.h"
+
+/* The probe hands over what the event is to say. */
+_Static_assert((int)WR_STAGE_READ == (int)WEIR_EVENT_STAGE_READ &&
+		       (int)WR_STAGE_WAIT == (int)WEIR_EVENT_STAGE_WAIT &&
+		       (int)WR_STAGE_COMPUTE == (int)WEIR_EVENT_STAGE_COMPUTE &&
+		       (int)WR_STAGE_FETCH == (int)WEIR_EVENT_STAGE_FETCH,
+	       "stages and events have one numbering");
 
 static const struct {
 	uint32_t part;
@@ -35,6 +43,7 @@ static const struct {
 	{WEIR_TRACE_CACHE, "cache_hit", "on_cache_hit"},
 	{WEIR_TRACE_CACHE, "cache_miss", "on_cache_miss"},
 	{WEIR_TRACE_CACHE, "cache_evict", "on_cache_evict"},
+	{WEIR_TRACE_STAGES, "stage", "on_stage"},
 };
 
 struct attaching {

@@ -258,6 +258,11 @@ static json_t *totals_json(const struct wr_tracing *t)
 	PUT(WEIR_TRACE_FAULTS, minor_faults);
 	PUT(WEIR_TRACE_FAULTS, major_faults);
 	PUT(WEIR_TRACE_CPU_MISSES, cpu_misses);
+	PUT(WEIR_TRACE_DEEP, deep_takes);
+	PUT(WEIR_TRACE_DEEP, deep_wait_ns);
+	PUT(WEIR_TRACE_DEEP, deep_holds);
+	PUT(WEIR_TRACE_DEEP, deep_hold_ns);
+	PUT(WEIR_TRACE_STAGES, stages);
 #undef PUT
 	return o;
 }

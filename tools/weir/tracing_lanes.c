@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Events of a trace in the format of Chrome's tracing ("Trace Event Format"), which Perfetto reads:
- * the threads of the process with their waits, its I/O, and a lane for each lock with who kept it
- * while somebody waited. Slices of a lane never overlap; I/O, which does, is written as pairs of
- * begin and end with a number.
+ * the threads of the process with their waits, its I/O, the stages of a weir host, and a lane for
+ * each lock with who kept it while somebody waited. Slices of a lane never overlap: a stage that
+ * runs several times at once has as many lanes. I/O is written as pairs of begin and end with a
+ * number.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -13,6 +14,9 @@
 
 #include "base/util.h"
 #include "tracing.h"
+
+/* What runs at once beyond so many lanes of a stage is left out. */
+#define STAGE_LANES 64u
 
 struct lanes {
 	FILE *f;
@@ -55,7 +59,7 @@ static void next(struct lanes *l)
 	l->comma = true;
 }
 
-/* The lanes of locks and of I/O are two more processes, beside the one that is traced. */
+/* The lanes of locks, of I/O and of stages are three more processes, beside the one that is traced. */
 static uint32_t locks_pid(const struct lanes *l)
 {
 	return l->t->meta.tgid + 0x40000000u;
@@ -64,6 +68,11 @@ static uint32_t locks_pid(const struct lanes *l)
 static uint32_t io_pid(const struct lanes *l)
 {
 	return l->t->meta.tgid + 0x20000000u;
+}
+
+static uint32_t stages_pid(const struct lanes *l)
+{
+	return l->t->meta.tgid + 0x60000000u;
 }
 
 static void name_lane(struct lanes *l, const char *what, uint32_t pid, uint32_t tid,
@@ -81,6 +90,11 @@ static void name_lane(struct lanes *l, const char *what, uint32_t pid, uint32_t 
 static bool is_io(const struct weir_trace_event *e)
 {
 	return e->kind == WEIR_EVENT_IO_URING || e->kind == WEIR_EVENT_BLOCK_IO;
+}
+
+static bool is_wait(const struct weir_trace_event *e)
+{
+	return e->kind >= WEIR_EVENT_LOCK_WAIT && e->kind <= WEIR_EVENT_OTHER_WAIT;
 }
 
 /* A thread is named by its last event: it may have changed its name. */
@@ -151,7 +165,7 @@ static void put_lock(struct lanes *l, uint64_t addr, uint32_t lane)
 		const struct weir_trace_event *e = &l->events[i];
 		uint64_t begin = wr_max((uint64_t)e->start_ns, end);
 
-		if (e->addr != addr || is_io(e) || e->kind == WEIR_EVENT_OTHER_WAIT ||
+		if (e->addr != addr || !is_wait(e) || e->kind == WEIR_EVENT_OTHER_WAIT ||
 		    e->woken_ns <= begin)
 			continue;
 		next(l);
@@ -168,9 +182,47 @@ static void put_lock(struct lanes *l, uint64_t addr, uint32_t lane)
 static bool has_events(const struct lanes *l, uint64_t addr)
 {
 	for (size_t i = 0; i < l->nr_events; i++)
-		if (l->events[i].addr == addr && !is_io(&l->events[i]))
+		if (l->events[i].addr == addr && is_wait(&l->events[i]))
 			return true;
 	return false;
+}
+
+/* Each slice goes to the first lane of its stage that is free when it begins. */
+static void put_stage(struct lanes *l, enum weir_event_kind kind, uint32_t first, const char *name)
+{
+	uint64_t ends[STAGE_LANES] = {0};
+
+	for (size_t i = 0; i < l->nr_events; i++) {
+		const struct weir_trace_event *e = &l->events[i];
+		uint32_t lane = 0;
+
+		if (e->kind != kind)
+			continue;
+		while (lane < STAGE_LANES && ends[lane] > e->start_ns)
+			lane++;
+		if (lane == STAGE_LANES)
+			continue;
+		if (ends[lane] == 0)
+			name_lane(l, "thread_name", stages_pid(l), first + lane, name, SIZE_MAX);
+		ends[lane] = e->end_ns;
+		next(l);
+		fprintf(l->f,
+			"{\"ph\":\"X\",\"cat\":\"stage\",\"name\":\"%s %" PRIu64
+			"\",\"pid\":%" PRIu32 ",\"tid\":%" PRIu32
+			",\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"thread\":%" PRIu32 "}}",
+			name, (uint64_t)e->addr, stages_pid(l), first + lane,
+			(double)e->start_ns / 1e3, (double)(e->end_ns - e->start_ns) / 1e3, e->tid);
+	}
+}
+
+static void put_stages(struct lanes *l)
+{
+	static const char *const names[] = {"read", "wait", "compute", "fetch"};
+	uint32_t nr = wr_array_size(names);
+
+	for (uint32_t i = 0; i < nr; i++)
+		put_stage(l, (enum weir_event_kind)(WEIR_EVENT_STAGE_READ + i), 1 + i * STAGE_LANES,
+			  names[i]);
 }
 
 static void put_all(struct lanes *l)
@@ -180,11 +232,13 @@ static void put_all(struct lanes *l)
 	name_lane(l, "process_name", l->t->meta.tgid, 0, "threads", SIZE_MAX);
 	name_lane(l, "process_name", io_pid(l), 0, "I/O", SIZE_MAX);
 	name_lane(l, "process_name", locks_pid(l), 0, "locks", SIZE_MAX);
+	name_lane(l, "process_name", stages_pid(l), 0, "stages", SIZE_MAX);
 	name_threads(l);
+	put_stages(l);
 	for (size_t i = 0; i < l->nr_events; i++) {
 		if (is_io(&l->events[i]))
 			put_io(l, &l->events[i]);
-		else
+		else if (is_wait(&l->events[i]))
 			put_wait(l, &l->events[i]);
 	}
 	for (size_t i = 0; i < l->t->nr_locks; i++)
