@@ -126,6 +126,7 @@ int on_deep_locked(void *ctx)
 	__u32 tid = bpf_get_current_pid_tgid();
 	struct held_key key = {.tid = tid};
 	struct held *held, fresh = {.depth = 1};
+	struct weir_trace_totals *t;
 	struct weir_lock_deep *v;
 	struct begun *b, was;
 	__u64 wait;
@@ -153,6 +154,11 @@ int on_deep_locked(void *ctx)
 	v = deep_of(was.addr);
 	if (!v)
 		return 0;
+	t = sums();
+	if (t) {
+		add(t->deep_takes, 1);
+		add(t->deep_wait_ns, wait);
+	}
 	add(v->takes, 1);
 	add(v->wait_ns, wait);
 	raise_to(&v->max_wait_ns, wait);
@@ -165,6 +171,7 @@ static __always_inline void let_go(const struct weir_trace_config *c, __u64 addr
 {
 	struct held_key key = {.addr = addr, .tid = (__u32)bpf_get_current_pid_tgid()};
 	struct held *held = bpf_map_lookup_elem(&deep_held, &key);
+	struct weir_trace_totals *t;
 	struct weir_lock_deep *v;
 	__u64 now, hold;
 
@@ -181,6 +188,11 @@ static __always_inline void let_go(const struct weir_trace_config *c, __u64 addr
 	now = bpf_ktime_get_ns();
 	hold = now - held->since_ns;
 	bpf_map_delete_elem(&deep_held, &key);
+	t = sums();
+	if (t) {
+		add(t->deep_holds, 1);
+		add(t->deep_hold_ns, hold);
+	}
 	add(v->holds, 1);
 	add(v->hold_ns, hold);
 	raise_to(&v->max_hold_ns, hold);

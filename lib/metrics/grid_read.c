@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/atomic.h"
 #include "base/util.h"
@@ -16,8 +17,9 @@
 
 /* More grids than any host has: a list that is longer is a circle. */
 #define GRIDS_MAX 64u
-/* A copy takes far less than the second between two rounds. */
-#define NR_TRIES 8u
+/* A round that is being written may have lost its CPU: wait for it, a fifth of a second in all. */
+#define NR_TRIES 400u
+#define PAUSE_US 500u
 
 _Static_assert(WEIR_GRID_TEXT == WR_GRID_TEXT, "one row, inside and outside");
 
@@ -125,6 +127,7 @@ int64_t weir_segment_grid_cells(struct weir_segment *segment, const struct weir_
 		copy_cells(&l, first, nr, ret);
 		if (seq % 2 == 0 && wr_load_relaxed(&l.grid->seq) == seq)
 			break;
+		usleep(PAUSE_US);
 	}
 	return nr;
 }

@@ -23,40 +23,64 @@
 #define DEFAULT_INTERVAL_NS 1000000000ull
 #define MIN_INTERVAL_NS	    1000000ull
 
-/* part, field of the totals, unit, meaning; the name is weir_trace_FIELD */
-#define TRACE_SERIES(X)                                                                          \
-	X(LOCKS, lock_waits, "", "Waits for locks that ended")                                   \
-	X(LOCKS, lock_wait_ns, "ns", "Time that threads waited for locks")                       \
-	X(LOCKS, lock_held_ns, "ns", "Of that, until the lock was let go")                       \
-	X(LOCKS, lock_runq_ns, "ns", "Of that, waiting for a CPU")                               \
-	X(LOCKS, maybe_waits, "", "Waits for locks or for conditions")                           \
-	X(LOCKS, other_waits, "", "Waits for conditions, semaphores, the end of threads")        \
-	X(PAGE_CACHE, lookup_pages, "pages", "Pages looked up in the page cache")                \
-	X(PAGE_CACHE, miss_pages, "pages", "Pages brought into the page cache")                  \
-	X(IO, io_requests, "", "Requests completed by io_uring")                                 \
-	X(IO, io_ns, "ns", "Their time")                                                         \
-	X(IO, block_requests, "", "Requests completed by block devices")                         \
-	X(IO, block_ns, "ns", "Their time")                                                      \
-	X(IO, block_bytes, "bytes", "Their size")                                                \
-	X(FAULTS, minor_faults, "", "Page faults served from memory, sampled")                   \
-	X(FAULTS, major_faults, "", "Page faults that read a device")                            \
-	X(CPU_MISSES, cpu_misses, "", "Last-level cache misses of the CPU, sampled")             \
-	X(HOLDS, holds, "", "Holds of weir's locks that were timed: sampled ones and contended") \
-	X(HOLDS, hold_ns, "ns", "Their time")                                                    \
-	X(CACHE, cache_hits, "", "Gets that a cache of weir's served, sampled")                  \
-	X(CACHE, cache_misses, "", "Gets of a cache of weir's that began a fetch")               \
-	X(CACHE, cache_evictions, "", "Copies that left a cache of weir's for room")
+/* part, kind, field of the totals, name, unit, meaning */
+#define TRACE_METRICS(X)                                                                          \
+	X(LOCKS, FLOAT, lock_waits, "weir_trace_lock_waits", "", "Waits for locks that ended")    \
+	X(LOCKS, FLOAT, lock_wait_ns, "weir_trace_lock_wait_ns", "ns",                            \
+	  "Time that threads waited for locks")                                                   \
+	X(LOCKS, FLOAT, lock_held_ns, "weir_trace_lock_held_ns", "ns",                            \
+	  "Of that, until the lock was let go")                                                   \
+	X(LOCKS, FLOAT, lock_runq_ns, "weir_trace_lock_runq_ns", "ns",                            \
+	  "Of that, waiting for a CPU")                                                           \
+	X(LOCKS, FLOAT, maybe_waits, "weir_trace_maybe_waits", "",                                \
+	  "Waits for locks or for conditions")                                                    \
+	X(LOCKS, FLOAT, other_waits, "weir_trace_other_waits", "",                                \
+	  "Waits for conditions, semaphores, the end of threads")                                 \
+	X(PAGE_CACHE, FLOAT, lookup_pages, "weir_trace_lookup_pages", "pages",                    \
+	  "Pages looked up in the page cache")                                                    \
+	X(PAGE_CACHE, FLOAT, miss_pages, "weir_trace_miss_pages", "pages",                        \
+	  "Pages brought into the page cache")                                                    \
+	X(IO, FLOAT, io_requests, "weir_trace_io_requests", "", "Requests completed by io_uring") \
+	X(IO, FLOAT, io_ns, "weir_trace_io_ns", "ns", "Their time")                               \
+	X(IO, FLOAT, block_requests, "weir_trace_block_requests", "",                             \
+	  "Requests completed by block devices")                                                  \
+	X(IO, FLOAT, block_ns, "weir_trace_block_ns", "ns", "Their time")                         \
+	X(IO, FLOAT, block_bytes, "weir_trace_block_bytes", "bytes", "Their size")                \
+	X(FAULTS, FLOAT, minor_faults, "weir_trace_minor_faults", "",                             \
+	  "Page faults served from memory, sampled")                                              \
+	X(FAULTS, FLOAT, major_faults, "weir_trace_major_faults", "",                             \
+	  "Page faults that read a device")                                                       \
+	X(CPU_MISSES, FLOAT, cpu_misses, "weir_trace_cpu_misses", "",                             \
+	  "Last-level cache misses of the CPU, sampled")                                          \
+	X(HOLDS, FLOAT, holds, "weir_trace_holds", "",                                            \
+	  "Holds of weir's locks that were timed: sampled ones and contended")                    \
+	X(HOLDS, FLOAT, hold_ns, "weir_trace_hold_ns", "ns", "Their time")                        \
+	X(CACHE, FLOAT, cache_hits, "weir_trace_cache_hits", "",                                  \
+	  "Gets that a cache of weir's served, sampled")                                          \
+	X(CACHE, FLOAT, cache_misses, "weir_trace_cache_misses", "",                              \
+	  "Gets of a cache of weir's that began a fetch")                                         \
+	X(CACHE, FLOAT, cache_evictions, "weir_trace_cache_evictions", "",                        \
+	  "Copies that left a cache of weir's for room")                                          \
+	X(DEEP, FLOAT, deep_takes, "weir_trace_deep_takes", "",                                   \
+	  "Takes of mutexes that breakpoints saw")                                                \
+	X(DEEP, FLOAT, deep_wait_ns, "weir_trace_deep_wait_ns", "ns",                             \
+	  "Time in the calls that took them, breakpoints included")                               \
+	X(DEEP, FLOAT, deep_holds, "weir_trace_deep_holds", "",                                   \
+	  "Holds of these mutexes that ended")                                                    \
+	X(DEEP, FLOAT, deep_hold_ns, "weir_trace_deep_hold_ns", "ns", "Their time")               \
+	X(STAGES, FLOAT, stages, "weir_trace_stages", "",                                         \
+	  "Reads, waits and computing of streams, fetches of caches")
 
 static const struct {
 	uint32_t part;
 	size_t at;
 	struct weir_metric_desc desc;
 } series[] = {
-#define SERIES(part, field, unit, help)             \
+#define SERIES(part, kind, field, name, unit, help) \
 	{WEIR_TRACE_##part,                         \
 	 offsetof(struct weir_trace_totals, field), \
-	 {WEIR_METRIC_FLOAT, "weir_trace_" #field, unit, help}},
-	TRACE_SERIES(SERIES)
+	 {WEIR_METRIC_##kind, name, unit, help}},
+	TRACE_METRICS(SERIES)
 #undef SERIES
 };
 

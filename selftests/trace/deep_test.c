@@ -277,6 +277,7 @@ TEST_F(host, holds_that_nobody_waited_for_are_counted)
 {
 	struct found f = {.addr = (uintptr_t)&held}, b = {.addr = (uintptr_t)&brief};
 	struct found r = {.addr = (uintptr_t)&recursive};
+	struct weir_trace_totals totals;
 	char byte = 0;
 
 	if (self->missing)
@@ -298,9 +299,37 @@ TEST_F(host, holds_that_nobody_waited_for_are_counted)
 	EXPECT_EQ(b.deep.unknown, 1u);
 	EXPECT_LT(b.deep.hold_ns, 900000000u);
 	ASSERT_EQ(weir_trace_each_deep(self->trace, look, &r), 0);
+	weir_trace_totals(self->trace, &totals);
+	EXPECT_GE(totals.deep_takes, f.deep.takes + b.deep.takes + r.deep.takes);
+	EXPECT_GE(totals.deep_holds, f.deep.holds + b.deep.holds + r.deep.holds);
+	EXPECT_GE(totals.deep_hold_ns, f.deep.hold_ns + b.deep.hold_ns + r.deep.hold_ns);
+	EXPECT_GE(totals.deep_wait_ns, f.deep.wait_ns);
 	EXPECT_EQ(r.deep.takes, 1u);
 	EXPECT_EQ(r.deep.holds, 1u);
 	EXPECT_GE(r.deep.hold_ns, (uint64_t)HOLD_US * 1000);
+}
+
+TEST_F(host, holds_are_series_of_a_watch)
+{
+	struct weir_trace_watch_opts to = {.size = sizeof(to)};
+	struct weir_trace_watch *watch;
+	char byte = 0;
+	double value = -1;
+	uint32_t id;
+
+	if (self->missing)
+		SKIP(return, "%s", self->missing);
+	ASSERT_EQ(write(self->go[1], &byte, 1), 1);
+	ASSERT_EQ(read(self->done[0], &byte, 1), 1);
+	ASSERT_EQ(weir_metrics_open(&to.metrics), 0);
+	ASSERT_EQ(weir_trace_watch_start(self->trace, &to, &watch), 0);
+	ASSERT_EQ(weir_metrics_find(to.metrics, "weir_trace_deep_holds", &id), 0);
+	ASSERT_EQ(weir_metrics_read_float(to.metrics, id, &value), 0);
+	EXPECT_GE(value, NR_HOLDS);
+	ASSERT_EQ(weir_metrics_find(to.metrics, "weir_trace_lock_waits", &id), 0);
+	EXPECT_NE(weir_metrics_read_float(to.metrics, id, &value), 0);
+	weir_trace_watch_stop(watch);
+	weir_metrics_close(to.metrics);
 }
 
 /* The library's code as the process has it. */

@@ -465,6 +465,8 @@ TEST(a_watch_brings_numbers_to_metrics_and_to_a_function)
 	EXPECT_TRUE(value_of(to.metrics, "weir_trace_holds", &value));
 	EXPECT_FALSE(value_of(to.metrics, "weir_trace_lock_waits", &value));
 	EXPECT_FALSE(value_of(to.metrics, "weir_trace_cpu_misses", &value));
+	EXPECT_FALSE(value_of(to.metrics, "weir_trace_deep_takes", &value));
+	EXPECT_FALSE(value_of(to.metrics, "weir_trace_stages", &value));
 	ASSERT_EQ(weir_lock_trace_start(1), 0);
 	hold(&a);
 	weir_lock_trace_stop();
