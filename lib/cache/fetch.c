@@ -15,7 +15,7 @@
 
 struct wr_policy *wr_cache_policy(struct weir_cache *cache, unsigned int tier, uint32_t class_id)
 {
-	struct wr_policy **p = &cache->tiers[tier].policies[class_id];
+	struct wr_policy **at = &cache->tiers[tier].policies[class_id], *policy = *at;
 	uint64_t *told = &cache->tiers[tier].numbers[class_id].told_bytes;
 	uint64_t bytes = wr_max(wr_cache_room_of(cache, tier, class_id), WEIR_TIER_ALIGN);
 	struct wr_policy_opts opts = {
@@ -24,13 +24,11 @@ struct wr_policy *wr_cache_policy(struct weir_cache *cache, unsigned int tier, u
 		.seed = cache->id};
 
 	wr_lock_assert_held(&cache->lock);
-	if (*p)
-		return *p;
-	if (wr_policy_open(cache->classes[class_id].policy_name, &opts, p))
-		*p = NULL;
-	else
+	if (!policy && !wr_policy_open(cache->classes[class_id].policy_name, &opts, &policy)) {
+		*at = policy;
 		*told = bytes;
-	return *p;
+	}
+	return policy;
 }
 
 void wr_cache_list(struct weir_cache *cache, uint32_t index, unsigned int tier)

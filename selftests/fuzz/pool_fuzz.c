@@ -60,17 +60,20 @@ static size_t bytes_for(uint8_t a, uint8_t b)
 static void take(unsigned i, uint8_t a, uint8_t b)
 {
 	struct one *o = &ones[i];
+	size_t bytes = bytes_for(a, b);
 	int rc;
 
 	if (o->is_live)
 		return;
 	if (a & 64) {
-		o->ptr = weir_pool_malloc(pool, bytes_for(a, b));
+		/* Smaller ones lie in slabs, which pool_slab_fuzz.c looks after. */
+		bytes = wr_max(bytes, (size_t)2049);
+		o->ptr = weir_pool_malloc(pool, bytes);
 		rc = o->ptr ? 0 : -ENOSPC;
 		o->span = (struct weir_span){.base = o->ptr,
 					     .bytes = weir_pool_usable_bytes(pool, o->ptr)};
 	} else {
-		rc = weir_pool_alloc(pool, bytes_for(a, b), WEIR_NODE_ANY, &o->span);
+		rc = weir_pool_alloc(pool, bytes, WEIR_NODE_ANY, &o->span);
 		o->ptr = NULL;
 	}
 	must(rc == 0 || rc == -ENOSPC);
@@ -79,7 +82,7 @@ static void take(unsigned i, uint8_t a, uint8_t b)
 		return;
 	}
 	o->is_live = true;
-	must(o->span.bytes >= bytes_for(a, b));
+	must(o->span.bytes >= bytes);
 	mark(&o->span, i, true);
 }
 

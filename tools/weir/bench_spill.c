@@ -215,7 +215,7 @@ static void close_all(struct spill *s)
 int wr_bench_spill_round(const char *folder, struct wr_bench_spill *b, struct weir_error *err)
 {
 	struct spill *s = calloc(1, sizeof(*s));
-	struct weir_cache_stats before, after;
+	struct weir_cache_stats before = {0}, after = {0};
 	double us[NR_ARMS];
 	int rc;
 
