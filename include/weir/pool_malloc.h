@@ -72,7 +72,7 @@ WEIR_API WEIR_MUST_CHECK void *weir_pool_realloc(struct weir_pool *pool, void *p
  * @pool: Pool it came from.
  * @ptr:  The memory, or NULL.
  *
- * Context: Any thread. Takes no lock.
+ * Context: Any thread. Takes POOL_SLAB for what is smaller than half a block.
  * Return:  The size, at least what was asked for; 0 for NULL and for what is not the
  *          beginning of a live allocation of this pool.
  * Since:   0.1
