@@ -10,6 +10,7 @@
 #include "kselftest_harness.h"
 
 #include "base/alloc.h"
+#include "harness/sanitized.h"
 #include "tier/store_help.h"
 
 #define KEYS 64u
@@ -32,9 +33,11 @@ FIXTURE_VARIANT(model)
 	uint32_t sync;
 };
 FIXTURE_VARIANT_ADD(model, highest){.backend = WEIR_IO_AUTO};
+#if !SANITIZED /* the same code of ours on all rungs but the highest */
 FIXTURE_VARIANT_ADD(model, uring){.backend = WEIR_IO_URING};
-FIXTURE_VARIANT_ADD(model, pread){.backend = WEIR_IO_PREAD};
 FIXTURE_VARIANT_ADD(model, buffered){.backend = WEIR_IO_BUFFERED};
+#endif
+FIXTURE_VARIANT_ADD(model, pread){.backend = WEIR_IO_PREAD};
 FIXTURE_VARIANT_ADD(model, unsynced){.backend = WEIR_IO_AUTO, .sync = WR_STORE_SYNC_NONE};
 
 FIXTURE_SETUP(model)
