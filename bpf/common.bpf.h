@@ -11,26 +11,20 @@
 /* The process as the kernel numbers it; set before loading. A section of its own: found by name. */
 const volatile int target SEC(".rodata.target") = 0;
 
-#define ONE(name_, value_)                         \
+/* An array that readers map. */
+#define ARRAY(name_, value_, nr_)                  \
 	struct {                                   \
 		__uint(type, BPF_MAP_TYPE_ARRAY);  \
 		__uint(map_flags, BPF_F_MMAPABLE); \
-		__uint(max_entries, 1);            \
+		__uint(max_entries, nr_);          \
 		__type(key, __u32);                \
 		__type(value, value_);             \
 	} name_ SEC(".maps")
 
-ONE(meta, struct weir_trace_meta);
-ONE(config, struct weir_trace_config);
-ONE(totals, struct weir_trace_totals);
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, WEIR_TRACE_EVENTS);
-	__type(key, __u32);
-	__type(value, struct weir_trace_event);
-} events SEC(".maps");
+ARRAY(meta, struct weir_trace_meta, 1);
+ARRAY(config, struct weir_trace_config, 1);
+ARRAY(totals, struct weir_trace_totals, 1);
+ARRAY(events, struct weir_trace_event, WEIR_TRACE_EVENTS);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
@@ -111,6 +105,12 @@ static __always_inline const struct weir_trace_config *switched_on(__u32 part)
 	return c && (c->enabled & part) ? c : NULL;
 }
 
+/* The same on a thread of the process that is traced, else NULL. */
+static __always_inline const struct weir_trace_config *wanted(__u32 part)
+{
+	return bpf_get_current_pid_tgid() >> 32 == (__u32)target ? switched_on(part) : NULL;
+}
+
 static __always_inline void dropped(void)
 {
 	__u32 zero = 0;
@@ -118,6 +118,29 @@ static __always_inline void dropped(void)
 
 	if (m)
 		add(m->nr_dropped, 1);
+}
+
+/* The element of @key, which begins as @fresh; NULL: there is no room, and that is counted. */
+static __always_inline void *get_or_add(void *map, const void *key, const void *fresh)
+{
+	void *v = bpf_map_lookup_elem(map, key);
+
+	if (v)
+		return v;
+	bpf_map_update_elem(map, key, fresh, BPF_NOEXIST);
+	v = bpf_map_lookup_elem(map, key);
+	if (!v)
+		dropped();
+	return v;
+}
+
+/* Word @n of the saved registers of a program on a breakpoint. */
+static __always_inline __u64 saved_word(const void *ctx, __u32 n)
+{
+	__u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), (const char *)ctx + n * sizeof(value));
+	return value;
 }
 
 /* The next place for an event, its sequence number to be written last. */

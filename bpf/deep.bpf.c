@@ -67,43 +67,16 @@ struct {
 	__type(value, struct weir_lock_deep);
 } lock_deep SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, WEIR_TRACE_SLOTS);
-	__type(key, __u32);
-	__type(value, struct weir_trace_slot);
-} deep_timeline SEC(".maps");
+ARRAY(deep_timeline, struct weir_trace_slot, WEIR_TRACE_SLOTS);
 
 /* What a new element begins as; too large for the stack. */
 struct weir_lock_deep no_deep;
 
-static __always_inline __u64 reg(const void *ctx, __u32 index)
-{
-	__u64 value = 0;
-
-	bpf_probe_read_kernel(&value, sizeof(value), (const char *)ctx + index * sizeof(value));
-	return value;
-}
-
-static __always_inline const struct weir_trace_config *wanted(void)
-{
-	return bpf_get_current_pid_tgid() >> 32 == (__u32)target ? switched_on(WEIR_TRACE_DEEP)
-								 : NULL;
-}
-
 static __always_inline struct weir_lock_deep *deep_of(__u64 addr)
 {
 	struct weir_addr_key key = {addr};
-	struct weir_lock_deep *v = bpf_map_lookup_elem(&lock_deep, &key);
 
-	if (v)
-		return v;
-	bpf_map_update_elem(&lock_deep, &key, &no_deep, BPF_NOEXIST);
-	v = bpf_map_lookup_elem(&lock_deep, &key);
-	if (!v)
-		dropped();
-	return v;
+	return get_or_add(&lock_deep, &key, &no_deep);
 }
 
 SEC("uprobe")
@@ -112,9 +85,9 @@ int on_deep_lock(void *ctx)
 	__u32 tid = bpf_get_current_pid_tgid();
 	struct begun b;
 
-	if (!wanted())
+	if (!wanted(WEIR_TRACE_DEEP))
 		return 0;
-	b.addr = reg(ctx, RDI);
+	b.addr = saved_word(ctx, RDI);
 	b.since_ns = bpf_ktime_get_ns();
 	bpf_map_update_elem(&deep_begun, &tid, &b, BPF_ANY);
 	return 0;
@@ -132,14 +105,14 @@ int on_deep_locked(void *ctx)
 	__u64 wait;
 	__u32 result;
 
-	if (!wanted())
+	if (!wanted(WEIR_TRACE_DEEP))
 		return 0;
 	b = bpf_map_lookup_elem(&deep_begun, &tid);
 	if (!b)
 		return 0;
 	was = *b;
 	bpf_map_delete_elem(&deep_begun, &tid);
-	result = reg(ctx, RAX);
+	result = saved_word(ctx, RAX);
 	if (result != 0 && result != EOWNERDEAD)
 		return 0;
 	key.addr = was.addr;
@@ -204,20 +177,20 @@ static __always_inline void let_go(const struct weir_trace_config *c, __u64 addr
 SEC("uprobe")
 int on_deep_unlock(void *ctx)
 {
-	const struct weir_trace_config *c = wanted();
+	const struct weir_trace_config *c = wanted(WEIR_TRACE_DEEP);
 
 	if (c)
-		let_go(c, reg(ctx, RDI), false);
+		let_go(c, saved_word(ctx, RDI), false);
 	return 0;
 }
 
 SEC("uprobe")
 int on_deep_cond(void *ctx)
 {
-	const struct weir_trace_config *c = wanted();
+	const struct weir_trace_config *c = wanted(WEIR_TRACE_DEEP);
 
 	if (c)
-		let_go(c, reg(ctx, RSI), true);
+		let_go(c, saved_word(ctx, RSI), true);
 	return 0;
 }
 

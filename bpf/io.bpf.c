@@ -46,11 +46,6 @@ struct {
 
 struct weir_io_times no_times;
 
-static __always_inline bool is_wanted(void)
-{
-	return bpf_get_current_pid_tgid() >> 32 == (__u32)target && switched_on(WEIR_TRACE_IO);
-}
-
 static __always_inline void begin(__u64 request, __u32 op, __u64 bytes)
 {
 	struct start s = {.ns = bpf_ktime_get_ns(), .bytes = bytes, .op = op};
@@ -63,16 +58,10 @@ static __always_inline void begin(__u64 request, __u32 op, __u64 bytes)
 static __always_inline void add_times(__u32 source, const struct start *s, __u64 ns)
 {
 	struct weir_io_key key = {source, s->op};
-	struct weir_io_times *v = bpf_map_lookup_elem(&io_times, &key);
+	struct weir_io_times *v = get_or_add(&io_times, &key, &no_times);
 
-	if (!v) {
-		bpf_map_update_elem(&io_times, &key, &no_times, BPF_NOEXIST);
-		v = bpf_map_lookup_elem(&io_times, &key);
-		if (!v) {
-			dropped();
-			return;
-		}
-	}
+	if (!v)
+		return;
 	add(v->requests, 1);
 	add(v->ns, ns);
 	add(v->bytes, s->bytes);
@@ -132,7 +121,7 @@ out:
 SEC("tp_btf/io_uring_submit_req")
 int BPF_PROG(on_submit, struct io_kiocb *request)
 {
-	if (is_wanted())
+	if (wanted(WEIR_TRACE_IO))
 		begin((__u64)request, BPF_CORE_READ(request, opcode), 0);
 	return 0;
 }
@@ -148,7 +137,7 @@ int on_complete(__u64 *ctx)
 SEC("tp_btf/block_rq_issue")
 int BPF_PROG(on_issue, struct request *request)
 {
-	if (is_wanted())
+	if (wanted(WEIR_TRACE_IO))
 		begin((__u64)request, BPF_CORE_READ(request, cmd_flags) & 0xff,
 		      BPF_CORE_READ(request, __data_len));
 	return 0;

@@ -40,13 +40,10 @@ static __always_inline void add_miss(void *map, const void *key, __u64 period, _
 
 	if (!v) {
 		bpf_get_current_comm(fresh.comm, sizeof(fresh.comm));
-		bpf_map_update_elem(map, key, &fresh, BPF_NOEXIST);
-		v = bpf_map_lookup_elem(map, key);
-		if (!v) {
-			dropped();
-			return;
-		}
+		v = get_or_add(map, key, &fresh);
 	}
+	if (!v)
+		return;
 	add(v->samples, 1);
 	add(v->events, period);
 	v->last_addr = addr;

@@ -30,28 +30,15 @@ struct {
 	__type(value, struct weir_file);
 } page_cache SEC(".maps");
 
-static __always_inline bool is_wanted(void)
-{
-	return bpf_get_current_pid_tgid() >> 32 == (__u32)target &&
-	       switched_on(WEIR_TRACE_PAGE_CACHE);
-}
-
 static __always_inline struct weir_file *file_of(struct address_space *mapping)
 {
 	struct weir_file_key key = {};
 	struct inode *inode = BPF_CORE_READ(mapping, host);
-	struct weir_file *v, fresh = {};
+	struct weir_file fresh = {};
 
 	key.ino = BPF_CORE_READ(inode, i_ino);
 	key.dev = BPF_CORE_READ(inode, i_sb, s_dev);
-	v = bpf_map_lookup_elem(&page_cache, &key);
-	if (v)
-		return v;
-	bpf_map_update_elem(&page_cache, &key, &fresh, BPF_NOEXIST);
-	v = bpf_map_lookup_elem(&page_cache, &key);
-	if (!v)
-		dropped();
-	return v;
+	return get_or_add(&page_cache, &key, &fresh);
 }
 
 static __always_inline __u64 pages_of(struct folio *folio)
@@ -76,7 +63,7 @@ int BPF_PROG(on_add, struct folio *folio)
 	struct weir_file *v;
 	__u64 nr;
 
-	if (!is_wanted())
+	if (!wanted(WEIR_TRACE_PAGE_CACHE))
 		return 0;
 	v = file_of(BPF_CORE_READ(folio, mapping));
 	t = sums();
@@ -94,7 +81,7 @@ int BPF_PROG(on_get, struct address_space *mapping, unsigned long first, unsigne
 	struct weir_trace_totals *t;
 	struct weir_file *v;
 
-	if (!is_wanted())
+	if (!wanted(WEIR_TRACE_PAGE_CACHE))
 		return 0;
 	v = file_of(mapping);
 	t = sums();
@@ -110,7 +97,7 @@ int BPF_PROG(on_map, struct address_space *mapping, unsigned long first, unsigne
 {
 	struct weir_file *v;
 
-	if (!is_wanted())
+	if (!wanted(WEIR_TRACE_PAGE_CACHE))
 		return 0;
 	v = file_of(mapping);
 	if (v)
@@ -123,7 +110,7 @@ int BPF_PROG(on_fault, struct address_space *mapping)
 {
 	struct weir_file *v;
 
-	if (!is_wanted())
+	if (!wanted(WEIR_TRACE_PAGE_CACHE))
 		return 0;
 	v = file_of(mapping);
 	if (v)

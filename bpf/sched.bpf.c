@@ -47,23 +47,9 @@
 #define FUTEX_CMD	      127
 
 /* What the process measures itself (T0) is in maps that no program touches: it maps them. */
-ONE(lock_meta, struct weir_lock_meta);
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, WEIR_LOCK_RANKS);
-	__type(key, __u32);
-	__type(value, struct weir_lock_rank);
-} lock_ranks SEC(".maps");
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, WEIR_LOCK_SLOTS);
-	__type(key, __u32);
-	__type(value, struct weir_lock_self);
-} lock_self SEC(".maps");
+ARRAY(lock_meta, struct weir_lock_meta, 1);
+ARRAY(lock_ranks, struct weir_lock_rank, WEIR_LOCK_RANKS);
+ARRAY(lock_self, struct weir_lock_self, WEIR_LOCK_SLOTS);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -86,13 +72,7 @@ struct {
 	__type(value, struct weir_site);
 } lock_holders SEC(".maps"), lock_waiters SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, WEIR_TRACE_SLOTS);
-	__type(key, __u32);
-	__type(value, struct weir_trace_slot);
-} timeline SEC(".maps");
+ARRAY(timeline, struct weir_trace_slot, WEIR_TRACE_SLOTS);
 
 /* What a new element begins as; too large for the stack. */
 struct weir_lock_waits no_waits;
@@ -253,13 +233,10 @@ static __always_inline void add_site(void *map, const struct weir_site_key *key,
 
 	if (!site) {
 		__builtin_memcpy(fresh.comm, comm, sizeof(fresh.comm));
-		bpf_map_update_elem(map, key, &fresh, BPF_NOEXIST);
-		site = bpf_map_lookup_elem(map, key);
-		if (!site) {
-			dropped();
-			return;
-		}
+		site = get_or_add(map, key, &fresh);
 	}
+	if (!site)
+		return;
 	add(site->times, 1);
 	add(site->ns, ns);
 }
@@ -267,16 +244,10 @@ static __always_inline void add_site(void *map, const struct weir_site_key *key,
 static __always_inline void add_waits(const struct weir_waiting *w, __u64 held, __u64 wait)
 {
 	struct weir_addr_key key = {w->addr};
-	struct weir_lock_waits *v = bpf_map_lookup_elem(&lock_waits, &key);
+	struct weir_lock_waits *v = get_or_add(&lock_waits, &key, &no_waits);
 
-	if (!v) {
-		bpf_map_update_elem(&lock_waits, &key, &no_waits, BPF_NOEXIST);
-		v = bpf_map_lookup_elem(&lock_waits, &key);
-		if (!v) {
-			dropped();
-			return;
-		}
-	}
+	if (!v)
+		return;
 	add(v->waits, 1);
 	add(v->wait_ns, wait);
 	add(v->held_ns, held);

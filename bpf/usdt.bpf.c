@@ -28,13 +28,7 @@ struct {
 	__type(value, struct weir_lock_holds);
 } lock_holds SEC(".maps");
 
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(map_flags, BPF_F_MMAPABLE);
-	__uint(max_entries, WEIR_TRACE_SLOTS);
-	__type(key, __u32);
-	__type(value, struct weir_trace_slot);
-} hold_timeline SEC(".maps");
+ARRAY(hold_timeline, struct weir_trace_slot, WEIR_TRACE_SLOTS);
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -56,30 +50,14 @@ struct weir_lock_holds no_holds;
 /* Argument @n of the site that the program runs for. */
 static __always_inline __u64 arg(const void *ctx, __u64 cookie, __u32 n)
 {
-	__u64 value = 0;
-
-	bpf_probe_read_kernel(&value, sizeof(value),
-			      (const char *)ctx + (cookie >> n * 8 & 0xff) * sizeof(__u64));
-	return value;
-}
-
-static __always_inline const struct weir_trace_config *wanted(__u32 part)
-{
-	return bpf_get_current_pid_tgid() >> 32 == (__u32)target ? switched_on(part) : NULL;
+	return saved_word(ctx, cookie >> n * 8 & 0xff);
 }
 
 static __always_inline struct weir_lock_holds *holds_of(__u64 addr)
 {
 	struct weir_addr_key key = {addr};
-	struct weir_lock_holds *v = bpf_map_lookup_elem(&lock_holds, &key);
 
-	if (v)
-		return v;
-	bpf_map_update_elem(&lock_holds, &key, &no_holds, BPF_NOEXIST);
-	v = bpf_map_lookup_elem(&lock_holds, &key);
-	if (!v)
-		dropped();
-	return v;
+	return get_or_add(&lock_holds, &key, &no_holds);
 }
 
 SEC("uprobe")
@@ -142,13 +120,10 @@ static __always_inline void add_events(void *map, const void *key, const struct 
 
 	if (!v) {
 		bpf_get_current_comm(fresh.comm, sizeof(fresh.comm));
-		bpf_map_update_elem(map, key, &fresh, BPF_NOEXIST);
-		v = bpf_map_lookup_elem(map, key);
-		if (!v) {
-			dropped();
-			return;
-		}
+		v = get_or_add(map, key, &fresh);
 	}
+	if (!v)
+		return;
 	add(v->samples, 1);
 	add(v->events, told->events);
 	add(v->bytes, told->bytes * told->events);
@@ -182,45 +157,44 @@ SEC("uprobe")
 int on_cache_hit(void *ctx)
 {
 	const struct weir_trace_config *c = wanted(WEIR_TRACE_CACHE);
-	__u64 cookie = bpf_get_attach_cookie(ctx);
 	struct told told = {};
+	__u64 cookie;
 
 	if (!c)
 		return 0;
+	cookie = bpf_get_attach_cookie(ctx);
 	told.bytes = arg(ctx, cookie, 1);
 	told.events = arg(ctx, cookie, 2);
 	count(ctx, c, WEIR_CACHE_EVENT_HIT, arg(ctx, cookie, 0), &told);
 	return 0;
 }
 
-SEC("uprobe")
-int on_cache_miss(void *ctx)
+/* One that is not sampled, and says of which key it is. */
+static __always_inline int one_event(void *ctx, __u32 event)
 {
 	const struct weir_trace_config *c = wanted(WEIR_TRACE_CACHE);
-	__u64 cookie = bpf_get_attach_cookie(ctx);
 	struct told told = {.events = 1};
+	__u64 cookie;
 
 	if (!c)
 		return 0;
+	cookie = bpf_get_attach_cookie(ctx);
 	told.key = arg(ctx, cookie, 1);
 	told.bytes = arg(ctx, cookie, 2);
-	count(ctx, c, WEIR_CACHE_EVENT_MISS, arg(ctx, cookie, 0), &told);
+	count(ctx, c, event, arg(ctx, cookie, 0), &told);
 	return 0;
+}
+
+SEC("uprobe")
+int on_cache_miss(void *ctx)
+{
+	return one_event(ctx, WEIR_CACHE_EVENT_MISS);
 }
 
 SEC("uprobe")
 int on_cache_evict(void *ctx)
 {
-	const struct weir_trace_config *c = wanted(WEIR_TRACE_CACHE);
-	__u64 cookie = bpf_get_attach_cookie(ctx);
-	struct told told = {.events = 1};
-
-	if (!c)
-		return 0;
-	told.key = arg(ctx, cookie, 1);
-	told.bytes = arg(ctx, cookie, 2);
-	count(ctx, c, WEIR_CACHE_EVENT_EVICT, arg(ctx, cookie, 0), &told);
-	return 0;
+	return one_event(ctx, WEIR_CACHE_EVENT_EVICT);
 }
 
 /* A stage ended. */
@@ -228,12 +202,14 @@ SEC("uprobe")
 int on_stage(void *ctx)
 {
 	const struct weir_trace_config *c = wanted(WEIR_TRACE_STAGES);
-	__u64 cookie = bpf_get_attach_cookie(ctx), now = bpf_ktime_get_ns(), since, seq;
 	struct weir_trace_totals *t = sums();
 	struct weir_trace_event *e;
+	__u64 cookie, now, since, seq;
 
 	if (!c || !t)
 		return 0;
+	cookie = bpf_get_attach_cookie(ctx);
+	now = bpf_ktime_get_ns();
 	since = arg(ctx, cookie, 2);
 	add(t->stages, 1);
 	if (since > now || now - since < c->min_event_ns)
