@@ -20,8 +20,9 @@ bool wr_mapping_line(const char *line, struct wr_mapping *ret)
 	int at = 0;
 	size_t length;
 
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %*x:%*x %" SCNu64 " %n",
-		   &ret->begin, &ret->end, perms, &ret->offset, &ret->ino, &at) < 5 ||
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %x:%x %" SCNu64 " %n",
+		   &ret->begin, &ret->end, perms, &ret->offset, &ret->major, &ret->minor, &ret->ino,
+		   &at) < 7 ||
 	    at == 0 || ret->ino == 0 || line[at] != '/' || ret->begin >= ret->end)
 		return false;
 	ret->is_code = perms[0] && perms[1] && perms[2] == 'x';

@@ -9,7 +9,8 @@
 
 struct wr_mapping {
 	uint64_t begin, end;
-	uint64_t offset; /* in the file */
+	uint64_t offset;	   /* in the file */
+	unsigned int major, minor; /* of the device that the inode is of */
 	uint64_t ino;
 	bool is_code;
 	char path[PATH_MAX]; /* as the process sees it */

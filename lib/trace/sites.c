@@ -1,153 +1,72 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * See trace/sites.h. A file is opened as what is mapped, not by a name that may have come to mean
- * another: through map_files, or, where the rights for that are missing, by the name when the inode
- * is the one that is mapped.
- */
+/* See trace/sites.h. */
 #include "trace/sites.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <limits.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/util.h"
+#include "trace/elf.h"
+#include "trace/maps.h"
 #include "trace/notes.h"
 
 /* A process with more files of code than this has the rest left out. */
 #define MAX_FILES 4096u
-
-struct mapped {
-	uint64_t start, end;
-	unsigned int major, minor;
-	uint64_t ino;
-	char path[PATH_MAX];
-};
 
 struct seen {
 	unsigned int major, minor;
 	uint64_t ino;
 };
 
-/* One line of /proc/PID/maps: of a file, to be run. */
-static bool read_line(const char *line, struct mapped *ret)
-{
-	char perms[5];
-	int at = 0;
-	size_t length;
-
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %*x %x:%x %" SCNu64 " %n", &ret->start,
-		   &ret->end, perms, &ret->major, &ret->minor, &ret->ino, &at) < 6 ||
-	    at == 0 || ret->ino == 0 || perms[2] != 'x' || line[at] != '/')
-		return false;
-	length = strcspn(line + at, "\n");
-	if (length >= sizeof(ret->path))
-		return false;
-	memcpy(ret->path, line + at, length);
-	ret->path[length] = '\0';
-	return true;
-}
-
-/* Under its name, seen from @root. */
-static int open_named(const struct mapped *m, const char *root)
-{
-	char path[PATH_MAX + 32];
-	struct stat st;
-	int fd;
-
-	snprintf(path, sizeof(path), "%s%s", root, m->path);
-	/* It may be a pipe by now. */
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-	if (fd < 0)
-		return -errno;
-	/* Some file systems show another device here, all the same inode. */
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_ino == m->ino)
-		return fd;
-	close(fd);
-	return -ENOENT;
-}
-
-static int open_mapped(int pid, const struct mapped *m)
-{
-	char path[96];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, pid, m->start,
-		 m->end);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0)
-		return fd;
-	snprintf(path, sizeof(path), "/proc/%d/root", pid);
-	fd = open_named(m, path);
-	return fd >= 0 ? fd : open_named(m, "");
-}
+struct walk {
+	int pid;
+	int (*fn)(void *arg, int fd);
+	void *arg;
+	struct seen *seen; /* nr of them */
+	size_t nr;
+};
 
 /* True the first time. */
-static bool is_new(struct seen *seen, size_t *nr, const struct mapped *m)
+static bool is_new(struct walk *w, const struct wr_mapping *m)
 {
-	for (size_t i = 0; i < *nr; i++)
-		if (seen[i].ino == m->ino && seen[i].major == m->major && seen[i].minor == m->minor)
+	for (size_t i = 0; i < w->nr; i++)
+		if (w->seen[i].ino == m->ino && w->seen[i].major == m->major &&
+		    w->seen[i].minor == m->minor)
 			return false;
-	if (*nr == MAX_FILES)
+	if (w->nr == MAX_FILES)
 		return false;
-	seen[(*nr)++] = (struct seen){m->major, m->minor, m->ino};
+	w->seen[w->nr++] = (struct seen){m->major, m->minor, m->ino};
 	return true;
+}
+
+static int one_mapping(void *arg, const struct wr_mapping *m)
+{
+	struct walk *w = arg;
+	int fd, rc;
+
+	if (!m->is_code || !is_new(w, m))
+		return 0;
+	fd = wr_mapping_open(w->pid, m);
+	if (fd < 0)
+		return 0;
+	rc = w->fn(w->arg, fd);
+	close(fd);
+	return rc;
 }
 
 int wr_sites_each_file(int pid, int (*fn)(void *arg, int fd), void *arg)
 {
-	char name[32], *line = NULL;
-	struct mapped *m = wr_malloc(sizeof(*m));
-	struct seen *seen = wr_calloc(MAX_FILES, sizeof(*seen));
-	size_t nr = 0, room = 0;
-	int rc = m && seen ? 0 : -ENOMEM;
-	FILE *f = NULL;
+	struct walk w = {.pid = pid, .fn = fn, .arg = arg};
+	int rc;
 
-	snprintf(name, sizeof(name), "/proc/%d/maps", pid);
-	if (!rc) {
-		f = fopen(name, "re");
-		rc = f ? 0 : -errno;
-	}
-	while (!rc && getline(&line, &room, f) >= 0) {
-		int fd = read_line(line, m) && is_new(seen, &nr, m) ? open_mapped(pid, m) : -ENOENT;
-
-		if (fd < 0)
-			continue;
-		rc = fn(arg, fd);
-		close(fd);
-	}
-	free(line); /* what getline() allocated */
-	if (f)
-		fclose(f);
-	wr_free(seen);
-	wr_free(m);
+	w.seen = wr_calloc(MAX_FILES, sizeof(*w.seen));
+	if (!w.seen)
+		return -ENOMEM;
+	rc = wr_mapping_each(pid, one_mapping, &w);
+	wr_free(w.seen);
 	return rc;
-}
-
-static int read_at(void *arg, void *to, size_t bytes, uint64_t offset)
-{
-	size_t done = 0;
-
-	if (offset > INT64_MAX - bytes)
-		return -EBADMSG;
-	while (done < bytes) {
-		ssize_t n = pread(*(const int *)arg, (char *)to + done, bytes - done,
-				  (off_t)(offset + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EBADMSG;
-		done += (size_t)n;
-	}
-	return 0;
 }
 
 struct search {
@@ -174,7 +93,7 @@ static int look(void *arg, const struct wr_site *site)
 int wr_sites_find(int fd, const char *probe, struct wr_sites *ret)
 {
 	struct search s = {probe, ret};
-	const struct wr_site_file file = {read_at, &fd};
+	const struct wr_site_file file = {wr_elf_pread, &fd};
 	int rc;
 
 	ret->nr = 0;

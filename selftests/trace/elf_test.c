@@ -223,6 +223,8 @@ TEST(lines_of_maps_are_read_or_left_out)
 		wr_mapping_line("7f00-8f00 r-xp 00001000 08:01 77       /usr/lib/a b.so\n", &m));
 	EXPECT_EQ(m.begin, 0x7f00u);
 	EXPECT_EQ(m.offset, 0x1000u);
+	EXPECT_EQ(m.major, 8u);
+	EXPECT_EQ(m.minor, 1u);
 	EXPECT_EQ(m.ino, 77u);
 	EXPECT_TRUE(m.is_code);
 	EXPECT_STREQ(m.path, "/usr/lib/a b.so");
