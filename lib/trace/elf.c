@@ -14,23 +14,10 @@
 #include "base/alloc.h"
 #include "base/util.h"
 
-#define MAX_SEGMENTS 256u
 #define MAX_SECTIONS 65536u
 /* Of a table of symbols or their names: more than the largest of browsers and compilers. */
 #define MAX_TABLE_BYTES (256u << 20)
 #define MAX_NOTE_BYTES	(64u << 10)
-
-#if defined(__aarch64__)
-#define MACHINE EM_AARCH64
-#else
-#define MACHINE EM_X86_64
-#endif
-
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define ORDER ELFDATA2LSB
-#else
-#define ORDER ELFDATA2MSB
-#endif
 
 struct symbol {
 	uint64_t address, bytes;
@@ -59,87 +46,30 @@ struct reading {
 	struct wr_elf *elf;
 };
 
-static int take(const struct reading *r, void *to, size_t bytes, uint64_t offset)
-{
-	if (offset > r->file->size || bytes > r->file->size - offset)
-		return -EBADMSG;
-	return r->file->read(r->file->arg, to, bytes, offset);
-}
-
-/* A copy of a table of the file, with a NUL behind it. */
-static int copy_table(const struct reading *r, uint64_t offset, uint64_t bytes, uint64_t limit,
-		      void *ret)
-{
-	char *copy;
-	int rc;
-
-	if (offset > r->file->size || bytes > r->file->size - offset)
-		return -EBADMSG;
-	if (bytes > limit)
-		return -EFBIG;
-	copy = wr_malloc((size_t)bytes + 1);
-	if (!copy)
-		return -ENOMEM;
-	rc = take(r, copy, (size_t)bytes, offset);
-	if (rc) {
-		wr_free(copy);
-		return rc;
-	}
-	copy[bytes] = '\0';
-	memcpy(ret, &copy, sizeof(copy));
-	return 0;
-}
-
 static int read_head(struct reading *r)
 {
 	const Elf64_Ehdr *h = &r->head;
-	int rc = take(r, &r->head, sizeof(r->head), 0);
+	int rc = wr_elf_head(r->file, MAX_SECTIONS, &r->head);
 
-	if (rc)
-		return rc;
-	if (memcmp(h->e_ident, ELFMAG, SELFMAG) != 0 || h->e_ident[EI_CLASS] != ELFCLASS64 ||
-	    h->e_ident[EI_DATA] != ORDER || h->e_machine != MACHINE ||
-	    h->e_phentsize != sizeof(Elf64_Phdr))
-		return -EBADMSG;
-	if (h->e_shnum != 0 && h->e_shentsize != sizeof(Elf64_Shdr))
-		return -EBADMSG;
-	if (h->e_phnum > MAX_SEGMENTS)
-		return -EFBIG;
-	rc = copy_table(r, h->e_phoff, h->e_phnum * sizeof(Elf64_Phdr),
-			MAX_SEGMENTS * sizeof(Elf64_Phdr), &r->elf->segments);
+	if (!rc)
+		rc = wr_elf_segments(r->file, h, &r->elf->segments);
 	if (rc)
 		return rc;
 	r->elf->nr_segments = h->e_phnum;
-	return copy_table(r, h->e_shoff, h->e_shnum * sizeof(Elf64_Shdr),
-			  MAX_SECTIONS * sizeof(Elf64_Shdr), &r->sections);
+	return wr_elf_copy(r->file, h->e_shoff, h->e_shnum * sizeof(Elf64_Shdr),
+			   MAX_SECTIONS * sizeof(Elf64_Shdr), &r->sections);
 }
 
-/* The note of name "GNU" and type NT_GNU_BUILD_ID among @bytes at @data. */
-static void read_notes(struct wr_elf *elf, const char *data, uint64_t bytes)
+/* The first note that has one. */
+static void take_build_id(struct wr_elf *elf, const char *data, uint64_t bytes)
 {
-	while (bytes >= sizeof(Elf64_Nhdr)) {
-		Elf64_Nhdr note;
-		uint64_t name, desc;
+	struct wr_elf_notes notes = {data, bytes};
+	struct wr_elf_note note;
 
-		memcpy(&note, data, sizeof(note));
-		data += sizeof(note);
-		bytes -= sizeof(note);
-		/* 32-bit numbers: neither wraps in 64 bits. */
-		name = wr_align_up((uint64_t)note.n_namesz, 4);
-		desc = wr_align_up((uint64_t)note.n_descsz, 4);
-		if (name > bytes || note.n_descsz > bytes - name)
-			return;
-		if (note.n_type == NT_GNU_BUILD_ID && note.n_namesz == 4 &&
-		    memcmp(data, "GNU", 4) == 0) {
-			elf->build_id_bytes = wr_min((size_t)note.n_descsz, WR_BUILD_ID_BYTES);
-			memcpy(elf->build_id, data + name, elf->build_id_bytes);
-			return;
-		}
-		/* The last one may lack what would align it. */
-		desc = wr_min(desc, bytes - name);
-		data += name + desc;
-		bytes -= name + desc;
-	}
+	if (!wr_elf_next_note(&notes, "GNU", NT_GNU_BUILD_ID, &note))
+		return;
+	elf->build_id_bytes = wr_min((size_t)note.bytes, WR_BUILD_ID_BYTES);
+	memcpy(elf->build_id, note.data, elf->build_id_bytes);
 }
 
 static int read_build_id(struct reading *r)
@@ -153,10 +83,10 @@ static int read_build_id(struct reading *r)
 
 		if (p->p_type != PT_NOTE || p->p_filesz > MAX_NOTE_BYTES)
 			continue;
-		rc = copy_table(r, p->p_offset, p->p_filesz, MAX_NOTE_BYTES, &data);
+		rc = wr_elf_copy(r->file, p->p_offset, p->p_filesz, MAX_NOTE_BYTES, &data);
 		if (rc)
 			return rc;
-		read_notes(elf, data, p->p_filesz);
+		take_build_id(elf, data, p->p_filesz);
 		wr_free(data);
 	}
 	return 0;
@@ -226,7 +156,8 @@ static uint16_t *read_versions(const struct reading *r, unsigned table, size_t n
 
 		if (s->sh_type == SHT_GNU_versym && s->sh_link == table &&
 		    s->sh_size == nr * sizeof(*versions))
-			return copy_table(r, s->sh_offset, s->sh_size, MAX_TABLE_BYTES, &versions)
+			return wr_elf_copy(r->file, s->sh_offset, s->sh_size, MAX_TABLE_BYTES,
+					   &versions)
 				       ? NULL
 				       : versions;
 	}
@@ -248,11 +179,11 @@ static int read_table(struct reading *r, unsigned index, unsigned table)
 	if (names->sh_type != SHT_STRTAB)
 		return 0;
 	nr = (size_t)(s->sh_size / sizeof(Elf64_Sym));
-	rc = copy_table(r, s->sh_offset, nr * sizeof(Elf64_Sym), MAX_TABLE_BYTES, &symbols);
+	rc = wr_elf_copy(r->file, s->sh_offset, nr * sizeof(Elf64_Sym), MAX_TABLE_BYTES, &symbols);
 	if (rc)
 		return rc;
-	rc = copy_table(r, names->sh_offset, names->sh_size, MAX_TABLE_BYTES,
-			&r->elf->names[table]);
+	rc = wr_elf_copy(r->file, names->sh_offset, names->sh_size, MAX_TABLE_BYTES,
+			 &r->elf->names[table]);
 	if (!rc && table == DYNAMIC_TABLE)
 		versions = read_versions(r, index, nr);
 	if (!rc)
@@ -424,23 +355,4 @@ bool wr_elf_function(const struct wr_elf *elf, const char *name, struct wr_elf_s
 		return false;
 	give(elf, best, ret);
 	return true;
-}
-
-int wr_elf_pread(void *arg, void *to, size_t bytes, uint64_t offset)
-{
-	size_t done = 0;
-
-	if (bytes > INT64_MAX || offset > INT64_MAX - bytes)
-		return -EBADMSG;
-	while (done < bytes) {
-		ssize_t n = pread(*(const int *)arg, (char *)to + done, bytes - done,
-				  (off_t)(offset + done));
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EBADMSG;
-		done += (size_t)n;
-	}
-	return 0;
 }

@@ -11,16 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "trace/elf_read.h"
+
 #define WR_BUILD_ID_BYTES 20u
 
 struct wr_elf;
-
-/* Where the bytes come from: read() gives exactly @bytes of them at @offset, or -errno. */
-struct wr_elf_file {
-	uint64_t size; /* nothing behind it is asked for */
-	int (*read)(void *arg, void *to, size_t bytes, uint64_t offset);
-	void *arg;
-};
 
 /* Addresses are those in the file, as its symbols and program headers state them. */
 struct wr_elf_symbol {
@@ -51,8 +46,5 @@ bool wr_elf_extent(const struct wr_elf *elf, uint64_t *ret_begin, uint64_t *ret_
 bool wr_elf_find(const struct wr_elf *elf, uint64_t address, struct wr_elf_symbol *ret);
 /* The function that callers of @name get: of several versions the default one. */
 bool wr_elf_function(const struct wr_elf *elf, const char *name, struct wr_elf_symbol *ret);
-
-/* For struct wr_elf_file: @arg points to a descriptor. */
-int wr_elf_pread(void *arg, void *to, size_t bytes, uint64_t offset);
 
 #endif /* WR_TRACE_ELF_H */

@@ -11,7 +11,6 @@
  */
 #include "trace/notes.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -21,54 +20,15 @@
 #include "base/util.h"
 
 #define MAX_SECTIONS   4096u
-#define MAX_SEGMENTS   256u
 #define MAX_NOTE_BYTES (1u << 20)
 
-#if defined(__aarch64__)
-#define MACHINE EM_AARCH64
-#else
-#define MACHINE EM_X86_64
-#endif
-
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define ORDER ELFDATA2LSB
-#else
-#define ORDER ELFDATA2MSB
-#endif
-
 struct image {
-	const struct wr_site_file *file;
+	const struct wr_elf_file *file;
 	Elf64_Ehdr head;
 	Elf64_Phdr *segments; /* head.e_phnum of them */
 	int (*fn)(void *arg, const struct wr_site *site);
 	void *arg;
 };
-
-static int take(const struct image *im, void *to, size_t bytes, uint64_t offset)
-{
-	uint64_t end;
-
-	if (wr_add_overflow(offset, (uint64_t)bytes, &end))
-		return -EBADMSG;
-	return im->file->read(im->file->arg, to, bytes, offset);
-}
-
-static int read_head(struct image *im)
-{
-	const Elf64_Ehdr *h = &im->head;
-	int rc = take(im, &im->head, sizeof(im->head), 0);
-
-	if (rc)
-		return rc;
-	if (memcmp(h->e_ident, ELFMAG, SELFMAG) != 0 || h->e_ident[EI_CLASS] != ELFCLASS64 ||
-	    h->e_ident[EI_DATA] != ORDER || h->e_machine != MACHINE ||
-	    h->e_phentsize != sizeof(Elf64_Phdr))
-		return -EBADMSG;
-	/* Without sections there are no notes: not wrong. */
-	if (h->e_shnum != 0 && h->e_shentsize != sizeof(Elf64_Shdr))
-		return -EBADMSG;
-	return h->e_phnum > MAX_SEGMENTS || h->e_shnum > MAX_SECTIONS ? -EFBIG : 0;
-}
 
 /* Where @bytes at @address, in a segment with @flags, are in the file; 0: nowhere. */
 static uint64_t place_of(const struct image *im, uint64_t address, uint64_t bytes, uint32_t flags)
@@ -166,35 +126,19 @@ static int one_note(const struct image *im, const char *data, size_t bytes)
 	site.semaphore = place_of(im, address[2], 2, PF_W);
 	if (site.offset == 0 || site.semaphore == 0 || site.semaphore % 2 != 0)
 		return 0;
-	if (take(im, code, sizeof(code), site.offset) != 0 || !is_nop(code))
+	if (wr_elf_take(im->file, code, sizeof(code), site.offset) != 0 || !is_nop(code))
 		return 0;
 	return im->fn(im->arg, &site);
 }
 
-static int each_note(const struct image *im, const char *data, size_t bytes)
+static int each_note(const struct image *im, const char *data, uint64_t bytes)
 {
+	struct wr_elf_notes notes = {data, bytes};
+	struct wr_elf_note note;
 	int rc = 0;
 
-	while (!rc && bytes >= sizeof(Elf64_Nhdr)) {
-		Elf64_Nhdr note;
-		uint64_t name, desc;
-
-		memcpy(&note, data, sizeof(note));
-		data += sizeof(note);
-		bytes -= sizeof(note);
-		/* 32-bit numbers: neither wraps in 64 bits. */
-		name = wr_align_up((uint64_t)note.n_namesz, 4);
-		desc = wr_align_up((uint64_t)note.n_descsz, 4);
-		if (name > bytes || note.n_descsz > bytes - name)
-			return 0;
-		if (note.n_type == 3 && note.n_namesz == sizeof("stapsdt") &&
-		    memcmp(data, "stapsdt", sizeof("stapsdt")) == 0)
-			rc = one_note(im, data + name, note.n_descsz);
-		/* The last one may lack what would align it. */
-		desc = wr_min(desc, bytes - name);
-		data += name + desc;
-		bytes -= name + desc;
-	}
+	while (!rc && wr_elf_next_note(&notes, "stapsdt", 3, &note))
+		rc = one_note(im, note.data, note.bytes);
 	return rc;
 }
 
@@ -205,38 +149,36 @@ static int one_section(const struct image *im, const Elf64_Shdr *section)
 
 	if (section->sh_type != SHT_NOTE || section->sh_size == 0)
 		return 0;
+	/* Said before wr_elf_copy() finds it beyond the file, too. */
 	if (section->sh_size > MAX_NOTE_BYTES)
 		return -EFBIG;
-	data = wr_malloc(section->sh_size);
-	if (!data)
-		return -ENOMEM;
-	rc = take(im, data, section->sh_size, section->sh_offset);
-	if (!rc)
-		rc = each_note(im, data, section->sh_size);
+	rc = wr_elf_copy(im->file, section->sh_offset, section->sh_size, MAX_NOTE_BYTES, &data);
+	if (rc)
+		return rc;
+	rc = each_note(im, data, section->sh_size);
 	wr_free(data);
 	return rc;
 }
 
-int wr_sites_of(const struct wr_site_file *file, int (*fn)(void *arg, const struct wr_site *site),
+int wr_sites_of(const struct wr_elf_file *file, int (*fn)(void *arg, const struct wr_site *site),
 		void *arg)
 {
 	struct image im = {.file = file, .fn = fn, .arg = arg};
 	Elf64_Shdr section;
-	int rc = read_head(&im);
+	int rc = wr_elf_head(file, MAX_SECTIONS, &im.head);
 
 	if (rc || im.head.e_phnum == 0)
 		return rc;
-	im.segments = wr_malloc(im.head.e_phnum * sizeof(Elf64_Phdr));
-	if (!im.segments)
-		return -ENOMEM;
-	rc = take(&im, im.segments, im.head.e_phnum * sizeof(Elf64_Phdr), im.head.e_phoff);
+	rc = wr_elf_segments(file, &im.head, &im.segments);
+	if (rc)
+		return rc;
 	for (unsigned i = 0; !rc && i < im.head.e_shnum; i++) {
 		uint64_t at;
 
 		if (wr_add_overflow(im.head.e_shoff, (uint64_t)i * sizeof(section), &at))
 			rc = -EBADMSG;
 		else
-			rc = take(&im, &section, sizeof(section), at);
+			rc = wr_elf_take(file, &section, sizeof(section), at);
 		if (!rc)
 			rc = one_section(&im, &section);
 	}

@@ -10,6 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "trace/elf_read.h"
+
 #define WR_SITE_ARGS 3u
 
 /* A site whose code, semaphore and arguments are as lib/base/probe.h makes them. */
@@ -21,18 +23,12 @@ struct wr_site {
 	uint8_t nr_args;
 };
 
-/* Where the bytes come from: exactly @bytes of them at @offset, or -errno. */
-struct wr_site_file {
-	int (*read)(void *arg, void *to, size_t bytes, uint64_t offset);
-	void *arg;
-};
-
 /*
  * Calls fn() for each site of provider weir; another value than 0 ends the walk and is returned.
  * Else 0, -EBADMSG (no ELF file of this machine), -EFBIG (a table above the limits), -ENOMEM, or
  * what read() says. A note that is wrong is left out and the walk goes on.
  */
-int wr_sites_of(const struct wr_site_file *file, int (*fn)(void *arg, const struct wr_site *site),
+int wr_sites_of(const struct wr_elf_file *file, int (*fn)(void *arg, const struct wr_site *site),
 		void *arg);
 
 #endif /* WR_TRACE_NOTES_H */

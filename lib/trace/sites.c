@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "trace/elf.h"
 #include "trace/maps.h"
 #include "trace/notes.h"
 
@@ -93,10 +92,12 @@ static int look(void *arg, const struct wr_site *site)
 int wr_sites_find(int fd, const char *probe, struct wr_sites *ret)
 {
 	struct search s = {probe, ret};
-	const struct wr_site_file file = {wr_elf_pread, &fd};
+	struct wr_elf_file file;
 	int rc;
 
 	ret->nr = 0;
-	rc = wr_sites_of(&file, look, &s);
+	rc = wr_elf_file_of(&fd, &file, NULL);
+	if (!rc)
+		rc = wr_sites_of(&file, look, &s);
 	return rc == -ENOMEM ? rc : 0;
 }

@@ -5,25 +5,11 @@
 #include <string.h>
 
 #include "trace/elf.h"
+#include "trace/elf_image.h"
 
 #define must(cond) ((cond) ? (void)0 : abort())
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct bytes {
-	const uint8_t *data;
-	size_t size;
-};
-
-static int read_bytes(void *arg, void *to, size_t bytes, uint64_t offset)
-{
-	const struct bytes *b = arg;
-
-	must(offset <= b->size && bytes <= b->size - offset);
-	if (bytes)
-		memcpy(to, b->data + offset, bytes);
-	return 0;
-}
 
 static void must_answer(const struct wr_elf *elf)
 {
@@ -49,8 +35,8 @@ static void must_answer(const struct wr_elf *elf)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct bytes bytes = {data, size};
-	const struct wr_elf_file file = {size, read_bytes, &bytes};
+	struct elf_bytes bytes = {data, size};
+	const struct wr_elf_file file = {size, elf_bytes_read, &bytes};
 	struct wr_elf *elf;
 	int rc = wr_elf_open(&file, size % 8 != 7, &elf);
 

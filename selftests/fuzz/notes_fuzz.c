@@ -3,7 +3,6 @@
  * Probe sites in hostile ELF files: the input is a file, or, since few inputs come to be one, a list
  * of bytes to change in a right one.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,24 +11,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-struct bytes {
-	const uint8_t *at;
-	size_t nr;
-};
-
-static int read_bytes(void *arg, void *to, size_t bytes, uint64_t offset)
-{
-	const struct bytes *b = arg;
-
-	if (offset > b->nr || bytes > b->nr - offset)
-		return -EBADMSG;
-	memcpy(to, b->at + offset, bytes);
-	return 0;
-}
-
 static int check(void *arg, const struct wr_site *site)
 {
-	const struct bytes *b = arg;
+	const struct elf_bytes *b = arg;
 
 	if (site->offset == 0 || site->offset > b->nr - 4 || site->semaphore == 0 ||
 	    site->semaphore % 2 != 0 || site->nr_args > WR_SITE_ARGS || strlen(site->name) > b->nr)
@@ -43,8 +27,8 @@ static int check(void *arg, const struct wr_site *site)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct elf_image im;
-	struct bytes b = {data, size};
-	const struct wr_site_file file = {read_bytes, &b};
+	struct elf_bytes b = {data, size};
+	struct wr_elf_file file = {size, elf_bytes_read, &b};
 
 	(void)!wr_sites_of(&file, check, &b);
 	elf_image_make(&im);
@@ -52,7 +36,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (size_t i = 0; i + 3 <= size && i < 3 * 64; i += 3)
 		((uint8_t *)&im)[(data[i] | data[i + 1] << 8) % (i % 2 ? 512 : sizeof(im))] =
 			data[i + 2];
-	b = (struct bytes){(const uint8_t *)&im, sizeof(im)};
+	b = (struct elf_bytes){&im, sizeof(im)};
+	file.size = sizeof(im);
 	(void)!wr_sites_of(&file, check, &b);
 	return 0;
 }

@@ -2,7 +2,7 @@
 /* See trace/elf_image.h. */
 #include "trace/elf_image.h"
 
-#include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 _Static_assert(sizeof(struct elf_image) >= ELF_DATA_AT + 2, "the semaphore is in it");
@@ -54,4 +54,15 @@ void elf_image_make(struct elf_image *ret)
 	ret->note.address[2] = 0x5000;
 	memcpy(ret->note.text, text, sizeof(text));
 	memcpy((char *)ret + ELF_CODE_AT, code, sizeof(code));
+}
+
+int elf_bytes_read(void *arg, void *to, size_t bytes, uint64_t offset)
+{
+	const struct elf_bytes *b = arg;
+
+	if (offset > b->nr || bytes > b->nr - offset)
+		abort();
+	if (bytes)
+		memcpy(to, (const char *)b->at + offset, bytes);
+	return 0;
 }

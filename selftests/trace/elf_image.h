@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* A small ELF file of this machine with one probe site, to be broken in all ways. */
+/* A small ELF file of this machine with one probe site, to be broken in all ways; files in memory. */
 #ifndef WR_SELFTESTS_ELF_IMAGE_H
 #define WR_SELFTESTS_ELF_IMAGE_H
 
 #include <elf.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define ELF_CODE_AT 0x1000u /* address and place of the site */
@@ -26,5 +27,13 @@ struct elf_image {
 };
 
 void elf_image_make(struct elf_image *ret);
+
+/* A file in memory, read through a struct wr_elf_file: one that asks for more than there is dies. */
+struct elf_bytes {
+	const void *at;
+	size_t nr;
+};
+
+int elf_bytes_read(void *arg, void *to, size_t bytes, uint64_t offset);
 
 #endif /* WR_SELFTESTS_ELF_IMAGE_H */

@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "trace/elf.h"
+#include "trace/elf_image.h"
 #include "trace/maps.h"
 
 int a_variable_of_this_name[16];
@@ -84,25 +85,10 @@ TEST(of_two_versions_of_a_function_it_is_the_one_that_programs_are_linked_to)
 	wr_elf_close(elf);
 }
 
-/* A small file, in memory. */
-struct bytes {
-	uint8_t data[65536];
-	size_t size;
-};
-
-static int read_bytes(void *arg, void *to, size_t bytes, uint64_t offset)
-{
-	const struct bytes *b = arg;
-
-	if (offset > b->size || bytes > b->size - offset)
-		return -EIO;
-	memcpy(to, b->data + offset, bytes);
-	return 0;
-}
-
 FIXTURE(small)
 {
-	struct bytes *bytes;
+	uint8_t *data;
+	struct elf_bytes bytes;
 	struct wr_elf_file file;
 };
 
@@ -111,17 +97,17 @@ FIXTURE_SETUP(small)
 	FILE *f = fopen(WR_TEST_SRCDIR "/selftests/data/fuzz/elf/symbols", "re");
 
 	ASSERT_NE(f, NULL);
-	self->bytes = calloc(1, sizeof(*self->bytes));
-	ASSERT_NE(self->bytes, NULL);
-	self->bytes->size = fread(self->bytes->data, 1, sizeof(self->bytes->data), f);
+	self->data = malloc(65536);
+	ASSERT_NE(self->data, NULL);
+	self->bytes = (struct elf_bytes){self->data, fread(self->data, 1, 65536, f)};
 	fclose(f);
-	ASSERT_GT(self->bytes->size, 500u);
-	self->file = (struct wr_elf_file){self->bytes->size, read_bytes, self->bytes};
+	ASSERT_GT(self->bytes.nr, 500u);
+	self->file = (struct wr_elf_file){self->bytes.nr, elf_bytes_read, &self->bytes};
 }
 
 FIXTURE_TEARDOWN(small)
 {
-	free(self->bytes);
+	free(self->data);
 }
 
 static void look_everywhere(const struct wr_elf *elf)
@@ -164,25 +150,26 @@ TEST_F(small, file_gives_its_functions_and_its_build_id)
 
 TEST_F(small, file_cut_anywhere_or_with_a_wrong_byte_does_no_harm)
 {
+	const size_t whole = self->bytes.nr;
 	struct wr_elf *elf;
 
-	for (size_t n = 0; n < self->bytes->size; n++) {
-		self->file.size = n;
+	for (size_t n = 0; n < whole; n++) {
+		self->file.size = self->bytes.nr = n;
 		if (wr_elf_open(&self->file, true, &elf) != 0)
 			continue;
 		look_everywhere(elf);
 		wr_elf_close(elf);
 	}
-	self->file.size = self->bytes->size;
-	for (size_t n = 0; n < self->bytes->size; n++) {
-		uint8_t was = self->bytes->data[n];
+	self->file.size = self->bytes.nr = whole;
+	for (size_t n = 0; n < whole; n++) {
+		uint8_t was = self->data[n];
 
-		self->bytes->data[n] = (uint8_t)~was;
+		self->data[n] = (uint8_t)~was;
 		if (wr_elf_open(&self->file, true, &elf) == 0) {
 			look_everywhere(elf);
 			wr_elf_close(elf);
 		}
-		self->bytes->data[n] = was;
+		self->data[n] = was;
 	}
 }
 

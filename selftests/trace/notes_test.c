@@ -16,21 +16,6 @@ struct found {
 	char name[32];
 };
 
-struct bytes {
-	const void *at;
-	size_t nr;
-};
-
-static int read_bytes(void *arg, void *to, size_t bytes, uint64_t offset)
-{
-	const struct bytes *b = arg;
-
-	if (offset > b->nr || bytes > b->nr - offset)
-		return -EBADMSG;
-	memcpy(to, (const char *)b->at + offset, bytes);
-	return 0;
-}
-
 static int note_site(void *arg, const struct wr_site *site)
 {
 	struct found *f = arg;
@@ -43,8 +28,8 @@ static int note_site(void *arg, const struct wr_site *site)
 
 static int sites_in(const struct elf_image *im, size_t bytes, struct found *ret)
 {
-	struct bytes b = {im, bytes};
-	const struct wr_site_file file = {read_bytes, &b};
+	struct elf_bytes b = {im, bytes};
+	const struct wr_elf_file file = {bytes, elf_bytes_read, &b};
 
 	*ret = (struct found){0};
 	return wr_sites_of(&file, note_site, ret);
