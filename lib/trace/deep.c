@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -59,15 +58,9 @@ static int look_at(int fd, const struct wr_elf *elf, const struct wr_deep_functi
 
 int wr_deep_read(int fd, struct wr_deep_plan *ret)
 {
-	struct wr_elf_file file = {.read = wr_elf_pread, .arg = &fd};
 	struct wr_elf *elf;
-	struct stat st;
-	int rc;
+	int rc = wr_elf_open_fd(fd, true, NULL, &elf);
 
-	if (fstat(fd, &st) != 0)
-		return -errno;
-	file.size = (uint64_t)st.st_size;
-	rc = wr_elf_open(&file, true, &elf);
 	if (rc)
 		return rc;
 	for (unsigned i = 0; !rc && i < WR_DEEP_FUNCTIONS; i++)

@@ -241,6 +241,14 @@ int wr_elf_open(const struct wr_elf_file *file, bool with_symbols, struct wr_elf
 	return 0;
 }
 
+int wr_elf_open_fd(int fd, bool with_symbols, struct stat *ret_stat, struct wr_elf **ret)
+{
+	struct wr_elf_file file;
+	int rc = wr_elf_file_of(&fd, &file, ret_stat);
+
+	return rc ? rc : wr_elf_open(&file, with_symbols, ret);
+}
+
 void wr_elf_close(struct wr_elf *elf)
 {
 	if (!elf)

@@ -30,6 +30,8 @@ struct wr_elf_symbol {
  * read() says.
  */
 int wr_elf_open(const struct wr_elf_file *file, bool with_symbols, struct wr_elf **ret);
+/* Of the file behind @fd, which may be closed then; @ret_stat, which may be NULL, is what it was. */
+int wr_elf_open_fd(int fd, bool with_symbols, struct stat *ret_stat, struct wr_elf **ret);
 void wr_elf_close(struct wr_elf *elf);
 
 /* Bytes of its build id, of which the first WR_BUILD_ID_BYTES are in @ret; 0: it has none. */

@@ -58,16 +58,11 @@ static void copy_path(char to[static WEIR_PATH_BYTES], const char *path)
 /* Where the file behind @fd lies in the process, of which @m is code. */
 static int describe(int fd, const struct wr_mapping *m, struct weir_module *ret)
 {
-	struct wr_elf_file file = {.read = wr_elf_pread, .arg = &fd};
 	uint64_t begin, end, at;
 	struct wr_elf *elf;
 	struct stat st;
-	int rc;
+	int rc = wr_elf_open_fd(fd, false, &st, &elf);
 
-	if (fstat(fd, &st) != 0)
-		return -errno;
-	file.size = (uint64_t)st.st_size;
-	rc = wr_elf_open(&file, false, &elf);
 	if (rc)
 		return rc;
 	memset(ret, 0, sizeof(*ret));
@@ -91,7 +86,6 @@ static int describe(int fd, const struct wr_mapping *m, struct weir_module *ret)
 /* The library in which locks wait: it may also be a part of the program. */
 static void note_libc(const struct noting *n, int fd, const struct weir_module *m)
 {
-	struct wr_elf_file file = {m->bytes, wr_elf_pread, &fd};
 	struct wr_elf_symbol symbol;
 	struct wr_elf *elf;
 	const char *name = strrchr(m->path, '/');
@@ -99,7 +93,7 @@ static void note_libc(const struct noting *n, int fd, const struct weir_module *
 	/* Of a static program its own functions would be left out, too. */
 	if (n->t->config->libc_end || !name ||
 	    (strncmp(name, "/libc", 5) != 0 && strncmp(name, "/ld-musl", 8) != 0) ||
-	    wr_elf_open(&file, true, &elf) != 0)
+	    wr_elf_open_fd(fd, true, NULL, &elf) != 0)
 		return;
 	if (wr_elf_function(elf, "pthread_mutex_lock", &symbol)) {
 		n->t->config->libc_begin = m->begin;

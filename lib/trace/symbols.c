@@ -121,17 +121,13 @@ static bool is_the_build(const struct wr_elf *elf, const struct stat *st,
 static int read_module(const struct weir_trace_symbols *s, struct module *module)
 {
 	int fd = open_module(s, &module->m);
-	struct wr_elf_file file = {.read = wr_elf_pread, .arg = &fd};
 	struct wr_elf *elf;
 	struct stat st;
 	int rc;
 
 	if (fd < 0)
 		return fd;
-	rc = fstat(fd, &st) == 0 ? 0 : -errno;
-	file.size = rc ? 0 : (uint64_t)st.st_size;
-	if (!rc)
-		rc = wr_elf_open(&file, true, &elf);
+	rc = wr_elf_open_fd(fd, true, &st, &elf);
 	close(fd);
 	if (rc)
 		return rc == -EBADMSG ? -ESTALE : rc;

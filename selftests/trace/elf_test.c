@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -28,13 +27,10 @@ int a_function_of_this_name(int a)
 static int open_file(const char *path, struct wr_elf **ret)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC), rc;
-	struct wr_elf_file file = {.read = wr_elf_pread, .arg = &fd};
-	struct stat st;
 
-	if (fd < 0 || fstat(fd, &st) != 0)
+	if (fd < 0)
 		return -ENOENT;
-	file.size = (uint64_t)st.st_size;
-	rc = wr_elf_open(&file, true, ret);
+	rc = wr_elf_open_fd(fd, true, NULL, ret);
 	close(fd);
 	return rc;
 }
