@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Counts of open files and of threads, from /proc/self. */
+/* Counts of open files and of threads, and what these do, from /proc/self. */
 #include "holdings.h"
 
 #include <dirent.h>
@@ -25,10 +25,9 @@ int nr_open_files(void)
 	return nr - 3;
 }
 
-static bool is_living(const char *tid)
+static bool read_stat(const char *tid, char *ret_state, unsigned *ret_flags)
 {
 	char path[300], line[512] = "";
-	unsigned flags = EXITING;
 	const char *rest;
 	FILE *f;
 
@@ -41,8 +40,25 @@ static bool is_living(const char *tid)
 	fclose(f);
 	/* The name, in brackets, may hold anything: proc(5), fields 3 to 9 follow it. */
 	rest = strrchr(line, ')');
-	return rest != NULL && sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %u", &flags) == 1 &&
-	       !(flags & EXITING);
+	return rest != NULL &&
+	       sscanf(rest + 1, " %c %*d %*d %*d %*d %*d %u", ret_state, ret_flags) == 2;
+}
+
+static bool is_living(const char *tid)
+{
+	unsigned flags;
+	char state;
+
+	return read_stat(tid, &state, &flags) && !(flags & EXITING);
+}
+
+bool thread_sleeps(int tid)
+{
+	unsigned flags;
+	char name[16], state;
+
+	snprintf(name, sizeof(name), "%d", tid);
+	return read_stat(name, &state, &flags) && state == 'S';
 }
 
 int nr_living_threads(void)

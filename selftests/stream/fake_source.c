@@ -3,13 +3,13 @@
 #include "stream/fake_source.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "harness/holdings.h"
 
 #define ORDER_ROOM 65536u
 
@@ -268,23 +268,6 @@ bool fake_thread_start(struct fake_thread *t, void *(*main)(void *), void *arg)
 	return pthread_create(&t->thread, NULL, thread_main, t) == 0;
 }
 
-static bool asleep(int tid)
-{
-	char path[64], line[256] = "";
-	const char *state;
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-	f = fopen(path, "r");
-	if (!f)
-		return true;
-	if (!fgets(line, sizeof(line), f))
-		line[0] = '\0';
-	fclose(f);
-	state = strrchr(line, ')');
-	return state && state[1] && state[2] == 'S';
-}
-
 void fake_thread_wait_asleep(const struct fake_thread *t)
 {
 	int seen = 0;
@@ -295,7 +278,7 @@ void fake_thread_wait_asleep(const struct fake_thread *t)
 
 		if (tid < 0)
 			return;
-		seen = tid && asleep(tid) ? seen + 1 : 0;
+		seen = tid && thread_sleeps(tid) ? seen + 1 : 0;
 		usleep(1000);
 	}
 }

@@ -6,159 +6,27 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
 
-#include "base/atomic.h"
-#include "base/util.h"
 #include "trace/start.h"
+#include "trace/waiting_pair.h"
 
 #define NR_HOLDS 100u
-#define HOLD_NS	 2000000u
 
 static pthread_mutex_t first = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t second = PTHREAD_MUTEX_INITIALIZER;
 
-struct pair {
-	pthread_mutex_t *mutex;
-	pthread_barrier_t meet;
-	unsigned nr;
-	_Atomic uint32_t waiter_tid; /* 0: not about to take it */
-	_Atomic uint64_t before_ns;  /* the waiter's take */
-	uint32_t holder_tid;
-	uint64_t least_ns, most_ns; /* between which the time until the wakes must be */
-	uint64_t waited_ns;	    /* by the waiter's own clock */
-	uint64_t nr_blocked;	    /* times that the waiter slept in its takes */
-};
-
-/* Until the waiter, which is about to take the lock, sleeps. */
-static void wait_until_it_sleeps(const struct pair *p)
-{
-	char path[64], line[256], *state;
-	uint32_t tid;
-	FILE *f;
-
-	for (;;) {
-		sleep_ns(50000);
-		tid = wr_load_acquire(&p->waiter_tid);
-		snprintf(path, sizeof(path), "/proc/self/task/%u/stat", tid);
-		f = tid != 0 ? fopen(path, "re") : NULL;
-		if (!f)
-			continue;
-		state = fgets(line, sizeof(line), f) ? strrchr(line, ')') : NULL;
-		fclose(f);
-		if (state && state[2] == 'S')
-			return;
-	}
-}
-
-static void *hold(void *arg)
-{
-	struct pair *p = arg;
-
-	p->holder_tid = (uint32_t)syscall(SYS_gettid);
-	for (unsigned i = 0; i < p->nr; i++) {
-		uint64_t asleep_ns, let_go_ns;
-
-		pthread_mutex_lock(p->mutex);
-		pthread_barrier_wait(&p->meet);
-		wait_until_it_sleeps(p);
-		asleep_ns = wr_now_ns();
-		sleep_ns(HOLD_NS);
-		let_go_ns = wr_now_ns();
-		pthread_mutex_unlock(p->mutex);
-		p->most_ns += wr_now_ns() - wr_load_acquire(&p->before_ns);
-		p->least_ns += let_go_ns - asleep_ns;
-		pthread_barrier_wait(&p->meet);
-	}
-	return NULL;
-}
-
-static uint64_t nr_slept(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_THREAD, &usage);
-	return (uint64_t)usage.ru_nvcsw;
-}
-
-static void *wait_for(void *arg)
-{
-	struct pair *p = arg;
-
-	for (unsigned i = 0; i < p->nr; i++) {
-		uint64_t slept, before;
-
-		pthread_barrier_wait(&p->meet);
-		slept = nr_slept();
-		before = wr_now_ns();
-		wr_store_release(&p->before_ns, before);
-		wr_store_release(&p->waiter_tid, (uint32_t)syscall(SYS_gettid));
-		pthread_mutex_lock(p->mutex);
-		p->waited_ns += wr_now_ns() - before;
-		p->nr_blocked += nr_slept() - slept;
-		wr_store_release(&p->waiter_tid, 0);
-		pthread_mutex_unlock(p->mutex);
-		pthread_barrier_wait(&p->meet);
-	}
-	return NULL;
-}
-
-static void begin(struct pair *p, pthread_mutex_t *mutex, unsigned nr, pthread_t threads[2])
-{
-	*p = (struct pair){.mutex = mutex, .nr = nr};
-	if (pthread_barrier_init(&p->meet, NULL, 2) || pthread_create(&threads[0], NULL, hold, p) ||
-	    pthread_create(&threads[1], NULL, wait_for, p))
-		abort();
-}
-
-static void end(struct pair *p, pthread_t threads[2])
-{
-	pthread_join(threads[0], NULL);
-	pthread_join(threads[1], NULL);
-	pthread_barrier_destroy(&p->meet);
-}
-
-struct found {
-	uint64_t addr;
-	struct weir_lock_waits waits;
-	uint32_t holder_tid;
-	uint64_t blamed_times;
-};
-
-static int look_at_lock(void *arg, const struct weir_trace_lock *lock)
-{
-	struct found *f = arg;
-
-	if (lock->addr == f->addr)
-		f->waits = lock->waits;
-	return 0;
-}
-
-static int look_at_holder(void *arg, const struct weir_site_key *key, const struct weir_site *site)
-{
-	struct found *f = arg;
-
-	if (key->addr == f->addr && site->times > f->blamed_times) {
-		f->holder_tid = key->tid;
-		f->blamed_times = site->times;
-	}
-	return 0;
-}
-
 /* What the trace has of a pair's lock is what the pair knows. */
 static void expect_pair(struct __test_metadata *_metadata, struct weir_trace *trace,
-			const struct pair *p)
+			const struct waiting_pair *p)
 {
-	struct found f = {.addr = (uintptr_t)p->mutex};
+	struct lock_found f;
 
-	ASSERT_EQ(weir_trace_each_lock(trace, look_at_lock, &f), 0);
-	ASSERT_EQ(weir_trace_each_holder(trace, look_at_holder, &f), 0);
+	ASSERT_EQ(lock_find(trace, p->mutex, &f), 0);
 	TH_LOG("%u holds: %llu waits, slept %llu times; %llu us until the wake, %llu to %llu",
 	       p->nr, (unsigned long long)f.waits.waits, (unsigned long long)p->nr_blocked,
 	       (unsigned long long)f.waits.held_ns / 1000 / p->nr,
@@ -183,15 +51,14 @@ TEST(waits_of_two_locks_at_once_are_those_of_their_threads)
 {
 	struct weir_trace_opts opts = {.size = sizeof(opts), .parts = WEIR_TRACE_LOCKS};
 	struct weir_trace *trace;
-	pthread_t threads[4];
-	struct pair a, b;
+	struct waiting_pair a, b;
 
 	START(opts, trace);
 	/* Its threads are born after the start. */
-	begin(&a, &first, NR_HOLDS, threads);
-	begin(&b, &second, NR_HOLDS / 2, threads + 2);
-	end(&a, threads);
-	end(&b, threads + 2);
+	pair_begin(&a, &first, NR_HOLDS);
+	pair_begin(&b, &second, NR_HOLDS / 2);
+	pair_end(&a);
+	pair_end(&b);
 	expect_pair(_metadata, trace, &a);
 	expect_pair(_metadata, trace, &b);
 	weir_trace_close(trace);
