@@ -7,10 +7,8 @@
 #include <fcntl.h>
 #include <linux/bpf.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -22,6 +20,7 @@
 #include "base/atomic.h"
 #include "base/process.h"
 #include "lock/lock.h"
+#include "trace/pinned_host.h"
 
 #if defined(__clang__)
 #pragma clang diagnostic ignored "-Wthread-safety-analysis"
@@ -123,10 +122,8 @@ FIXTURE(follow) {
 FIXTURE_SETUP(follow)
 {
 	wr_mutex_init(&self->mutex, WR_RANK_LOAD, "a mutex");
-	if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-	    mount("bpf", "/sys/fs/bpf", "bpf", 0, "mode=1777") != 0 ||
-	    mkdir(WEIR_TRACE_PIN_DIR, 01777) != 0)
-		SKIP(return, "root, to mount a BPF file system of its own");
+	if (!bpf_fs_mount() || mkdir(WEIR_TRACE_PIN_DIR, 01777) != 0)
+		SKIP(return, NO_BPF_FS);
 	if (!pin_right())
 		SKIP(return, "BPF: root, and a kernel that maps BPF arrays");
 	unpin();

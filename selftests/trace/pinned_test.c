@@ -6,7 +6,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +22,7 @@
 #include "harness/run_weir.h"
 #include "lock/lock.h"
 #include "lock/timing.h"
+#include "trace/pinned_host.h"
 
 static char text[1 << 20];
 
@@ -67,26 +67,17 @@ FIXTURE(host)
 FIXTURE_SETUP(host)
 {
 	self->pid = 0;
-	self->missing = "root, to mount a BPF file system of its own";
-	if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-	    mount("bpf", "/sys/fs/bpf", "bpf", 0, "mode=1777") != 0)
+	self->missing = NO_BPF_FS;
+	if (!bpf_fs_mount())
 		return;
 	self->pid = make_host();
 	ASSERT_GT(self->pid, 0);
-	self->missing = "BPF: root, a kernel with BTF, libbpf and clang";
-	if (wt_shell(text, sizeof(text), "trace start --pid %d --json", (int)self->pid) == 0)
-		self->missing = NULL;
-	else if (getenv("WEIR_REQUIRE_BPF"))
-		ASSERT_EQ(self->missing, NULL);
+	self->missing = pinned_start(self->pid);
 }
 
 FIXTURE_TEARDOWN(host)
 {
-	if (self->pid <= 0)
-		return;
-	kill(self->pid, SIGKILL);
-	waitpid(self->pid, NULL, 0);
-	wt_shell(text, sizeof(text), "trace stop --pid %d 2>/dev/null", (int)self->pid);
+	pinned_stop(self->pid);
 }
 
 static int run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

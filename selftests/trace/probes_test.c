@@ -412,7 +412,7 @@ TEST(what_a_trace_costs_can_be_measured)
 	START(opts, trace);
 	rc = weir_trace_cost(trace, 200000000, &cost);
 	if (rc == -EPERM)
-		SKIP(goto out, "BPF: root, a kernel with BTF, libbpf and clang");
+		SKIP(goto out, NO_BPF);
 	ASSERT_EQ(rc, 0);
 	EXPECT_GE(cost.window_ns, 200000000u);
 	EXPECT_GT(cost.nr_runs, 0u);

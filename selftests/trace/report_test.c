@@ -16,6 +16,7 @@
 #include "harness/run_weir.h"
 #include "harness/sanitized.h"
 #include "lock/lock.h"
+#include "trace/pinned_host.h"
 
 static char text[1 << 20];
 static pthread_mutex_t contended_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -89,7 +90,7 @@ FIXTURE_SETUP(host)
 		weir_trace_close(trace);
 	else if (getenv("WEIR_REQUIRE_BPF"))
 		ASSERT_EQ(rc, 0);
-	self->missing = rc ? "BPF: root, a kernel with BTF, libbpf and clang" : NULL;
+	self->missing = rc ? NO_BPF : NULL;
 }
 
 FIXTURE_TEARDOWN(host)

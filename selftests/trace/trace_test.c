@@ -306,7 +306,7 @@ TEST(what_is_wrong_is_refused)
 	int rc = weir_trace_start(&opts, &trace, NULL);
 
 	if (rc == -EOPNOTSUPP)
-		SKIP(return, "BPF: root, a kernel with BTF, libbpf and clang");
+		SKIP(return, NO_BPF);
 	EXPECT_EQ(rc, -EINVAL);
 	opts = (struct weir_trace_opts){.size = sizeof(opts), .parts = 1u << WEIR_TRACE_NR_PARTS};
 	EXPECT_EQ(weir_trace_start(&opts, &trace, NULL), -EINVAL);
