@@ -16,13 +16,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <weir/cache.h>
 
 #include "../peers/rocksdb.h"
 #include "bench.h"
+#include "bench_hollow.h"
 #include "bench_race.h"
 #include "ui.h"
 
@@ -49,8 +49,6 @@ struct bench {
 	struct weir_cache *cache;
 	struct weir_key *keys;
 	uint32_t *order;
-	char *memory; /* reserved, never touched */
-	_Atomic size_t memory_used;
 	struct peer peer;
 	struct wr_bench_series ns[NR_SIDES][MAX_THREADS], ratio[NR_SIDES][MAX_THREADS];
 	struct wr_bench_series scale;
@@ -59,31 +57,6 @@ struct bench {
 };
 
 /* ---- the sides ---- */
-
-static int take(void *tier, size_t bytes, struct weir_tier_mem *ret)
-{
-	struct bench *b = tier;
-	size_t at = atomic_fetch_add(&b->memory_used, bytes);
-
-	if (at + bytes > (size_t)NR_KEYS * ENTRY_BYTES)
-		return -ENOSPC;
-	*ret = (struct weir_tier_mem){.base = b->memory + at, .bytes = bytes};
-	return 0;
-}
-
-static void give(void *tier, const struct weir_tier_mem *mem)
-{
-	(void)tier;
-	(void)mem;
-}
-
-static int fetch(void *arg, const struct weir_cache_fill *fill, size_t *ret_offset)
-{
-	(void)arg;
-	(void)fill;
-	*ret_offset = 0;
-	return 0;
-}
 
 static uint64_t our_hits(struct bench *b, const uint32_t *order, size_t n)
 {
@@ -147,18 +120,11 @@ static int make_order(struct bench *b)
 
 static int open_cache(struct bench *b)
 {
-	static const struct weir_tier_ops ops = {.size = sizeof(ops), .alloc = take, .free = give};
-	struct weir_cache_opts opts = {.size = sizeof(opts),
-				       .l2 = &ops,
-				       .l2_arg = b,
-				       .l2_budget = (uint64_t)NR_KEYS * ENTRY_BYTES,
-				       .nr_entries = NR_KEYS};
+	struct weir_cache_opts opts;
 	struct weir_error err = {0};
 	int rc;
 
-	opts.classes[WEIR_CLASS_WEIGHTS].source.read = fetch;
-	opts.classes[WEIR_CLASS_WEIGHTS].policy = "lru";
-	opts.classes[WEIR_CLASS_WEIGHTS].share_permille = 1000;
+	wr_bench_hollow_opts((uint64_t)NR_KEYS * ENTRY_BYTES, NR_KEYS, &opts);
 	rc = weir_cache_open(&opts, &b->cache, &err);
 	for (uint32_t i = 0; !rc && i < NR_KEYS; i++) {
 		struct weir_cache_item item = {.key = b->keys[i], .bytes = ENTRY_BYTES};
@@ -207,8 +173,6 @@ static void fini(struct bench *b)
 	if (b->peer.library)
 		dlclose(b->peer.library);
 	weir_cache_close(b->cache);
-	if (b->memory)
-		munmap(b->memory, (size_t)NR_KEYS * ENTRY_BYTES);
 	free(b->keys);
 	free(b->order);
 	free(b);
@@ -220,11 +184,7 @@ static int prepare(struct bench *b)
 
 	b->keys = malloc(NR_KEYS * sizeof(*b->keys));
 	b->order = malloc(NR_ORDER * sizeof(*b->order));
-	b->memory = mmap(NULL, (size_t)NR_KEYS * ENTRY_BYTES, PROT_NONE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (b->memory == MAP_FAILED)
-		b->memory = NULL;
-	if (!b->keys || !b->order || !b->memory)
+	if (!b->keys || !b->order)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < NR_KEYS; i++)
 		b->keys[i] = (struct weir_key){mix(2 * i + 1), mix(2 * i + 2)};

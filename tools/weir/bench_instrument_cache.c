@@ -7,10 +7,10 @@
 
 #include <errno.h>
 #include <stdatomic.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #include "base/util.h"
+#include "bench_hollow.h"
 #include "bench_race.h"
 
 #define NR_KEYS	     1024u
@@ -19,42 +19,9 @@
 #define NR_BATCHES   400u
 #define THREAD_STEPS 400000u
 
-/* Entries have addresses and no bytes: nothing here looks at them. */
-static int take(void *tier, size_t bytes, struct weir_tier_mem *ret)
-{
-	static _Atomic uintptr_t next = 1u << 20;
-
-	(void)tier;
-	*ret = (struct weir_tier_mem){.base = (void *)atomic_fetch_add(&next, bytes),
-				      .bytes = bytes};
-	return 0;
-}
-
-static void give(void *tier, const struct weir_tier_mem *mem)
-{
-	(void)tier;
-	(void)mem;
-}
-
-static int fetch(void *arg, const struct weir_cache_fill *fill, size_t *ret_offset)
-{
-	(void)arg;
-	(void)fill;
-	*ret_offset = 0;
-	return 0;
-}
-
 void wr_bi_cache_opts(struct weir_cache_opts *ret)
 {
-	static const struct weir_tier_ops ops = {.size = sizeof(ops), .alloc = take, .free = give};
-
-	*ret = (struct weir_cache_opts){.size = sizeof(*ret),
-					.l2 = &ops,
-					.l2_budget = (uint64_t)2 * NR_KEYS * ENTRY_BYTES,
-					.nr_entries = 4 * NR_KEYS};
-	ret->classes[WEIR_CLASS_WEIGHTS].source.read = fetch;
-	ret->classes[WEIR_CLASS_WEIGHTS].policy = "lru";
-	ret->classes[WEIR_CLASS_WEIGHTS].share_permille = 1000;
+	wr_bench_hollow_opts((uint64_t)2 * NR_KEYS * ENTRY_BYTES, 4 * NR_KEYS, ret);
 }
 
 static struct weir_cache_item item_of(uint32_t key)

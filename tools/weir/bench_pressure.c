@@ -8,13 +8,14 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include <weir/cache.h>
 #include <weir/pool.h>
 
 #include "base/util.h"
 #include "bench.h"
+#include "bench_hollow.h"
+#include "bench_race.h"
 
 #define NR_ENTRIES  131072u
 #define ENTRY_BYTES 4096u
@@ -26,14 +27,6 @@ struct reader {
 	_Atomic bool stop;
 	uint64_t nr;
 };
-
-static int fetch(void *arg, const struct weir_cache_fill *fill, size_t *ret_offset)
-{
-	(void)arg;
-	(void)fill;
-	*ret_offset = 0;
-	return 0;
-}
 
 static int get(struct weir_cache *cache, uint64_t i, unsigned int flags)
 {
@@ -60,14 +53,6 @@ static void *read_on(void *arg)
 	return NULL;
 }
 
-static double cpu_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-	return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
-}
-
 static int open_both(struct weir_pool **ret_pool, struct weir_cache **ret)
 {
 	const struct weir_pool_opts pool_opts = {.size = sizeof(pool_opts),
@@ -81,7 +66,7 @@ static int open_both(struct weir_pool **ret_pool, struct weir_cache **ret)
 	if (rc)
 		return rc;
 	opts.pool = *ret_pool;
-	opts.classes[WEIR_CLASS_WEIGHTS].source.read = fetch;
+	opts.classes[WEIR_CLASS_WEIGHTS].source.read = wr_bench_hollow_read;
 	return weir_cache_open(&opts, ret, &err);
 }
 
@@ -89,18 +74,17 @@ static int shrink(struct weir_cache *cache, struct wr_bench_pressure *b)
 {
 	struct weir_cache_stats stats;
 	struct reader reader = {.cache = cache};
-	uint64_t begin;
+	uint64_t begin, cpu;
 	pthread_t thread;
-	double cpu;
 	int rc;
 
 	if (pthread_create(&thread, NULL, read_on, &reader))
 		return -EAGAIN;
 	begin = wr_now_ns();
-	cpu = cpu_ms();
+	cpu = wr_bench_cpu_ns();
 	rc = weir_cache_pressure(cache, 500);
 	wr_bench_add(&b->ms, (double)(wr_now_ns() - begin) / 1e6);
-	wr_bench_add(&b->cpu_ms, cpu_ms() - cpu);
+	wr_bench_add(&b->cpu_ms, (double)(wr_bench_cpu_ns() - cpu) / 1e6);
 	atomic_store(&reader.stop, true);
 	pthread_join(thread, NULL);
 	if (!rc)
