@@ -131,6 +131,9 @@ struct wr_bench_spill {
 
 int wr_bench_spill_round(const char *folder, struct wr_bench_spill *b, struct weir_error *err);
 
+/* The folder of a store that is closed, with what stores put into one. */
+void wr_bench_store_remove(const char *dir);
+
 /*
  * The machine and its settings, as measuring asks: kernel, transparent huge pages, and of the
  * disk under @path, unless that is NULL, read_ahead_kb, scheduler, ...

@@ -193,22 +193,12 @@ static int open_all(struct spill *s, const char *folder, struct weir_error *err)
 
 static void close_all(struct spill *s)
 {
-	char path[4200];
-
 	weir_cache_close(s->cache);
 	weir_pool_close(s->pool);
 	if (s->fd >= 0)
 		close(s->fd);
 	unlink(s->file);
-	for (int i = 0; i < 64; i++) {
-		snprintf(path, sizeof(path), "%s/seg-%016x", s->dir, i);
-		unlink(path);
-	}
-	snprintf(path, sizeof(path), "%s/MANIFEST", s->dir);
-	unlink(path);
-	snprintf(path, sizeof(path), "%s/LOCK", s->dir);
-	unlink(path);
-	rmdir(s->dir);
+	wr_bench_store_remove(s->dir);
 	free(s);
 }
 

@@ -154,21 +154,26 @@ static int store_open(struct bench *b, struct weir_error *err)
 	return wr_store_open(b->dir, &opts, &b->store, err);
 }
 
-static void store_remove(struct bench *b)
+void wr_bench_store_remove(const char *dir)
 {
 	char path[4200];
 
-	wr_store_close(b->store);
-	b->store = NULL;
-	for (int i = 0; i < 8; i++) {
-		snprintf(path, sizeof(path), "%s/seg-%016x", b->dir, i);
+	for (int i = 0; i < 64; i++) {
+		snprintf(path, sizeof(path), "%s/seg-%016x", dir, i);
 		unlink(path);
 	}
-	snprintf(path, sizeof(path), "%s/MANIFEST", b->dir);
+	snprintf(path, sizeof(path), "%s/MANIFEST", dir);
 	unlink(path);
-	snprintf(path, sizeof(path), "%s/LOCK", b->dir);
+	snprintf(path, sizeof(path), "%s/LOCK", dir);
 	unlink(path);
-	rmdir(b->dir);
+	rmdir(dir);
+}
+
+static void store_remove(struct bench *b)
+{
+	wr_store_close(b->store);
+	b->store = NULL;
+	wr_bench_store_remove(b->dir);
 }
 
 static int fio_once(struct bench *b, bool put, double *ret, struct weir_error *err)
