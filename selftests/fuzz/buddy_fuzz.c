@@ -4,24 +4,16 @@
  * header of pool/buddy.h promises is checked at each step in the plainest way there is.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "fuzz/fuzz.h"
 #include "pool/buddy.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define MOST_BLOCKS 5000u
 
 static uint8_t is_used[MOST_BLOCKS];
-
-static void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 static uint64_t nr_used_in(uint64_t start, uint64_t nr)
 {

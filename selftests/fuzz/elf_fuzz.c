@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* A file of any bytes as one whose symbols are asked for: it answers within itself or not at all. */
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "fuzz/fuzz.h"
 #include "trace/elf.h"
 #include "trace/elf_image.h"
-
-#define must(cond) ((cond) ? (void)0 : abort())
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void must_answer(const struct wr_elf *elf)
 {

@@ -5,8 +5,6 @@
  */
 #include "fuzz/weights_fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static void one(const uint8_t *data, size_t size, uint64_t file_bytes)
 {
 	struct wr_table table = {0};
@@ -17,16 +15,9 @@ static void one(const uint8_t *data, size_t size, uint64_t file_bytes)
 
 	wr_src_mem(&src, "fuzz", data, size, file_bytes, &err);
 	code = wr_gguf_parse(&src, &table, &info);
-	if (code == 0) {
-		must(info.data_offset <= file_bytes);
-		must(info.version == 2 || info.version == 3);
-		must(wr_is_pow2(info.alignment));
-		use_table(&table, file_bytes);
-	} else {
-		must_error(code, &err, file_bytes);
-		wr_table_fini(&table);
-	}
-	wr_src_fini(&src);
+	must(code != 0 || (info.data_offset <= file_bytes && wr_is_pow2(info.alignment)));
+	must(code != 0 || info.version == 2 || info.version == 3);
+	must_have_parsed(code, &src, &table, &err, file_bytes);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -5,9 +5,8 @@
  * and what is in it. Whatever the operations are, no call may say or do anything else.
  */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "fuzz/fuzz.h"
 #include "pool/handle_help.h"
 
 #define CAPACITY  ((size_t)1 << 20)
@@ -27,14 +26,6 @@ struct fuzz {
 	uint64_t used_bytes;
 	uint64_t next_seed;
 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool is_so)
-{
-	if (!is_so)
-		abort();
-}
 
 static size_t rounded(size_t bytes)
 {

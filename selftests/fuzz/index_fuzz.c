@@ -6,8 +6,6 @@
 #include "fuzz/weights_fuzz.h"
 #include "weights/place.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static void must_index(const struct wr_st_index *index)
 {
 	must(index->tensors.nr > 0 && index->shards.nr > 0);

@@ -3,24 +3,21 @@
  * Probe sites in hostile ELF files: the input is a file, or, since few inputs come to be one, a list
  * of bytes to change in a right one.
  */
-#include <stdlib.h>
 #include <string.h>
 
+#include "fuzz/fuzz.h"
 #include "trace/elf_image.h"
 #include "trace/notes.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static int check(void *arg, const struct wr_site *site)
 {
 	const struct elf_bytes *b = arg;
 
-	if (site->offset == 0 || site->offset > b->nr - 4 || site->semaphore == 0 ||
-	    site->semaphore % 2 != 0 || site->nr_args > WR_SITE_ARGS || strlen(site->name) > b->nr)
-		abort();
+	must(site->offset != 0 && site->offset <= b->nr - 4);
+	must(site->semaphore != 0 && site->semaphore % 2 == 0);
+	must(site->nr_args <= WR_SITE_ARGS && strlen(site->name) <= b->nr);
 	for (unsigned i = 0; i < site->nr_args; i++)
-		if (site->reg[i] > 31)
-			abort();
+		must(site->reg[i] <= 31);
 	return 0;
 }
 

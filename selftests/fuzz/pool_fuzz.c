@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <weir/pool_malloc.h>
@@ -14,9 +13,8 @@
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "fuzz/fuzz.h"
 #include "pool/fake_machine.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define CAPACITY (4ull << 20)
 #define MOST	 256u
@@ -32,12 +30,6 @@ static uint8_t owner[CAPACITY / 4096]; /* 0: nobody */
 static struct weir_pool *pool;
 static uint8_t *base;
 static uint64_t used;
-
-static void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 static void mark(const struct weir_span *span, unsigned i, bool live)
 {
@@ -141,21 +133,14 @@ static void look(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct weir_pool_opts opts = {.size = sizeof(opts),
-				      .capacity_bytes = CAPACITY,
-				      .page_kinds = 1u << WEIR_PAGE_4K,
-				      .flags = WEIR_POOL_LAZY};
-	struct weir_pool_region region;
 	struct fake_machine machine;
 	size_t i;
 
-	fake_machine_init(&machine, 1);
 	memset(ones, 0, sizeof(ones));
 	memset(owner, 0, sizeof(owner));
 	used = 0;
-	must(wr_pool_open_on(&machine.system, &opts, &pool, NULL) == 0);
-	must(weir_pool_region(pool, 0, &region) == 0);
-	base = region.base;
+	pool = fake_machine_pool(&machine, CAPACITY, 0, &base);
+	must(pool != NULL);
 	for (i = 0; i + 3 <= size && i < 3 * 600; i += 3) {
 		unsigned which = data[i + 1] % (MOST - 1);
 

@@ -7,16 +7,14 @@
  * the block is back.
  */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <weir/pool_malloc.h>
 
 #include "base/alloc.h"
 #include "base/util.h"
+#include "fuzz/fuzz.h"
 #include "pool/fake_machine.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define CAPACITY (1ull << 20)
 #define MOST	 256u
@@ -33,12 +31,6 @@ static struct weir_pool *pool;
 static uint8_t *base;
 static size_t block_bytes;
 static uint64_t nr_small, nr_bad;
-
-static void must(bool holds)
-{
-	if (!holds)
-		abort();
-}
 
 /* What a pointer to so many bytes has: a power of two up to half a block, else whole blocks. */
 static size_t usable_for(size_t bytes)
@@ -198,25 +190,17 @@ static void run(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct weir_pool_opts opts = {.size = sizeof(opts),
-				      .capacity_bytes = CAPACITY,
-				      .page_kinds = 1u << WEIR_PAGE_4K,
-				      .flags = WEIR_POOL_LAZY};
-	struct weir_pool_region region;
 	struct fake_machine machine;
 	unsigned i;
 
 	if (size == 0)
 		return 0;
-	fake_machine_init(&machine, 1);
 	memset(ones, 0, sizeof(ones));
 	memset(owner, 0, sizeof(owner));
 	nr_small = nr_bad = 0;
 	block_bytes = (size_t)4096 << data[0] % 5;
-	opts.block_bytes = block_bytes;
-	must(wr_pool_open_on(&machine.system, &opts, &pool, NULL) == 0);
-	must(weir_pool_region(pool, 0, &region) == 0);
-	base = region.base;
+	pool = fake_machine_pool(&machine, CAPACITY, block_bytes, &base);
+	must(pool != NULL);
 	run(data + 1, size - 1);
 	look();
 	for (i = 0; i < MOST; i++)

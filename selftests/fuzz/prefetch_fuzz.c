@@ -6,9 +6,8 @@
  * within its limit.
  */
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "fuzz/fuzz.h"
 #include "predict/predict.h"
 #include "prefetch/prefetch.h"
 
@@ -20,14 +19,6 @@ struct host {
 	bool resident[NR_KEYS];
 	uint64_t nr_started;
 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must(bool is_so)
-{
-	if (!is_so)
-		abort();
-}
 
 static int host_start(void *ctx, struct weir_key key, uint64_t bytes, uint64_t deadline_ns)
 {

@@ -6,8 +6,6 @@
  */
 #include "fuzz/weights_fuzz.h"
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static void one(const uint8_t *data, size_t size, uint64_t file_bytes)
 {
 	struct wr_table table = {0};
@@ -20,14 +18,8 @@ static void one(const uint8_t *data, size_t size, uint64_t file_bytes)
 	wr_src_mem(&src, "fuzz", data, size, file_bytes, &err);
 	must(size < 9 || wr_file_kind(&src, &kind) == 0);
 	code = wr_st_parse(&src, &table, &at);
-	if (code == 0) {
-		must(at <= file_bytes);
-		use_table(&table, file_bytes);
-	} else {
-		must_error(code, &err, file_bytes);
-		wr_table_fini(&table);
-	}
-	wr_src_fini(&src);
+	must(code != 0 || at <= file_bytes);
+	must_have_parsed(code, &src, &table, &err, file_bytes);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

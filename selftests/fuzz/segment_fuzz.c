@@ -8,11 +8,10 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "fuzz/fuzz.h"
 #include "tier/format.h"
 
 #define PAGES 96u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct image {
 	char *mem;
@@ -20,12 +19,6 @@ struct image {
 	uint64_t end; /* of the item before */
 	bool whole;
 };
-
-static void must(bool is)
-{
-	if (!is)
-		abort();
-}
 
 static int read_image(void *arg, uint64_t offset, void *buf, size_t bytes)
 {

@@ -10,14 +10,11 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "fuzz/fuzz.h"
 #include "tier/format.h"
-
-#define must(cond) ((cond) ? (void)0 : abort())
 
 #define MAX_PAGES 64u
 #define NUMBER	  7u
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 struct image {
 	unsigned char *bytes;

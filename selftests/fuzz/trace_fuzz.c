@@ -1,17 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* A recorded trace of any bytes, of any format, packed or not; what is accepted can be replayed. */
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "fuzz/fuzz.h"
 #include "replay.h"
-
-#define must(cond) ((cond) ? (void)0 : abort())
 
 /* What a run may hold: the input says how much it wants. */
 #define MAX_REFS 20000
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void must_trace(const struct wr_trace *t)
 {

@@ -11,9 +11,8 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "fuzz/fuzz.h"
 #include "weights/weights_internal.h"
-
-#define must(cond) ((cond) ? (void)0 : abort())
 
 static inline void must_tensor(const struct weir_model *m, const struct weir_tensor *t,
 			       uint64_t file_bytes)
@@ -67,6 +66,19 @@ static inline void must_error(int code, const struct weir_error *err, uint64_t f
 {
 	must(code < 0 && err->code == code && err->message[0] != '\0');
 	must(err->offset == WEIR_OFFSET_NONE || err->offset <= file_bytes);
+}
+
+/* What a parser of a whole file returned; takes the source and the table over. */
+static inline void must_have_parsed(int code, struct wr_src *src, struct wr_table *table,
+				    const struct weir_error *err, uint64_t file_bytes)
+{
+	if (code == 0) {
+		use_table(table, file_bytes);
+	} else {
+		must_error(code, err, file_bytes);
+		wr_table_fini(table);
+	}
+	wr_src_fini(src);
 }
 
 #endif /* SELFTESTS_FUZZ_WEIGHTS_FUZZ_H */

@@ -326,3 +326,25 @@ int fake_machine_fail_opens(struct fake_machine *m, const struct weir_pool_opts 
 	}
 	return n - 1;
 }
+
+struct weir_pool *fake_machine_pool(struct fake_machine *m, size_t capacity_bytes,
+				    size_t block_bytes, uint8_t **ret_base)
+{
+	struct weir_pool_opts opts = {.size = sizeof(opts),
+				      .capacity_bytes = capacity_bytes,
+				      .block_bytes = block_bytes,
+				      .page_kinds = 1u << WEIR_PAGE_4K,
+				      .flags = WEIR_POOL_LAZY};
+	struct weir_pool_region region;
+	struct weir_pool *pool;
+
+	fake_machine_init(m, 1);
+	if (wr_pool_open_on(&m->system, &opts, &pool, NULL) != 0)
+		return NULL;
+	if (weir_pool_region(pool, 0, &region) != 0) {
+		weir_pool_close(pool);
+		return NULL;
+	}
+	*ret_base = region.base;
+	return pool;
+}

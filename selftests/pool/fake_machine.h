@@ -79,6 +79,13 @@ int fake_kind_node_of(const struct fake_kind *k, const void *base);
  */
 int fake_machine_fail_opens(struct fake_machine *m, const struct weir_pool_opts *opts);
 
+/*
+ * A pool of one region on a machine of one node, pages of 4 KiB that are brought in when they are
+ * used; @block_bytes may be 0. NULL: it cannot be opened.
+ */
+struct weir_pool *fake_machine_pool(struct fake_machine *m, size_t capacity_bytes,
+				    size_t block_bytes, uint8_t **ret_base);
+
 /* Mappings and ranges not released. */
 int fake_machine_nr_mapped(const struct fake_machine *m);
 
