@@ -64,21 +64,9 @@ FIXTURE_TEARDOWN(owned)
 	free(self->rig);
 }
 
-/* 0 and the version, or what the get said. */
 static int look(struct rig *rig, uint32_t n, uint32_t tier, uint64_t *ret_version)
 {
-	struct weir_cache_item item = rig_item(n, 0, WEIR_CLASS_KV);
-	struct weir_pin p;
-	int rc;
-
-	item.tier = tier;
-	rc = weir_cache_get(rig->cache, &item, 0, &p);
-	if (rc)
-		return rc;
-	if (!rig_check(p.data, n, p.bytes, ret_version))
-		rc = -EBADMSG;
-	weir_cache_put(rig->cache, &p);
-	return rc;
+	return rig_look(rig, n, tier, 0, ret_version);
 }
 
 TEST_F(owned, what_is_inserted_can_be_got)

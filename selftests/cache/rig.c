@@ -76,6 +76,22 @@ static int begin(struct rig *rig, const struct weir_cache_fill *fill)
 	return 0;
 }
 
+int rig_look(struct rig *rig, uint32_t n, uint32_t tier, size_t bytes, uint64_t *ret_version)
+{
+	struct weir_cache_item item = rig_item(n, 0, WEIR_CLASS_KV);
+	struct weir_pin p;
+	int rc;
+
+	item.tier = tier;
+	rc = weir_cache_get(rig->cache, &item, 0, &p);
+	if (rc)
+		return rc;
+	if ((bytes && p.bytes != bytes) || !rig_check(p.data, n, p.bytes, ret_version))
+		rc = -EBADMSG;
+	weir_cache_put(rig->cache, &p);
+	return rc;
+}
+
 bool rig_finish(struct rig *rig, uint32_t n, int result)
 {
 	uint64_t token = atomic_exchange(&rig->tokens[n], 0);

@@ -46,6 +46,8 @@ void rig_make(void *buf, uint32_t n, uint64_t version, size_t bytes);
 bool rig_check(const void *buf, uint32_t n, size_t bytes, uint64_t *ret_version);
 int rig_get(struct rig *rig, uint32_t n, size_t bytes, struct weir_pin *ret);
 int rig_insert(struct rig *rig, uint32_t n, uint64_t version, size_t bytes);
+/* 0 and the version of what was inserted, @bytes of it unless that is 0, or what the get said. */
+int rig_look(struct rig *rig, uint32_t n, uint32_t tier, size_t bytes, uint64_t *ret_version);
 /* Ends the fetch of @n; false when there is none. */
 bool rig_finish(struct rig *rig, uint32_t n, int result);
 struct weir_cache_stats rig_stats(struct rig *rig, uint32_t tier);

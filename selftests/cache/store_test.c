@@ -53,19 +53,9 @@ static size_t bytes_of(uint32_t n)
 	return BYTES + 8 * (n + 1);
 }
 
-/* 0 and the version, or what the get said. */
 static int look(struct rig *rig, uint32_t n, uint64_t *ret_version)
 {
-	struct weir_cache_item item = rig_item(n, 0, WEIR_CLASS_KV);
-	struct weir_pin p;
-	int rc = weir_cache_get(rig->cache, &item, 0, &p);
-
-	if (rc)
-		return rc;
-	if (p.bytes != bytes_of(n) || !rig_check(p.data, n, p.bytes, ret_version))
-		rc = -EBADMSG;
-	weir_cache_put(rig->cache, &p);
-	return rc;
+	return rig_look(rig, n, 0, bytes_of(n), ret_version);
 }
 
 /* How many of the blocks are there as they were put. */
