@@ -134,7 +134,7 @@ TEST(a_plan_may_ask_for_all_of_the_contexts_budget)
 	tm_close(&tm);
 }
 
-static int64_t metric(struct weir *weir, const char *name)
+static int64_t number(struct weir *weir, const char *name)
 {
 	int64_t value = -1;
 	uint32_t id;
@@ -159,19 +159,19 @@ TEST(what_a_stream_does_is_counted_in_the_contexts_registry)
 
 	ASSERT_TRUE(tm_open(&tm, TM_SINGLE, 4, false));
 	ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
-	EXPECT_EQ(metric(weir, "weir_pool_capacity_bytes"), (int64_t)POOL_BYTES);
-	EXPECT_EQ(metric(weir, "weir_io_reads"), 0);
+	EXPECT_EQ(number(weir, "weir_pool_capacity_bytes"), (int64_t)POOL_BYTES);
+	EXPECT_EQ(number(weir, "weir_io_reads"), 0);
 	ASSERT_EQ(weir_stream_open(weir, tm.model, &plan, &stream, NULL), 0);
 	do
 		rc = weir_stream_next(stream, &unit, NULL);
 	while (rc == 1);
 	ASSERT_EQ(rc, 0);
 	weir_stream_pass(stream, &pass);
-	EXPECT_EQ(metric(weir, "weir_stream_units"), (int64_t)pass.nr_units);
-	EXPECT_EQ(metric(weir, "weir_stream_hits"), 0);
-	EXPECT_EQ(metric(weir, "weir_stream_read_bytes"), (int64_t)pass.bytes_read);
-	EXPECT_EQ(metric(weir, "weir_stream_stall_ns"), (int64_t)pass.nr_stalls);
-	EXPECT_EQ(metric(weir, "weir_io_reads"), (int64_t)pass.nr_units);
+	EXPECT_EQ(number(weir, "weir_stream_units"), (int64_t)pass.nr_units);
+	EXPECT_EQ(number(weir, "weir_stream_hits"), 0);
+	EXPECT_EQ(number(weir, "weir_stream_read_bytes"), (int64_t)pass.bytes_read);
+	EXPECT_EQ(number(weir, "weir_stream_stall_ns"), (int64_t)pass.nr_stalls);
+	EXPECT_EQ(number(weir, "weir_io_reads"), (int64_t)pass.nr_units);
 	EXPECT_EQ(weir_knob_find(weir_get_knobs(weir), "stream.ahead_bytes", &knob), 0);
 	weir_stream_close(stream);
 	weir_close(weir);
@@ -199,17 +199,17 @@ TEST(how_many_reads_are_under_way_is_a_gauge)
 	fault = (struct wr_io_fault){.filter = io_gate_filter, .arg = &gate};
 	wr_io_set_fault(weir_get_io(weir), &fault);
 	for (int i = 0; i < 3; i++) {
-		EXPECT_EQ(metric(weir, "weir_io_under_way"), i);
+		EXPECT_EQ(number(weir, "weir_io_under_way"), i);
 		io_wait_init(&wait[i]);
 		req[i] = io_request(file, (uint64_t)i * 4096, 4096, buf + i * 4096, 4096,
 				    WEIR_IO_DEMAND, &wait[i]);
 		EXPECT_EQ(weir_io_read(weir_get_io(weir), &req[i], NULL), 0);
 	}
-	EXPECT_EQ(metric(weir, "weir_io_under_way"), 3);
+	EXPECT_EQ(number(weir, "weir_io_under_way"), 3);
 	io_gate_open(&gate);
 	for (int i = 0; i < 3; i++)
 		EXPECT_EQ(io_wait_for(&wait[i]), 0);
-	EXPECT_EQ(metric(weir, "weir_io_under_way"), 0);
+	EXPECT_EQ(number(weir, "weir_io_under_way"), 0);
 	weir_io_file_close(file);
 	io_buffer_free(buf, 3 * 4096);
 	weir_close(weir);
@@ -222,17 +222,6 @@ static void note_progress(void *arg, size_t done_bytes, size_t total_bytes)
 
 	seen[0] = done_bytes;
 	seen[1] = total_bytes;
-}
-
-static int64_t number(struct weir *weir, const char *name)
-{
-	int64_t value = -1;
-	uint32_t id;
-
-	if (weir_metrics_find(weir_get_metrics(weir), name, &id) ||
-	    weir_metrics_read_sum(weir_get_metrics(weir), id, &value))
-		return -1;
-	return value;
 }
 
 TEST(what_its_cache_does_is_counted_in_the_contexts_registry)
