@@ -34,6 +34,8 @@
 #define WR_STORE_NAME_MOST 32u	       /* of a file in the folder */
 #define WR_STORE_OVERHEAD  (64u << 10) /* charged for folder, lock and manifest */
 #define WR_STORE_BUCKETS   1024u       /* at first */
+/* Of a segment for removes and copies alone, where there is no room for a whole one: at least. */
+#define WR_STORE_SHORT (8u * WR_STORE_PAGE)
 
 STAILQ_HEAD(wr_store_op_list, wr_store_op);
 TAILQ_HEAD(wr_store_entry_list, wr_store_entry);
@@ -168,8 +170,10 @@ int wr_store_publish(int dir_fd, const char *name, const void *page, uint64_t by
 		     int *ret_fd) WEIR_MUST_CHECK;
 
 /* Keeper, no lock held. */
-int wr_store_segment_make(struct wr_store *s, uint64_t number,
+int wr_store_segment_make(struct wr_store *s, uint64_t number, uint64_t bytes,
 			  struct wr_store_segment **ret) WEIR_MUST_CHECK;
+/* What it takes when it has been sealed. */
+uint64_t wr_store_segment_sealed_bytes(const struct wr_store_segment *seg);
 int wr_store_segment_seal(struct wr_store *s, struct wr_store_segment *seg) WEIR_MUST_CHECK;
 int wr_store_segment_unlink(struct wr_store *s, struct wr_store_segment *seg) WEIR_MUST_CHECK;
 /* One request, awaited. */

@@ -22,26 +22,46 @@
 /* ---- segments ------------------------------------------------------------------------------------- */
 
 /* Charged before it is allocated. */
-static int make_segment(struct wr_store *s, struct wr_store_segment **ret) WR_REQUIRES(s->lock)
+static int make_segment(struct wr_store *s, uint64_t bytes, struct wr_store_segment **ret)
+	WR_REQUIRES(s->lock)
 {
 	struct wr_store_segment *seg = NULL;
 	uint64_t number = s->next_number++;
 	int rc;
 
-	s->stats.disk_bytes += s->segment_bytes;
+	s->stats.disk_bytes += bytes;
 	wr_mutex_unlock(&s->lock);
-	rc = wr_store_segment_make(s, number, &seg);
+	rc = wr_store_segment_make(s, number, bytes, &seg);
 	if (rc != 0)
 		wr_log(WEIR_LOG_WARN, "tier", "%s: no new segment: %s", s->dir, weir_strerror(rc));
 	wr_mutex_lock(&s->lock);
 	if (rc != 0) {
-		s->stats.disk_bytes -= s->segment_bytes;
+		s->stats.disk_bytes -= bytes;
 		return rc;
 	}
 	TAILQ_INSERT_TAIL(&s->segments, seg, link);
 	s->stats.nr_segments++;
 	*ret = seg;
 	return 0;
+}
+
+/* No whole segment fits any more. */
+static bool is_tight(const struct wr_store *s) WR_REQUIRES(s->lock)
+{
+	return s->stats.disk_bytes + s->segment_bytes > s->ceiling;
+}
+
+/*
+ * What a segment for removes and copies may have. Less than a whole one where the one that was kept
+ * for them was in use when the store was closed or its process died, and has been cut to what was
+ * in it. 0: not worth making.
+ */
+static uint64_t spare_bytes(const struct wr_store *s) WR_REQUIRES(s->lock)
+{
+	uint64_t left = s->ceiling - wr_min(s->stats.disk_bytes, s->ceiling);
+
+	left = wr_min(wr_align_down(left, WR_STORE_PAGE), s->segment_bytes);
+	return left >= WR_STORE_SHORT ? left : 0;
 }
 
 static void seal(struct wr_store *s, struct wr_store_segment *seg) WR_REQUIRES(s->lock)
@@ -163,19 +183,30 @@ static uint64_t room_in(const struct wr_store_segment *seg)
 	return seg == NULL ? 0 : seg->file_bytes - seg->used;
 }
 
+/* Cleaning it gives back enough for what it copies. */
+static bool is_worth_it(const struct wr_store_segment *seg)
+{
+	uint64_t dead = seg->file_bytes - seg->live_bytes;
+
+	/* Small ones are what crashes leave of spare ones: they are put together. */
+	if (seg->file_bytes < WR_STORE_SHORT && 2 * dead >= seg->file_bytes)
+		return true;
+	return dead >= wr_max(seg->file_bytes / WORTH, 4 * (uint64_t)WR_STORE_PAGE);
+}
+
 static struct wr_store_segment *choose(struct wr_store *s) WR_REQUIRES(s->lock)
 {
 	struct wr_store_segment *seg, *best = NULL;
-	uint64_t room = wr_max(room_in(s->copy_to), room_in(s->active));
+	uint64_t room = wr_max(room_in(s->copy_to), room_in(s->active)), spare = spare_bytes(s);
 
-	if (s->stats.disk_bytes + s->segment_bytes <= s->ceiling)
-		room = s->segment_bytes;
+	/* A whole one has room for what one had; of a short one the first page is none. */
+	if (spare != 0)
+		room = wr_max(room, is_tight(s) ? spare - WR_STORE_PAGE : spare);
 	TAILQ_FOREACH(seg, &s->segments, link) {
 		uint64_t dead = seg->file_bytes - seg->live_bytes;
 
 		if (seg->state != WR_SEGMENT_SEALED || seg->stuck || TAILQ_EMPTY(&seg->entries) ||
-		    room_for(seg) > room ||
-		    dead < wr_max(seg->file_bytes / WORTH, 4 * (uint64_t)WR_STORE_PAGE))
+		    room_for(seg) > room || !is_worth_it(seg))
 			continue;
 		if (best == NULL || dead > best->file_bytes - best->live_bytes)
 			best = seg;
@@ -193,12 +224,18 @@ static void fill_up(struct wr_store_segment **at)
 /* Somewhere to copy to, with room for @bytes. */
 static bool have_copy_to(struct wr_store *s, uint64_t bytes) WR_REQUIRES(s->lock)
 {
+	uint64_t spare = spare_bytes(s);
+
 	if (room_in(s->copy_to) >= bytes)
 		return true;
-	if (s->stats.disk_bytes + s->segment_bytes > s->ceiling) {
-		/* Removes have taken what was left for this: go on in their segment. */
-		if (room_in(s->active) < bytes)
+	if (is_tight(s) && room_in(s->active) < bytes) {
+		if (spare < bytes + WR_STORE_PAGE)
 			return false;
+		fill_up(&s->copy_to);
+		return make_segment(s, spare, &s->copy_to) == 0;
+	}
+	if (is_tight(s)) {
+		/* Removes have taken what was left for this: go on in their segment. */
 		fill_up(&s->copy_to);
 		s->copy_to = s->active;
 		s->copy_to->spare = false;
@@ -209,7 +246,7 @@ static bool have_copy_to(struct wr_store *s, uint64_t bytes) WR_REQUIRES(s->lock
 	if (room_in(s->copy_to) >= s->segment_bytes / WORTH)
 		return true;
 	fill_up(&s->copy_to);
-	return make_segment(s, &s->copy_to) == 0;
+	return make_segment(s, s->segment_bytes, &s->copy_to) == 0;
 }
 
 static uint32_t gather(struct wr_store *s, struct wr_store_segment *seg,
@@ -367,6 +404,25 @@ static bool clean(struct wr_store *s) WR_REQUIRES(s->lock)
 	return false;
 }
 
+static uint64_t cut_bytes(const struct wr_store_segment *seg)
+{
+	return seg == NULL ? 0
+			   : room_in(seg) - wr_store_extent(seg->nr_planned * sizeof(*seg->items));
+}
+
+/* End the segments that are open, if what is free in them is what is above a lowered budget. */
+static bool cut_open(struct wr_store *s) WR_REQUIRES(s->lock)
+{
+	uint64_t cut = cut_bytes(s->active) + cut_bytes(s->copy_to);
+
+	if (s->stats.disk_bytes <= s->stats.budget_bytes ||
+	    s->stats.disk_bytes > s->stats.budget_bytes + cut)
+		return false;
+	fill_up(&s->active);
+	fill_up(&s->copy_to);
+	return true;
+}
+
 /* ---- what waits --------------------------------------------------------------------------------------- */
 
 static void fail(struct wr_store *s, struct wr_store_op_list *list, int rc) WR_REQUIRES(s->lock)
@@ -418,11 +474,19 @@ static int open_for_removes(struct wr_store *s, bool *achieved) WR_REQUIRES(s->l
 	int rc = 0;
 
 	*achieved = true;
-	if (s->stats.disk_bytes + s->segment_bytes <= s->ceiling) {
-		rc = make_segment(s, &s->active);
+	if (!is_tight(s)) {
+		rc = make_segment(s, s->segment_bytes, &s->active);
+		/* The file system may have room for little, which is all that a remove needs. */
+		if (rc == -EDQUOT)
+			rc = make_segment(s, WR_STORE_SHORT, &s->active);
+	} else if (clean(s)) {
+		/* Before removes take the room that cleaning needs. */
+		return -EAGAIN;
 	} else if (room_in(s->copy_to) >= 4 * (uint64_t)WR_STORE_PAGE) {
 		s->active = s->copy_to;
 		s->copy_to = NULL;
+	} else if (spare_bytes(s) != 0) {
+		rc = make_segment(s, spare_bytes(s), &s->active);
 	} else {
 		return wait_for_room(s, achieved);
 	}
@@ -431,16 +495,16 @@ static int open_for_removes(struct wr_store *s, bool *achieved) WR_REQUIRES(s->l
 	return rc;
 }
 
-/* Two are needed, so that one is left. */
+/* Two are needed, so that one is left. What is above a lowered budget is for cleaning alone. */
 static int open_for_puts(struct wr_store *s, bool *achieved) WR_REQUIRES(s->lock)
 {
 	uint64_t need = (s->active == NULL ? 2 : 1) * s->segment_bytes;
 
 	*achieved = true;
-	if (s->stats.disk_bytes + need > s->ceiling)
+	if (s->stats.disk_bytes + need > s->stats.budget_bytes)
 		return wait_for_room(s, achieved);
 	if (s->active == NULL)
-		return make_segment(s, &s->active);
+		return make_segment(s, s->segment_bytes, &s->active);
 	s->active->spare = false;
 	return 0;
 }
@@ -507,7 +571,7 @@ void *wr_store_keeper_main(void *arg) WR_NO_THREAD_SAFETY
 		/* Room is made again as soon as the last of it is used. */
 		if ((s->ceiling > s->stats.budget_bytes ||
 		     (s->active != NULL && s->active->spare)) &&
-		    clean(s))
+		    (clean(s) || cut_open(s)))
 			continue;
 		wr_cond_wait(&s->work, &s->lock);
 	}

@@ -433,6 +433,25 @@ static int load_segment(struct wr_store *s, uint64_t number, bool verify, void *
 	return 0;
 }
 
+/*
+ * How far the files may go. Where more was put than this budget allows it is a lowered one, and
+ * they may take a segment more, for cleaning is how they come below it. Otherwise, where so much is
+ * taken that not even removes would have room, a little more.
+ */
+static uint64_t first_ceiling(struct wr_store *s)
+{
+	uint64_t sealed = WR_STORE_OVERHEAD, budget = s->stats.budget_bytes;
+	const struct wr_store_segment *seg;
+
+	TAILQ_FOREACH(seg, &s->segments, link)
+		sealed += wr_store_segment_sealed_bytes(seg);
+	if (sealed > budget || s->stats.live_bytes > wr_store_capacity(s))
+		sealed += s->segment_bytes;
+	else
+		sealed += WR_STORE_SHORT;
+	return wr_max(wr_max(budget, s->stats.disk_bytes), sealed);
+}
+
 int wr_store_load(struct wr_store *s, bool verify, struct weir_error *err)
 {
 	struct names names = {0};
@@ -450,7 +469,7 @@ int wr_store_load(struct wr_store *s, bool verify, struct weir_error *err)
 		rc = load_segment(s, names.numbers[i], verify, window, err);
 	wr_free(names.numbers);
 	wr_free(window);
-	s->ceiling = wr_max(s->stats.budget_bytes, s->stats.disk_bytes);
+	s->ceiling = first_ceiling(s);
 	return rc;
 }
 

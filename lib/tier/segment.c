@@ -142,6 +142,12 @@ static uint64_t seal_bytes(size_t nr)
 	return wr_store_extent(nr * sizeof(struct wr_store_item));
 }
 
+uint64_t wr_store_segment_sealed_bytes(const struct wr_store_segment *seg)
+{
+	return seg->state == WR_SEGMENT_FULL ? seg->used + seal_bytes(seg->nr_items)
+					     : seg->file_bytes;
+}
+
 bool wr_store_segment_place(struct wr_store_segment *seg, uint64_t extent, uint64_t *ret_offset)
 {
 	if (seg->used + extent + seal_bytes(seg->nr_planned) > seg->file_bytes)
@@ -207,7 +213,8 @@ int wr_store_io_now(struct wr_store *s, enum wr_store_io what, struct weir_io_fi
 
 /* ---- files ------------------------------------------------------------------------------------------- */
 
-int wr_store_segment_make(struct wr_store *s, uint64_t number, struct wr_store_segment **ret)
+int wr_store_segment_make(struct wr_store *s, uint64_t number, uint64_t bytes,
+			  struct wr_store_segment **ret)
 {
 	struct wr_store_segment *seg = wr_store_segment_alloc(s, number);
 	void *page = wr_calloc(1, WR_STORE_PAGE);
@@ -227,11 +234,11 @@ int wr_store_segment_make(struct wr_store *s, uint64_t number, struct wr_store_s
 	};
 	head->hash = wr_store_hash(head, sizeof(*head) - sizeof(head->hash));
 	wr_store_segment_name(number, name);
-	rc = wr_store_publish(s->dir_fd, name, page, s->segment_bytes, &fd);
+	rc = wr_store_publish(s->dir_fd, name, page, bytes, &fd);
 	if (rc != 0)
 		goto out;
-	seg->file_bytes = s->segment_bytes;
-	rc = wr_io_file_adopt(s->io, fd, name, s->segment_bytes, &seg->file, NULL);
+	seg->file_bytes = bytes;
+	rc = wr_io_file_adopt(s->io, fd, name, bytes, &seg->file, NULL);
 	if (rc != 0) {
 		close(fd);
 		(void)unlinkat(s->dir_fd, name, 0);

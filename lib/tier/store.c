@@ -158,8 +158,12 @@ static void end_one(struct wr_store *s, struct wr_store_op *op, int result,
 	} else {
 		s->stats.nr_failed++;
 	}
-	if (op->segment != NULL)
+	if (op->segment != NULL) {
+		/* The last of the room is being used: is there something to clean by now? */
+		if (op->segment->spare)
+			wr_cond_signal(&s->work);
 		wr_store_segment_leave(s, op->segment);
+	}
 	wr_store_relaxed(&op->result, result);
 	STAILQ_INSERT_TAIL(&todo->done, op, link);
 }

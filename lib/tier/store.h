@@ -15,7 +15,9 @@
  *   C. Puts and removes of one key take effect in the order of the calls. A get sees the last
  *      effect that was acknowledged before the call, and is not disturbed by what comes later.
  *   D. Bytes of all files never exceed the budget: they are charged before they are allocated.
- *      (While a lowered budget is being reached, the former one holds.)
+ *      (While a lowered budget is being reached, the former one holds. A folder that is opened
+ *      with more in it than the budget may take one segment more until that is reached, and one
+ *      that is filled to the last page 32 KiB, so that something can be removed.)
  *   E. No lock is held across I/O or a callback. put, get, remove, find, stats and set_budget never
  *      wait for a device.
  *   F. One store is open at one time in a folder. Files that are not a store's are left alone.
@@ -187,8 +189,9 @@ int wr_store_get(struct wr_store *s, struct weir_key key, void *buf, size_t cap,
  * 0 (@done will be called), -ENOENT (it is not there, and no put of it is under way), -ENOMEM,
  * -ESHUTDOWN. @done may get -ENOENT (the put it waited for has failed), -EDQUOT, -EROFS, -EIO,
  * -ENOMEM, -ECANCELED; the block is then still there.
- * A segment is kept free for removes and for putting blocks together; -ENOSPC only where blocks of
- * nearly a segment's size leave even that no room.
+ * A segment is kept free for removes and for putting blocks together, and what a crash leaves of it
+ * is used for that by whoever opens the store next; -ENOSPC only where blocks of nearly a segment's
+ * size leave even that no room.
  */
 int wr_store_remove(struct wr_store *s, struct weir_key key, wr_store_done_fn done,
 		    void *arg) WEIR_MUST_CHECK;
