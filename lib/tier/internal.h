@@ -201,6 +201,63 @@ void wr_store_settle(struct wr_store *s) WR_REQUIRES(s->lock);
 /* Puts that the budget has room for, all in all. */
 uint64_t wr_store_capacity(const struct wr_store *s) WR_REQUIRES(s->lock);
 
+/* ---- steps: where a crash may fall; tests of debug builds are told of each ------------------------- */
+
+#define WR_STORE_STEPS(X)                                                   \
+	X(OPEN_LOCKED, "the folder is locked")                              \
+	X(OPEN_LISTED, "its names are known")                               \
+	X(OPEN_SEGMENT, "a segment has been scanned")                       \
+	X(MANIFEST_CREATED, "a new manifest is there under a passing name") \
+	X(MANIFEST_ALLOCATED, "its bytes are allocated")                    \
+	X(MANIFEST_SYNCED, "it is written and synced")                      \
+	X(MANIFEST_RENAMED, "it has its name")                              \
+	X(MANIFEST_DONE, "its folder is synced")                            \
+	X(MAKE_CREATED, "a new segment is there under a passing name")      \
+	X(MAKE_ALLOCATED, "its bytes are allocated")                        \
+	X(MAKE_SYNCED, "its first page is written and synced")              \
+	X(MAKE_RENAMED, "it has its name")                                  \
+	X(MAKE_DONE, "its folder is synced")                                \
+	X(PUT_BEGINS, "a block is being written")                           \
+	X(PUT_WRITTEN, "it is written")                                     \
+	X(PUT_SYNCED, "it is synced, and not acknowledged")                 \
+	X(REMOVE_BEGINS, "a remove is being written")                       \
+	X(REMOVE_WRITTEN, "it is written")                                  \
+	X(REMOVE_SYNCED, "it is synced, and not acknowledged")              \
+	X(SEAL_BEGINS, "a segment is full")                                 \
+	X(SEAL_WRITTEN, "its summary is written")                           \
+	X(SEAL_SYNCED, "and synced")                                        \
+	X(SEAL_CUT, "the file is cut behind it")                            \
+	X(COPY_BEGINS, "a segment is being cleaned")                        \
+	X(COPY_READ, "a block of it is read")                               \
+	X(COPY_WRITTEN, "and written elsewhere")                            \
+	X(COPY_SYNCED, "what was copied is synced")                         \
+	X(COPY_DONE, "and in the index")                                    \
+	X(UNLINK_BEGINS, "nothing points to a segment")                     \
+	X(UNLINKED, "its name is gone")                                     \
+	X(UNLINK_DONE, "its folder is synced")
+
+enum wr_store_step {
+#define X(name, text) WR_STORE_STEP_##name,
+	WR_STORE_STEPS(X)
+#undef X
+		WR_STORE_NR_STEPS
+};
+
+#if WR_DEBUG
+/* Called at each step, on whichever thread, perhaps with the store's lock held. */
+extern void (*wr_test_store_step)(enum wr_store_step step);
+#endif
+
+static inline void wr_store_step(enum wr_store_step step)
+{
+#if WR_DEBUG
+	if (wr_test_store_step != NULL)
+		wr_test_store_step(step);
+#else
+	(void)step;
+#endif
+}
+
 /* ---- keeper.c, open.c -------------------------------------------------------------------------------- */
 
 void *wr_store_keeper_main(void *arg);

@@ -294,10 +294,12 @@ static int copy_one(struct wr_store *s, struct wr_store_segment *seg, struct wr_
 	if (rc == 0 && c->from.bytes != 0 &&
 	    wr_store_hash(mem + WR_STORE_PAGE, c->from.bytes) != c->from.data_hash)
 		rc = -EBADMSG;
+	wr_store_step(WR_STORE_STEP_COPY_READ);
 	if (rc == 0) {
 		wr_store_fill_record(s, to->number, &c->to, mem);
 		rc = wr_store_io_now(s, WR_STORE_IO_WRITE, to->file, c->to.offset, mem, bytes);
 	}
+	wr_store_step(WR_STORE_STEP_COPY_WRITTEN);
 	wr_free(mem);
 	return rc;
 }
@@ -354,6 +356,7 @@ static bool copy_batch(struct wr_store *s, struct wr_store_segment *seg) WR_REQU
 	}
 
 	wr_mutex_unlock(&s->lock);
+	wr_store_step(WR_STORE_STEP_COPY_BEGINS);
 	for (uint32_t i = 0; i < nr && rc == 0; i++) {
 		rc = copy_one(s, seg, to, &copies[i]);
 		copies[i].whole = rc == 0;
@@ -366,6 +369,7 @@ static bool copy_batch(struct wr_store *s, struct wr_store_segment *seg) WR_REQU
 	}
 	if (nr != 0 && wr_store_io_now(s, WR_STORE_IO_SYNC, to->file, 0, NULL, 0) != 0)
 		rc = nr = 0;
+	wr_store_step(WR_STORE_STEP_COPY_SYNCED);
 	wr_mutex_lock(&s->lock);
 	for (uint32_t i = 0; i < nr; i++) {
 		struct wr_store_entry *e;
@@ -379,6 +383,7 @@ static bool copy_batch(struct wr_store *s, struct wr_store_segment *seg) WR_REQU
 		s->stats.written_bytes += wr_store_extent(copies[i].to.bytes);
 		nr_moved++;
 	}
+	wr_store_step(WR_STORE_STEP_COPY_DONE);
 	return nr_moved != 0;
 }
 

@@ -461,12 +461,15 @@ int wr_store_load(struct wr_store *s, bool verify, struct weir_error *err)
 	if (window == NULL)
 		return fail(err, -ENOMEM, s->dir, "opening");
 	rc = list_names(s, &names, err);
+	wr_store_step(WR_STORE_STEP_OPEN_LISTED);
 	if (rc == 0)
 		rc = identify(s, &names, window, err);
 	s->stats.nr_foreign = names.nr_foreign;
 	s->stats.disk_bytes = WR_STORE_OVERHEAD;
-	for (size_t i = 0; i < names.nr && rc == 0; i++)
+	for (size_t i = 0; i < names.nr && rc == 0; i++) {
 		rc = load_segment(s, names.numbers[i], verify, window, err);
+		wr_store_step(WR_STORE_STEP_OPEN_SEGMENT);
+	}
 	wr_free(names.numbers);
 	wr_free(window);
 	s->ceiling = first_ceiling(s);
@@ -509,6 +512,7 @@ static int start(struct wr_store *s, const struct wr_store_opts *o, struct weir_
 	rc = open_folder(s, err);
 	if (rc == 0)
 		rc = lock_folder(s, err);
+	wr_store_step(WR_STORE_STEP_OPEN_LOCKED);
 	if (rc == 0 && s->io == NULL) {
 		rc = weir_io_open(NULL, &s->io, err);
 		s->own_io = rc == 0;

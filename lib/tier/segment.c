@@ -17,6 +17,10 @@
 #include "base/alloc.h"
 #include "tier/internal.h"
 
+#if WR_DEBUG
+void (*wr_test_store_step)(enum wr_store_step step);
+#endif
+
 void wr_store_segment_name(uint64_t number, char name[WR_STORE_NAME_MOST])
 {
 	snprintf(name, WR_STORE_NAME_MOST, "seg-%016llx", (unsigned long long)number);
@@ -69,6 +73,9 @@ static int allocate(int fd, uint64_t bytes)
 int wr_store_publish(int dir_fd, const char *name, const void *page, uint64_t bytes, int *ret_fd)
 {
 	char tmp[WR_STORE_NAME_MOST + 8];
+	/* What is published is a segment, which is written to, or the manifest. */
+	enum wr_store_step step =
+		ret_fd != NULL ? WR_STORE_STEP_MAKE_CREATED : WR_STORE_STEP_MANIFEST_CREATED;
 	int rc, fd;
 
 	snprintf(tmp, sizeof(tmp), "%s.tmp", name);
@@ -76,19 +83,26 @@ int wr_store_publish(int dir_fd, const char *name, const void *page, uint64_t by
 	fd = wr_store_openat(dir_fd, tmp, O_RDWR | O_CREAT | O_EXCL);
 	if (fd < 0)
 		return write_code(-fd);
+	wr_store_step(step++);
 	rc = allocate(fd, bytes);
+	wr_store_step(step++);
 	if (rc == 0) {
 		ssize_t n = pwrite(fd, page, WR_STORE_PAGE, 0);
 
 		if (n != WR_STORE_PAGE)
 			rc = n < 0 ? write_code(errno) : -EIO;
 	}
-	if (rc == 0 && (fsync(fd) != 0 || renameat(dir_fd, tmp, dir_fd, name) != 0))
+	if (rc == 0 && fsync(fd) != 0)
 		rc = write_code(errno);
+	wr_store_step(step++);
+	if (rc == 0 && renameat(dir_fd, tmp, dir_fd, name) != 0)
+		rc = write_code(errno);
+	wr_store_step(step++);
 	if (rc != 0)
 		(void)unlinkat(dir_fd, tmp, 0);
 	else if (fsync(dir_fd) != 0)
 		rc = write_code(errno);
+	wr_store_step(step++);
 	if (rc != 0 || ret_fd == NULL)
 		close(fd);
 	else
@@ -268,6 +282,7 @@ int wr_store_segment_seal(struct wr_store *s, struct wr_store_segment *seg)
 	char *mem;
 	int fd, rc;
 
+	wr_store_step(WR_STORE_STEP_SEAL_BEGINS);
 	mem = wr_calloc_aligned(WR_STORE_PAGE, total);
 	if (mem == NULL)
 		return -ENOMEM;
@@ -279,8 +294,10 @@ int wr_store_segment_seal(struct wr_store *s, struct wr_store_segment *seg)
 	wr_store_fill_record(s, seg->number, &seal, mem + total - WR_STORE_PAGE);
 	rc = wr_store_io_now(s, WR_STORE_IO_WRITE, seg->file, seg->used, mem, total);
 	wr_free(mem);
+	wr_store_step(WR_STORE_STEP_SEAL_WRITTEN);
 	if (rc == 0)
 		rc = wr_store_io_now(s, WR_STORE_IO_SYNC, seg->file, 0, NULL, 0);
+	wr_store_step(WR_STORE_STEP_SEAL_SYNCED);
 	if (rc != 0)
 		return rc;
 	/* Only now: an interrupted seal leaves a segment without one. */
@@ -289,7 +306,10 @@ int wr_store_segment_seal(struct wr_store *s, struct wr_store_segment *seg)
 	fd = wr_store_openat(s->dir_fd, name, O_WRONLY);
 	if (fd < 0)
 		return write_code(-fd);
-	if (ftruncate(fd, (off_t)end) != 0 || fsync(fd) != 0)
+	if (ftruncate(fd, (off_t)end) != 0)
+		rc = write_code(errno);
+	wr_store_step(WR_STORE_STEP_SEAL_CUT);
+	if (rc == 0 && fsync(fd) != 0)
 		rc = write_code(errno);
 	close(fd);
 	return rc;
@@ -299,9 +319,15 @@ int wr_store_segment_unlink(struct wr_store *s, struct wr_store_segment *seg)
 {
 	char name[WR_STORE_NAME_MOST];
 
+	int rc;
+
+	wr_store_step(WR_STORE_STEP_UNLINK_BEGINS);
 	wr_store_segment_name(seg->number, name);
 	if (unlinkat(s->dir_fd, name, 0) != 0 && errno != ENOENT)
 		return write_code(errno);
+	wr_store_step(WR_STORE_STEP_UNLINKED);
 	/* Segments go in order: a REMOVE must not be gone before what it is about. */
-	return fsync(s->dir_fd) == 0 ? 0 : -EIO;
+	rc = fsync(s->dir_fd) == 0 ? 0 : -EIO;
+	wr_store_step(WR_STORE_STEP_UNLINK_DONE);
+	return rc;
 }

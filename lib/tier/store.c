@@ -57,6 +57,13 @@ void wr_store_segment_leave(struct wr_store *s, struct wr_store_segment *seg)
 		wr_cond_signal(&s->work);
 }
 
+/* Tell a test, of a block or of a remove. */
+static void step(const struct wr_store_op *op, enum wr_store_step of_put,
+		 enum wr_store_step of_remove)
+{
+	wr_store_step(op->item.kind == WR_STORE_BLOCK ? of_put : of_remove);
+}
+
 /* ---- to a place ----------------------------------------------------------------------------------- */
 
 static void close_active(struct wr_store *s) WR_REQUIRES(s->lock)
@@ -216,6 +223,8 @@ static void synced(void *arg, int result, void *data)
 	wr_store_todo_init(&todo);
 	wr_mutex_lock(&s->lock);
 	STAILQ_CONCAT(&batch, &seg->batch);
+	if (!STAILQ_EMPTY(&batch))
+		step(STAILQ_FIRST(&batch), WR_STORE_STEP_PUT_SYNCED, WR_STORE_STEP_REMOVE_SYNCED);
 	seg->syncing = false;
 	if (result != 0)
 		give_up_segment(s, seg);
@@ -237,6 +246,7 @@ static void written(struct wr_store_op *op)
 	struct wr_store_todo todo;
 	int result = wr_load_relaxed(&op->result);
 
+	step(op, WR_STORE_STEP_PUT_WRITTEN, WR_STORE_STEP_REMOVE_WRITTEN);
 	wr_store_todo_init(&todo);
 	wr_mutex_lock(&s->lock);
 	if (result != 0) {
@@ -304,6 +314,7 @@ static void submit(struct wr_store_op *op)
 	wr_store_release(&op->nr_parts, nr_parts + 1);
 	rc = write_part(op, at, op->pages, first);
 	nr_asked += rc == 0;
+	step(op, WR_STORE_STEP_PUT_BEGINS, WR_STORE_STEP_REMOVE_BEGINS);
 	if (rc == 0 && body != 0) {
 		rc = write_part(op, at + WR_STORE_PAGE, op->buf, body);
 		nr_asked += rc == 0;
