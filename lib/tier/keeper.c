@@ -4,9 +4,10 @@
  * segments, seals them, gives back those that nothing points to, and cleans: it copies what is
  * live out of the segment with the least of it, so that this one can be given back.
  *
- * Why a copy cannot bring back what was removed meanwhile: an entry with ops in its line is not
- * copied; a REMOVE that starts later has a horizon that covers the segment copied to, which exists
- * by then; and the index is changed only where it still says what was copied.
+ * Why a copy cannot bring back what was removed meanwhile: an entry is not copied while an op of its
+ * line is being written; a REMOVE that gets its place later has a horizon that covers the segment
+ * copied to, which exists by then; and the index is changed only where it still says what was
+ * copied. Ops that wait for a place must not keep it from being copied: that may be what makes it.
  */
 #include <errno.h>
 #include <string.h>
@@ -249,6 +250,14 @@ static bool have_copy_to(struct wr_store *s, uint64_t bytes) WR_REQUIRES(s->lock
 	return make_segment(s, s->segment_bytes, &s->copy_to) == 0;
 }
 
+/* The first of its line has a place, and is being written or synced. */
+static bool is_changing(const struct wr_store_entry *e)
+{
+	const struct wr_store_op *op = STAILQ_FIRST(&e->line);
+
+	return op != NULL && op->segment != NULL;
+}
+
 static uint32_t gather(struct wr_store *s, struct wr_store_segment *seg,
 		       struct copy copies[COPY_BATCH], bool *full) WR_REQUIRES(s->lock)
 {
@@ -260,7 +269,7 @@ static uint32_t gather(struct wr_store *s, struct wr_store_segment *seg,
 	TAILQ_FOREACH(e, &seg->entries, link) {
 		struct copy *c = &copies[nr];
 
-		if (!STAILQ_EMPTY(&e->line) || e->corrupt)
+		if (is_changing(e) || e->corrupt)
 			continue;
 		if (nr == COPY_BATCH || (nr != 0 && bytes >= COPY_BATCH_BYTES))
 			break;
@@ -448,12 +457,25 @@ static void fail(struct wr_store *s, struct wr_store_op_list *list, int rc) WR_R
 	wr_mutex_lock(&s->lock);
 }
 
-/* Bytes will come back when somebody leaves a segment. */
+static bool has_changing(const struct wr_store_segment *seg)
+{
+	const struct wr_store_entry *e;
+
+	TAILQ_FOREACH(e, &seg->entries, link) {
+		if (is_changing(e))
+			return true;
+	}
+	return false;
+}
+
+/* Bytes will come back when somebody leaves a segment, or the ops end that keep it from being cleaned. */
 static bool more_will_come(struct wr_store *s) WR_REQUIRES(s->lock)
 {
 	const struct wr_store_segment *seg;
 
 	TAILQ_FOREACH(seg, &s->segments, link) {
+		if (seg->stuck && has_changing(seg))
+			return true;
 		if (seg->nr_refs != 0 &&
 		    (seg->state == WR_SEGMENT_FULL ||
 		     (seg->state == WR_SEGMENT_SEALED && TAILQ_EMPTY(&seg->entries))))

@@ -157,6 +157,11 @@ static void end_one(struct wr_store *s, struct wr_store_op *op, int result,
 	STAILQ_REMOVE_HEAD(&e->line, in_line);
 	if (op->item.kind == WR_STORE_BLOCK)
 		s->pending_bytes -= wr_store_extent(op->item.bytes);
+	/* What it kept from being copied can be now, or is gone. */
+	if (e->state != WR_ENTRY_NONE && e->segment->stuck) {
+		e->segment->stuck = false;
+		wr_cond_signal(&s->work);
+	}
 	if (result == 0) {
 		wr_store_segment_add(op->segment, &op->item);
 		wr_store_entry_set(s, e, op->segment, &op->item);
