@@ -418,17 +418,20 @@ WEIR_API void weir_cache_prefetch_cancel(struct weir_cache *cache, struct weir_k
 WEIR_API WEIR_MUST_CHECK int weir_cache_flush(struct weir_cache *cache);
 
 /**
- * weir_cache_set_budget() - Change how much a memory tier may hold.
+ * weir_cache_set_budget() - Change how much a tier may hold.
  * @cache: The cache.
- * @tier:  WEIR_TIER_L1 or WEIR_TIER_L2.
+ * @tier:  WEIR_TIER_L1, WEIR_TIER_L2, or WEIR_TIER_L3 where that is a folder (l3_dir).
  * @bytes: The new budget.
  *
  * Growing takes effect at once. Shrinking: from the call on nothing is taken above the new
- * budget, what is too much leaves, and this returns when it has.
+ * budget, what is too much leaves, and this returns when it has. A folder is not waited for: its
+ * files shrink in the background, and meanwhile what would go down to it gets -ENOSPC.
  *
  * Context: Any thread. Takes CACHE. May block: owned entries go down.
- * Return:  0, -EINVAL, -ENODEV (no such tier), -EBUSY (pins keep it above; they are not waited
- *          for; the budget is the new one and is reached as they are put), or what L3 said.
+ * Return:  0, -EINVAL (also less than four of a folder's segments), -ENODEV (no such tier), -EBUSY
+ *          (pins keep it above; they are not waited for; the budget is the new one and is reached as
+ *          they are put), -EINPROGRESS (a folder's files are larger; the former budget holds until
+ *          they are not, and if what is in them stands in the way, remove some), or what L3 said.
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_cache_set_budget(struct weir_cache *cache, uint32_t tier,

@@ -353,8 +353,10 @@ int weir_cache_set_budget(struct weir_cache *cache, uint32_t tier, uint64_t byte
 	struct wr_tier *t;
 	int rc;
 
-	if ((tier != WEIR_TIER_L1 && tier != WEIR_TIER_L2) || !bytes)
+	if (tier < WEIR_TIER_L1 || tier > WEIR_TIER_L3 || !bytes)
 		return -EINVAL;
+	if (tier == WEIR_TIER_L3)
+		return cache->folder ? wr_store_set_budget(cache->folder, bytes) : -ENODEV;
 	t = &cache->tiers[tier - 1];
 	if (!t->ops.size)
 		return -ENODEV;
