@@ -53,6 +53,7 @@ extern "C" {
 
 struct weir_cache;
 struct weir_io;
+struct weir_knobs;
 
 /* Tiers; 0 in a request is L2. */
 enum weir_tier {
@@ -191,6 +192,11 @@ struct weir_cache_class_opts {
  *                 experts: of those the pool by itself holds little more than half as many.
  *                 Needs @l2_budget; memory goes back when the cache is closed, and a budget
  *                 above it finds no room.
+ * @knobs:         A table, open longer than the cache, in which it shows what can be moved while
+ *                 it runs: "cache.l2_bytes", and after weir_cache_ahead() "cache.ahead". They are
+ *                 heeded by the next get that is not simply a hit, prefetch or hint; what is too
+ *                 much then leaves as room is made, so that setting one never waits. Functions that
+ *                 change the same move the knob. NULL: none.
  */
 struct weir_cache_opts {
 	size_t size;
@@ -211,6 +217,7 @@ struct weir_cache_opts {
 	struct weir_io *l3_io;
 	uint64_t l3_no_sync;
 	uint64_t l2_packed;
+	struct weir_knobs *knobs;
 };
 
 /**
@@ -248,7 +255,8 @@ struct weir_pin {
  *          knows), -ENOENT (no policy of that name), -ENOMEM; of @opts->l3_dir: -EINVAL (it is
  *          neither empty nor a store, or the budget is too small), -EBUSY (it is open in another
  *          process), -EOPNOTSUPP, -EBADMSG, -ENOTDIR, -ENOENT, -ELOOP, -EACCES, -EDQUOT, -EROFS,
- *          -EMFILE, -ENFILE, -EIO, -EAGAIN (no thread).
+ *          -EMFILE, -ENFILE, -EIO, -EAGAIN (no thread); of @opts->knobs: -EEXIST (a cache with
+ *          another budget is in it), -ENOSPC (it is full).
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_cache_open(const struct weir_cache_opts *opts,

@@ -68,11 +68,12 @@ struct weir_cache_ahead_opts {
  * @err:   On failure: what and why. May be NULL.
  *
  * From now on the cookie and the source of each item of a watched class that is got or declared
- * must stay good until the cache is closed: it may be fetched again at any time. Its source's
- * functions are called from the cache's thread too; one with @read has one fetch ahead at a time.
+ * must stay good until the cache is closed, or weir_cache_ahead_end(): it may be fetched again at
+ * any time. Its source's functions are called from the cache's thread too; one with @read has one fetch ahead at a time.
  *
  * Context: Any thread, once.
- * Return:  0, -EINVAL, -E2BIG, -EALREADY (it does), -ENOMEM, -EAGAIN (no thread).
+ * Return:  0, -EINVAL, -E2BIG, -EALREADY (it does), -ENOMEM, -EAGAIN (no thread), -ENOSPC (the
+ *          table of knobs is full).
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_cache_ahead(struct weir_cache *cache,
@@ -107,16 +108,32 @@ WEIR_API WEIR_MUST_CHECK int weir_cache_declare(struct weir_cache *cache,
  * @on:    false: what is being fetched ahead and nobody waits for is cancelled, and nothing is
  *         watched any more; hints act as without weir_cache_ahead(). true: it goes on.
  *
+ * As moving the knob "cache.ahead" does, of a cache that has a table of them, but at once.
+ *
  * Context: Any thread. Takes CACHE. Does not block.
  * Return:  0, -EOPNOTSUPP (there is nothing to switch).
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_cache_ahead_switch(struct weir_cache *cache, bool on);
 
+/**
+ * weir_cache_ahead_end() - Stop fetching ahead for good.
+ * @cache: The cache.
+ *
+ * Cookies and sources of items need then stay good only as for any other cache: when it returns
+ * no fetch begins of itself any more, neither by a switch nor by a knob. One that is under way is
+ * awaited by weir_cache_remove(). The numbers stay as they are.
+ *
+ * Context: Any thread. May block: until what it thinks or begins just now is done.
+ * Return:  0, -EOPNOTSUPP (nothing was fetched ahead).
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_cache_ahead_end(struct weir_cache *cache);
+
 /* Why nothing is being fetched ahead. */
 enum weir_cache_ahead_off {
 	WEIR_AHEAD_ON = 0,   /* it is */
-	WEIR_AHEAD_HOST = 1, /* weir_cache_ahead_switch() */
+	WEIR_AHEAD_HOST = 1, /* weir_cache_ahead_switch(), _end(), or the knob */
 	WEIR_AHEAD_IDLE = 2, /* nothing that was foreseen was worth a fetch */
 	WEIR_AHEAD_LOSS = 3, /* it cost more than it saved */
 };

@@ -141,7 +141,9 @@ int weir_cache_ahead(struct weir_cache *cache, const struct weir_cache_ahead_opt
 	if (rc)
 		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE,
 				    "an option of fetching ahead is out of its bounds");
-	rc = make(cache, &o, &a);
+	rc = wr_cache_register_ahead(cache);
+	if (!rc)
+		rc = make(cache, &o, &a);
 	if (!rc) {
 		rc = attach(cache, a);
 		if (rc)
@@ -156,34 +158,60 @@ int weir_cache_ahead(struct weir_cache *cache, const struct weir_cache_ahead_opt
 void wr_ahead_stop(struct weir_cache *cache)
 {
 	struct wr_ahead *a = wr_load_acquire(&cache->ahead);
+	bool is_first;
 
 	if (!a)
 		return;
 	wr_mutex_lock(&cache->lock);
+	is_first = !a->is_stopping;
 	a->is_stopping = true;
+	a->is_off = true;
 	a->is_listening = false;
 	wr_store_relaxed(&cache->ahead_every, 0);
-	wr_cond_signal(&a->wake);
+	wr_cond_broadcast(&a->wake);
+	while (!is_first && !a->has_ended)
+		wr_cond_wait(&a->wake, &cache->lock);
 	wr_mutex_unlock(&cache->lock);
+	if (!is_first)
+		return;
 	pthread_join(a->thread, NULL);
+	wr_mutex_lock(&cache->lock);
+	a->has_ended = true;
+	wr_cond_broadcast(&a->wake);
+	wr_mutex_unlock(&cache->lock);
+}
+
+int weir_cache_ahead_end(struct weir_cache *cache)
+{
+	if (!wr_load_acquire(&cache->ahead))
+		return -EOPNOTSUPP;
+	wr_ahead_stop(cache);
+	return 0;
+}
+
+void wr_ahead_switch(struct weir_cache *cache, bool on)
+{
+	struct wr_ahead *a = wr_load_relaxed(&cache->ahead);
+
+	wr_lock_assert_held(&cache->lock);
+	if (!a || a->is_off != on || a->is_stopping)
+		return;
+	a->is_off = !on;
+	a->is_listening = on;
+	a->is_asked = true;
+	if (on)
+		wr_store_relaxed(&cache->epoch, 0);
+	wr_store_relaxed(&cache->ahead_every, on ? a->every : 0);
+	wr_cond_signal(&a->wake);
 }
 
 int weir_cache_ahead_switch(struct weir_cache *cache, bool on)
 {
-	struct wr_ahead *a = wr_load_acquire(&cache->ahead);
-
-	if (!a)
+	if (!wr_load_acquire(&cache->ahead))
 		return -EOPNOTSUPP;
 	wr_mutex_lock(&cache->lock);
-	if (a->is_off == on && !a->is_stopping) {
-		a->is_off = !on;
-		a->is_listening = on;
-		a->is_asked = true;
-		if (on)
-			wr_store_relaxed(&cache->epoch, 0);
-		wr_store_relaxed(&cache->ahead_every, on ? a->every : 0);
-		wr_cond_signal(&a->wake);
-	}
+	wr_cache_move_knob(cache, &cache->ahead_knob, on);
+	wr_ahead_switch(cache, on);
 	wr_mutex_unlock(&cache->lock);
 	return 0;
 }
@@ -237,6 +265,7 @@ static bool takes_hints(struct wr_ahead *a)
 	bool takes;
 
 	wr_mutex_lock(&a->cache->lock);
+	wr_cache_heed(a->cache);
 	takes = a->is_on && a->is_listening;
 	wr_mutex_unlock(&a->cache->lock);
 	return takes;
@@ -399,6 +428,7 @@ void wr_ahead_wake(struct weir_cache *cache)
 	/* Lossy, as it must not wait: the next hits wake it, or the next miss. */
 	if (!wr_load_relaxed(&a->is_asleep) || !wr_mutex_trylock(&cache->lock))
 		return;
+	wr_cache_heed(cache);
 	wr_cache_drain_all(cache);
 	if (a->nr_events >= a->enough)
 		wr_cond_signal(&a->wake);

@@ -58,6 +58,7 @@ struct wr_ahead {
 	struct wr_cond wake;
 	_Atomic bool is_asleep;	       /* [atomic] written under CACHE */
 	bool is_stopping;	       /* [CACHE] */
+	bool has_ended;		       /* [CACHE] the thread is joined */
 	bool is_off;		       /* [CACHE] by the host */
 	bool is_listening;	       /* [CACHE] */
 	bool is_on;		       /* [CACHE] what the manager's switch says */
@@ -132,6 +133,8 @@ void wr_ahead_plan(struct wr_ahead *a, const struct weir_key *keys, size_t nr, b
 void wr_ahead_fetching(struct wr_ahead *a, const struct weir_cache_item *item);
 /* After hints: look at them. */
 void wr_ahead_look(struct wr_ahead *a);
+/* As weir_cache_ahead_switch(). */
+void wr_ahead_switch(struct weir_cache *cache, bool on) WR_REQUIRES(cache->lock);
 /* Ends the thread, if there is one. No lock held. */
 void wr_ahead_stop(struct weir_cache *cache);
 void wr_ahead_free(struct wr_ahead *a);

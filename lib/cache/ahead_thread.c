@@ -359,6 +359,7 @@ void *wr_ahead_work(void *arg)
 
 	wr_mutex_lock(&cache->lock);
 	while (!a->is_stopping) {
+		wr_cache_heed(cache);
 		if (a->wants_off && a->is_listening)
 			go_deaf(cache, a);
 		if (!take(cache, a)) {

@@ -218,6 +218,7 @@ int weir_cache_open(const struct weir_cache_opts *opts, struct weir_cache **ret,
 	for (uint32_t i = 0; i < WR_NR_CONDS; i++)
 		wr_cond_init(&cache->changed[i]);
 	cache->room_wait_ns = o.room_wait_ns;
+	cache->knobs = o.knobs;
 	set_tiers(cache, &o);
 	rc = make_table(cache, o.nr_entries);
 	if (!rc)
@@ -231,6 +232,8 @@ int weir_cache_open(const struct weir_cache_opts *opts, struct weir_cache **ret,
 				    (unsigned long long)o.nr_entries);
 	}
 	rc = open_packed(cache, &o, err);
+	if (!rc)
+		rc = wr_cache_register_budget(cache, err);
 	if (!rc)
 		rc = open_folder(cache, &o, err);
 	if (rc) {
@@ -362,6 +365,8 @@ int weir_cache_set_budget(struct weir_cache *cache, uint32_t tier, uint64_t byte
 		return -ENODEV;
 	wr_mutex_lock(&cache->lock);
 	t->budget = bytes;
+	if (tier == WEIR_TIER_L2)
+		wr_cache_move_knob(cache, &cache->l2_knob, bytes);
 	rc = wr_cache_set_limit(cache, tier - 1, bytes);
 	wr_mutex_unlock(&cache->lock);
 	return rc;

@@ -256,6 +256,13 @@ struct wr_store; /* of the module tier */
 
 #define WR_NR_CONDS 16u
 
+/* A number that is moved from outside: see knobs.c. */
+struct wr_cache_knob {
+	bool is_there;
+	uint32_t id;
+	uint64_t seen; /* heeded last */
+};
+
 struct weir_cache {
 	/* Read by every hit, written never or hardly ever. */
 	uint64_t id;	       /* [const] of no other cache, ever */
@@ -302,6 +309,9 @@ struct weir_cache {
 	struct wr_watch *watch;		   /* [CACHE] NULL: nobody looks at the system's memory */
 	struct wr_ahead *_Atomic ahead;	   /* [atomic] written under CACHE once; NULL: none */
 	struct weir_cache *next_open;	   /* list of open caches, see threads.c */
+	struct weir_knobs *knobs;	   /* [const] NULL: none */
+	struct wr_cache_knob l2_knob;	   /* [CACHE] */
+	struct wr_cache_knob ahead_knob;   /* [CACHE] */
 };
 
 static inline enum wr_copy_state wr_copy_state(uint64_t word, unsigned int tier)
@@ -450,6 +460,23 @@ void wr_cache_plan_reference(struct weir_cache *cache, struct wr_policy *policy,
 
 /* weir_cache_prefetch(), or the same on demand. */
 int wr_cache_begin(struct weir_cache *cache, const struct weir_cache_item *item, bool demand);
+
+/* ---- knobs.c ---- */
+
+/* Into the table what can be moved. No lock held. */
+int wr_cache_register_budget(struct weir_cache *cache, struct weir_error *err);
+int wr_cache_register_ahead(struct weir_cache *cache);
+/* Do what was asked for by moving them; waits for nothing. */
+void wr_cache_heed_knobs(struct weir_cache *cache) WR_REQUIRES(cache->lock);
+/* A function has changed the same: the knob follows, within its bounds. */
+void wr_cache_move_knob(struct weir_cache *cache, struct wr_cache_knob *knob, uint64_t value)
+	WR_REQUIRES(cache->lock);
+
+static inline void wr_cache_heed(struct weir_cache *cache) WR_REQUIRES(cache->lock)
+{
+	if (cache->knobs)
+		wr_cache_heed_knobs(cache);
+}
 
 /* ---- watch.c ---- */
 

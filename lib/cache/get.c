@@ -420,6 +420,7 @@ int wr_cache_get_slow(struct weir_cache *cache, const struct weir_cache_item *it
 		wr_might_block("a get of what is not there");
 	wr_mutex_lock(&cache->lock);
 	cache->nr_inside++;
+	wr_cache_heed(cache);
 	if (ahead)
 		wr_cache_drain(cache, s.t); /* hits before this are told before it */
 	while (!rc)
@@ -559,6 +560,7 @@ static int get_together(struct weir_cache *cache, struct together *set, uint32_t
 	wr_might_block("a get of what is not there");
 	wr_mutex_lock(&cache->lock);
 	cache->nr_inside++;
+	wr_cache_heed(cache);
 	if (wr_load_acquire(&cache->ahead))
 		wr_cache_drain(cache, set[0].s.t); /* hits before these are told before them */
 	for (; begun < nr && rc >= 0; begun++) {

@@ -15,6 +15,7 @@ static void enter(struct weir_cache *cache) WR_ACQUIRE(cache->lock)
 {
 	wr_mutex_lock(&cache->lock);
 	cache->nr_inside++;
+	wr_cache_heed(cache);
 }
 
 static void leave(struct weir_cache *cache) WR_RELEASE(cache->lock)

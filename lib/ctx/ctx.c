@@ -80,6 +80,8 @@ static int open_cache(struct weir *weir, const struct weir_opts *opts, struct we
 		cache_opts.pool = weir->pool;
 	if (cache_opts.l3_dir && !cache_opts.l3_io)
 		cache_opts.l3_io = weir->io;
+	if (!cache_opts.knobs)
+		cache_opts.knobs = weir->knobs;
 	return weir_cache_open(&cache_opts, &weir->cache, err);
 }
 
@@ -106,7 +108,8 @@ static void start_collector(struct weir *weir, const struct weir_opts *opts)
 		wr_log(WEIR_LOG_WARN, "ctx", "%s", err.message);
 }
 
-static int register_knobs(struct weir *weir)
+/* Before the parts that show theirs in it. */
+static int open_knobs(struct weir *weir, struct weir_error *err)
 {
 	const struct weir_knob_desc page_cache = {
 		.name = "io.page_cache",
@@ -115,8 +118,12 @@ static int register_knobs(struct weir *weir)
 			"the page cache, 2 the page cache, 3 as 0 and spare memory",
 		.default_value = weir_io_page_cache(weir->io),
 		.max = WEIR_IO_CACHE_SPARE};
+	int rc = weir_knobs_open(&weir->knobs);
 
-	return weir_knob_register(weir->knobs, &page_cache, &weir->page_cache_knob);
+	if (!rc)
+		rc = weir_knob_register(weir->knobs, &page_cache, &weir->page_cache_knob);
+	return rc ? wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "knobs: %s", weir_strerror(rc))
+		  : 0;
 }
 
 /* Before files are opened. */
@@ -134,13 +141,8 @@ static int open_numbers(struct weir *weir, const struct weir_opts *opts, struct 
 	int rc = open_metrics(weir, opts);
 
 	if (!rc)
-		rc = weir_knobs_open(&weir->knobs);
-	if (!rc)
-		rc = register_knobs(weir);
-	if (!rc)
 		rc = wr_ctx_register_metrics(weir);
-	return rc ? wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "metrics and knobs: %s",
-				 weir_strerror(rc))
+	return rc ? wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "metrics: %s", weir_strerror(rc))
 		  : 0;
 }
 
@@ -169,6 +171,8 @@ int weir_open(const struct weir_opts *opts_arg, struct weir **ret, struct weir_e
 	if (!rc)
 		rc = introduce_pool_to_io(weir, err);
 	if (!rc)
+		rc = open_knobs(weir, err);
+	if (!rc)
 		rc = open_cache(weir, &opts, err);
 	if (!rc)
 		rc = open_numbers(weir, &opts, err);
@@ -186,8 +190,8 @@ void weir_close(struct weir *weir)
 	if (!weir)
 		return;
 	weir_metrics_close(weir->metrics);
-	weir_knobs_close(weir->knobs);
 	weir_cache_close(weir->cache);
+	weir_knobs_close(weir->knobs); /* which the cache heeds while it is open */
 	wr_free(weir->series);
 	weir_io_close(weir->io);
 	weir_pool_close(weir->pool);

@@ -316,7 +316,7 @@ void weir_experts_close(struct weir_experts *x)
 	if (!x)
 		return;
 	/* Their sources are ours: what is left may not be asked for them any more. */
-	if (x->is_foreseen && weir_cache_ahead_switch(x->cache, false))
+	if (x->is_foreseen && weir_cache_ahead_end(x->cache))
 		wr_assert(false);
 	for (uint32_t i = 0; x->cache && i < x->nr_entries; i++) {
 		int rc = weir_cache_remove(x->cache, x->entries[i].key);

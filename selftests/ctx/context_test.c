@@ -298,6 +298,38 @@ TEST(what_its_cache_fetches_ahead_is_counted_in_the_contexts_registry)
 	weir_close(weir);
 }
 
+TEST(its_knobs_move_its_cache_and_outlive_it)
+{
+	struct weir_cache_opts cache_opts = {.size = sizeof(cache_opts), .nr_entries = 64};
+	struct weir_cache_item item = {.key = {1, 2}, .bytes = 100, .class_id = WEIR_CLASS_KV};
+	struct weir_opts opts = options();
+	struct weir_cache_stats stats;
+	struct weir *weir = NULL;
+	char bytes[100] = {7};
+	uint64_t budget;
+	uint32_t id;
+
+	opts.flags = WEIR_OPEN_PRIVATE;
+	opts.cache = &cache_opts;
+	ASSERT_EQ(weir_open(&opts, &weir, NULL), 0);
+	ASSERT_EQ(weir_cache_stats(weir_get_cache(weir), WEIR_TIER_L2, WEIR_NR_CLASSES, &stats), 0);
+	budget = stats.budget_bytes;
+	ASSERT_EQ(weir_knob_find(weir_get_knobs(weir), "cache.l2_bytes", &id), 0);
+	EXPECT_EQ(weir_knob_get(weir_get_knobs(weir), id), budget);
+	EXPECT_EQ(weir_knob_set(weir_get_knobs(weir), id, budget / 2), 0);
+	ASSERT_EQ(weir_cache_insert(weir_get_cache(weir), &item, bytes), 0);
+	ASSERT_EQ(weir_cache_stats(weir_get_cache(weir), WEIR_TIER_L2, WEIR_NR_CLASSES, &stats), 0);
+	EXPECT_EQ(stats.budget_bytes, budget / 2);
+	EXPECT_EQ(weir_knob_find(weir_get_knobs(weir), "cache.ahead", &id), -ENOENT);
+	ASSERT_EQ(weir_cache_ahead(weir_get_cache(weir), NULL, NULL), 0);
+	ASSERT_EQ(weir_knob_set_text(weir_get_knobs(weir), "cache.ahead=0", NULL), 0);
+	ASSERT_EQ(weir_cache_insert(weir_get_cache(weir), &item, bytes), 0);
+	EXPECT_EQ(number(weir, "weir_ahead_off"), WEIR_AHEAD_HOST);
+	/* Its thread reads them to the end. */
+	ASSERT_EQ(weir_knob_set_text(weir_get_knobs(weir), "cache.ahead=1", NULL), 0);
+	weir_close(weir);
+}
+
 TEST(its_cache_keeps_what_leaves_memory_in_a_folder_and_counts_it)
 {
 	struct weir_cache_item item = {.key = {1, 2}, .bytes = 100, .class_id = WEIR_CLASS_KV};
