@@ -171,7 +171,7 @@ TEST_F(knobs, a_second_cache_with_another_budget_is_refused_in_the_same_table)
 {
 	struct weir_cache_opts opts = {.knobs = self->table};
 	struct rig *other = calloc(1, sizeof(*other));
-	uint64_t before = wr_test_alloc_live();
+	int64_t before = wr_test_alloc_live();
 
 	EXPECT_EQ(rig_open(other, &opts, 2 * ROOM * BYTES), -EEXIST);
 	EXPECT_EQ(wr_test_alloc_live(), before);
