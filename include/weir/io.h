@@ -32,6 +32,7 @@ extern "C" {
 
 struct weir_io;
 struct weir_io_file;
+struct weir_knobs;
 
 /* Rungs of the ladder. */
 enum weir_io_backend {
@@ -73,10 +74,11 @@ enum weir_io_page_cache {
  * @depth:             Chunks in flight at most, 1 to 4096; on the pread and buffered
  *                     rungs also at most @threads. Speculation uses three quarters of
  *                     them. Default 64.
- * @page_cache:        enum weir_io_page_cache, for files that are opened from now on;
- *                     weir_io_set_page_cache() changes it. With a rung asked for by name
- *                     AUTO and SPARE are NEVER. ALWAYS and SPARE use memory beyond any budget
- *                     of weir's.
+ * @page_cache:        enum weir_io_page_cache; weir_io_set_page_cache() changes it. With a rung
+ *                     asked for by name AUTO and SPARE are NEVER. ALWAYS and SPARE use memory
+ *                     beyond any budget of weir's.
+ * @knobs:             A table, open longer than the engine, in which it shows @page_cache as
+ *                     "io.page_cache", and heeds it. NULL: none.
  *
  * On the io_uring rungs, files without O_DIRECT are read by @threads threads beside the
  * engine's own, within limits of their own of the same size.
@@ -91,6 +93,7 @@ struct weir_io_opts {
 	uint32_t threads;
 	uint32_t depth;
 	uint64_t page_cache;
+	struct weir_knobs *knobs;
 };
 
 /**
@@ -143,9 +146,9 @@ struct weir_io_req {
  * @dev:          Device number, as st_dev.
  * @ino:          Inode number.
  * @mtime_ns:     Modification time when opened.
- * @offset_align: Alignment direct reads need in the file; 1 when read buffered.
- * @memory_align: Alignment direct reads need in memory; 1 when read buffered.
- * @direct:       1 when the file is read with O_DIRECT.
+ * @offset_align: Alignment direct reads need in the file; 1 where there are none.
+ * @memory_align: Alignment direct reads need in memory; 1 where there are none.
+ * @direct:       1 when the file is read with O_DIRECT now.
  */
 struct weir_io_file_info {
 	uint64_t bytes;
@@ -176,6 +179,8 @@ struct weir_io_file_info {
  * @nr_syncs:          Of these, requests to have a file's bytes on the device.
  * @bytes_written:     Bytes of completed writes.
  * @nr_under_way:      Requests submitted and not completed, now: the depth of the queue.
+ * @nr_looks:          Times it was looked again how open files are best read, and
+ * @nr_turned:         files that this changed between direct reads and the page cache.
  */
 struct weir_io_stats {
 	uint64_t nr_reads;
@@ -194,6 +199,8 @@ struct weir_io_stats {
 	uint64_t nr_syncs;
 	uint64_t bytes_written;
 	uint64_t nr_under_way;
+	uint64_t nr_looks;
+	uint64_t nr_turned;
 };
 
 /**
@@ -207,7 +214,8 @@ struct weir_io_stats {
  * Return:  0, -EINVAL (an option is out of range), -E2BIG (newer options than this
  *          library knows), -EOPNOTSUPP (the rung asked for does not work here),
  *          -ENOMEM (memory or lockable memory is short), -ENODEV (no such CPU),
- *          -EAGAIN (the system gives no further thread).
+ *          -EAGAIN (the system gives no further thread); of @opts->knobs: -EEXIST (an engine with
+ *          another default is in it), -ENOSPC (it is full).
  * Since:   0.1
  */
 WEIR_API WEIR_MUST_CHECK int weir_io_open(const struct weir_io_opts *opts, struct weir_io **ret,
@@ -297,6 +305,10 @@ WEIR_API WEIR_MUST_CHECK int weir_io_register(struct weir_io *io, void *base, si
  * FIFO. A file read buffered that was not in the page cache when it was opened is
  * dropped from it again when it is closed.
  *
+ * Of a file that can be read either way it is looked again while it is read, once a second at
+ * most: memory that gets short has it read directly at once, what speaks for a change otherwise
+ * must last. What is under way ends as it began; each way has a descriptor of its own.
+ *
  * Context: Any thread but the engine's. May block. May start threads.
  * Owner:   The caller, until weir_io_file_close().
  * Return:  0, -ENOENT, -EACCES, -EINVAL (not a regular file), -ELOOP, -ENAMETOOLONG,
@@ -322,7 +334,7 @@ WEIR_API void weir_io_file_close(struct weir_io_file *file);
  * @file: The file.
  * @ret:  Filled.
  *
- * Context: Any thread. Takes no lock; constant while the file is open.
+ * Context: Any thread. Takes no lock. All but direct is constant while the file is open.
  * Since:   0.1
  */
 WEIR_API void weir_io_file_info(const struct weir_io_file *file, struct weir_io_file_info *ret);
@@ -331,7 +343,8 @@ WEIR_API void weir_io_file_info(const struct weir_io_file *file, struct weir_io_
  * weir_io_file_reason() - Why a file is read the way it is.
  * @file: File.
  *
- * "page cache: 100 % of it is there, which gives 6.1 GB/s, the device 1.4", for instance.
+ * "page cache: 100 % of it is there, which gives 6.1 GB/s, the device 1.4", for instance. Another
+ * when that changes.
  *
  * Context: Any thread. Takes no lock.
  * Return:  One sentence, valid until the file is closed.
@@ -340,9 +353,12 @@ WEIR_API void weir_io_file_info(const struct weir_io_file *file, struct weir_io_
 WEIR_API const char *weir_io_file_reason(const struct weir_io_file *file);
 
 /**
- * weir_io_set_page_cache() - Change what files are read through that are opened from now on.
+ * weir_io_set_page_cache() - Change what files are read through.
  * @io:   Engine.
  * @mode: enum weir_io_page_cache.
+ *
+ * Those that are open follow while they are read, within a second or two. Moves the knob, where
+ * the engine has one.
  *
  * Context: Any thread. Takes no lock.
  * Return:  0, -EINVAL.

@@ -61,8 +61,8 @@ struct weir;
  * @cache:          Open a cache with these options; where they name no L2, it is the context's
  *                  pool, where they name a folder for L3 and no engine, the context's, and where
  *                  they name no table of knobs, the context's. Only during the call. NULL: no cache.
- * @io_page_cache:  enum weir_io_page_cache: what the files of streams and loads are read through
- *                  that are opened from now on. The knob "io.page_cache" changes it.
+ * @io_page_cache:  enum weir_io_page_cache: what the files of streams, loads and experts are read
+ *                  through. The knob "io.page_cache" changes it.
  */
 struct weir_opts {
 	size_t size;

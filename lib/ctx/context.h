@@ -26,8 +26,7 @@ struct weir {
 	struct weir_knobs *knobs;
 	struct weir_cache *cache; /* NULL: none */
 	struct wr_ctx_series *series;
-	uint32_t page_cache_knob; /* its id */
-	size_t nr_series;	  /* only in weir_open() */
+	size_t nr_series; /* only in weir_open() */
 };
 
 /* Show what engine, pool and cache count themselves in the context's registry. */

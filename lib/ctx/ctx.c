@@ -24,7 +24,8 @@ static int open_io(struct weir *weir, const struct weir_opts *opts, struct weir_
 	struct weir_io_opts io_opts = {.size = sizeof(io_opts),
 				       .backend = opts->io_backend,
 				       .threads = opts->io_threads,
-				       .page_cache = opts->io_page_cache};
+				       .page_cache = opts->io_page_cache,
+				       .knobs = weir->knobs};
 
 	/* A described machine's CPUs are not this one's. */
 	if (!(opts->flags & WEIR_OPEN_NO_PIN) && !opts->topo_synthetic)
@@ -108,34 +109,6 @@ static void start_collector(struct weir *weir, const struct weir_opts *opts)
 		wr_log(WEIR_LOG_WARN, "ctx", "%s", err.message);
 }
 
-/* Before the parts that show theirs in it. */
-static int open_knobs(struct weir *weir, struct weir_error *err)
-{
-	const struct weir_knob_desc page_cache = {
-		.name = "io.page_cache",
-		.unit = "",
-		.help = "what files opened from now on are read through: 0 by measurement, 1 past "
-			"the page cache, 2 the page cache, 3 as 0 and spare memory",
-		.default_value = weir_io_page_cache(weir->io),
-		.max = WEIR_IO_CACHE_SPARE};
-	int rc = weir_knobs_open(&weir->knobs);
-
-	if (!rc)
-		rc = weir_knob_register(weir->knobs, &page_cache, &weir->page_cache_knob);
-	return rc ? wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "knobs: %s", weir_strerror(rc))
-		  : 0;
-}
-
-/* Before files are opened. */
-static void heed_knobs(struct weir *weir)
-{
-	int rc = weir_io_set_page_cache(
-		weir->io, (uint32_t)weir_knob_get(weir->knobs, weir->page_cache_knob));
-
-	wr_assert(!rc); /* the knob has bounds */
-	(void)rc;
-}
-
 static int open_numbers(struct weir *weir, const struct weir_opts *opts, struct weir_error *err)
 {
 	int rc = open_metrics(weir, opts);
@@ -163,15 +136,17 @@ int weir_open(const struct weir_opts *opts_arg, struct weir **ret, struct weir_e
 		return wr_error_set(err, -ENOMEM, NULL, WEIR_OFFSET_NONE,
 				    "no memory for a context");
 	weir->budget_bytes = opts.budget_bytes;
-	rc = open_topo(weir, &opts, err);
+	rc = weir_knobs_open(&weir->knobs);
+	if (rc)
+		wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "no memory for a table of knobs");
+	if (!rc)
+		rc = open_topo(weir, &opts, err);
 	if (!rc)
 		rc = open_io(weir, &opts, err);
 	if (!rc)
 		rc = open_pool(weir, &opts, err);
 	if (!rc)
 		rc = introduce_pool_to_io(weir, err);
-	if (!rc)
-		rc = open_knobs(weir, err);
 	if (!rc)
 		rc = open_cache(weir, &opts, err);
 	if (!rc)
@@ -191,9 +166,9 @@ void weir_close(struct weir *weir)
 		return;
 	weir_metrics_close(weir->metrics);
 	weir_cache_close(weir->cache);
-	weir_knobs_close(weir->knobs); /* which the cache heeds while it is open */
 	wr_free(weir->series);
 	weir_io_close(weir->io);
+	weir_knobs_close(weir->knobs); /* which both heed while they are open */
 	weir_pool_close(weir->pool);
 	weir_topo_close(weir->topo);
 	wr_free(weir);
@@ -251,7 +226,6 @@ int weir_stream_open(struct weir *weir, const struct weir_model *model,
 	struct weir_plan copy;
 	int rc = copy_plan(weir, &copy, plan, err);
 
-	heed_knobs(weir);
 	return rc ? rc : wr_stream_open(&parts, model, &copy, ret, err);
 }
 
@@ -271,7 +245,6 @@ int weir_load(struct weir *weir, const struct weir_model *model, const struct we
 	rc = copy_plan(weir, &plan, plan_arg, err);
 	if (rc)
 		return rc;
-	heed_knobs(weir);
 	if (!plan_arg)
 		plan.flags = WEIR_PLAN_VISION;
 	plan.unit = WEIR_UNIT_TENSOR;

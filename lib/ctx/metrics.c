@@ -30,6 +30,10 @@
 	X("weir_io_under_way", "", GAUGE, nr_under_way, "Reads and writes under way now")       \
 	X("weir_io_max_inflight_bytes", "bytes", GAUGE, max_inflight_bytes, "Most under way")   \
 	X("weir_io_wanted_bytes", "bytes", COUNTER, bytes_wanted, "Bytes of completed reads")   \
+	X("weir_io_looks", "", COUNTER, nr_looks,                                               \
+	  "Times it was looked again how open files are best read")                             \
+	X("weir_io_turned", "", COUNTER, nr_turned,                                             \
+	  "Open files that changed between direct reads and the page cache")                    \
 	X("weir_io_read_bytes", "bytes", COUNTER, bytes_read, "Bytes that came from files")
 
 #define POOL_METRICS(X)                                                                           \

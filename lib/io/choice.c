@@ -32,6 +32,18 @@
 /* Of all memory, what must be left when spare memory is used. */
 #define RESERVE_PART 8u
 
+/*
+ * Of a choice that stands: so much less of the file need be in the page cache, and so much less of
+ * memory be left, and so many times in a row something else must be better.
+ */
+#define STAYS_PERMYRIAD	   7500u
+#define STAYS_RESERVE_PART 2u
+#define NR_SAID		   2u
+/* It stands for so long at least, twice as long after each change; after memory was short, longer. */
+#define HOLD_NS	     ((uint64_t)5 * 1000000000u)
+#define SHORT_NS     ((uint64_t)30 * 1000000000u)
+#define MOST_DOUBLED 12u
+
 static double gb(uint64_t bytes)
 {
 	return (double)bytes / 1e9;
@@ -47,6 +59,11 @@ static uint64_t warm_permyriad(const struct wr_io_facts *f)
 bool wr_io_is_warm(const struct wr_io_facts *f)
 {
 	return warm_permyriad(f) >= WARM_PERMYRIAD;
+}
+
+static bool is_asked_for(const struct wr_io_facts *f)
+{
+	return f->mode == WEIR_IO_CACHE_NEVER || f->mode == WEIR_IO_CACHE_ALWAYS;
 }
 
 static bool is_short(const struct wr_io_facts *f, char why[WR_IO_CHOICE_BYTES])
@@ -129,4 +146,64 @@ enum wr_io_access wr_io_choose(const struct wr_io_facts *f, char why[WR_IO_CHOIC
 	snprintf(why, WR_IO_CHOICE_BYTES, "direct: %.0f %% of it is in the page cache",
 		 (double)warm_permyriad(f) / 100);
 	return WR_IO_DIRECT;
+}
+
+/* ---- again ---- */
+
+/* What stands through the page cache may go on where it would not have begun. */
+static bool may_stay(const struct wr_io_standing *s, const struct wr_io_facts *f)
+{
+	if (is_asked_for(f))
+		return false;
+	if (s->now == WR_IO_FROM_CACHE)
+		return warm_permyriad(f) >= STAYS_PERMYRIAD;
+	if (s->now == WR_IO_THROUGH && f->mode == WEIR_IO_CACHE_SPARE)
+		return f->spare_bytes >= f->total_bytes / RESERVE_PART / STAYS_RESERVE_PART;
+	return false;
+}
+
+bool wr_io_wants_rates(const struct wr_io_standing *s, const struct wr_io_facts *f, uint64_t now_ns)
+{
+	char why[WR_IO_CHOICE_BYTES];
+
+	return s->now == WR_IO_DIRECT && !is_asked_for(f) && now_ns >= s->until_ns &&
+	       wr_io_is_warm(f) && !is_short(f, why);
+}
+
+static void change_to(struct wr_io_standing *s, enum wr_io_access next, uint64_t for_ns,
+		      uint64_t now_ns)
+{
+	s->now = next;
+	s->nr_said = 0;
+	s->until_ns = now_ns + (for_ns << wr_min(s->nr_changes, MOST_DOUBLED));
+	s->nr_changes++;
+}
+
+bool wr_io_choose_again(struct wr_io_standing *s, const struct wr_io_facts *f, uint64_t now_ns,
+			char why[WR_IO_CHOICE_BYTES])
+{
+	bool is_other_mode = s->mode != f->mode, is_now_short;
+	enum wr_io_access next;
+
+	if (is_asked_for(f) && !is_other_mode)
+		return false;
+	s->mode = f->mode;
+	is_now_short = !is_asked_for(f) && is_short(f, why);
+	if (is_now_short)
+		s->until_ns = wr_max(s->until_ns, now_ns + SHORT_NS);
+	next = may_stay(s, f) && !is_now_short ? s->now : wr_io_choose(f, why);
+	if (next == s->now) {
+		s->nr_said = 0;
+		return false;
+	}
+	if (is_asked_for(f) || is_other_mode || is_now_short) {
+		change_to(s, next, is_now_short ? SHORT_NS : HOLD_NS, now_ns);
+		return true;
+	}
+	s->nr_said = next == s->next ? s->nr_said + 1 : 1;
+	s->next = next;
+	if (s->nr_said < NR_SAID || now_ns < s->until_ns)
+		return false;
+	change_to(s, next, HOLD_NS, now_ns);
+	return true;
 }

@@ -4,6 +4,7 @@
  * scheduler only by messages, so they neither wait for it nor for the device.
  */
 #include <weir/io.h>
+#include <weir/knob.h>
 
 #include <errno.h>
 #include <pthread.h>
@@ -33,8 +34,8 @@ static int take_opts(struct weir_io_opts *o, const struct weir_io_opts *opts,
 {
 	int rc;
 
-	_Static_assert(sizeof(struct weir_io_opts) ==
-			       4 * sizeof(size_t) + 4 * sizeof(uint32_t) + sizeof(uint64_t),
+	_Static_assert(sizeof(struct weir_io_opts) == 4 * sizeof(size_t) + 4 * sizeof(uint32_t) +
+							      sizeof(uint64_t) + sizeof(void *),
 		       "options have no padding");
 	rc = wr_opts_copy(o, sizeof(*o), opts);
 	if (rc != 0)
@@ -98,15 +99,24 @@ int wr_io_thread_start(const struct weir_io *io, pthread_t *ret, const char *nam
 	return 0;
 }
 
-int wr_io_need_workers(struct weir_io *io, struct wr_io_lane **ret)
+int wr_io_need_workers_locked(struct weir_io *io, struct wr_io_lane **ret)
 {
 	int rc = 0;
 
-	wr_mutex_lock(&io->lock);
+	wr_lock_assert_held(&io->lock);
 	if (io->workers == NULL)
 		rc = wr_io_workers_open(io, &io->workers);
 	if (rc == 0)
 		*ret = wr_io_workers_lane(io->workers);
+	return rc;
+}
+
+int wr_io_need_workers(struct weir_io *io, struct wr_io_lane **ret)
+{
+	int rc;
+
+	wr_mutex_lock(&io->lock);
+	rc = wr_io_need_workers_locked(io, ret);
 	wr_mutex_unlock(&io->lock);
 	return rc;
 }
@@ -169,6 +179,26 @@ static void engine_free(struct weir_io *io)
 	wr_free(io);
 }
 
+static int register_knob(struct weir_io *io, struct weir_error *err)
+{
+	const struct weir_knob_desc desc = {
+		.name = "io.page_cache",
+		.unit = "",
+		.help = "what files are read through: 0 by measurement, 1 past the page cache, 2 "
+			"the page cache, 3 as 0 and spare memory",
+		.default_value = wr_load_relaxed(&io->page_cache),
+		.max = WEIR_IO_CACHE_SPARE};
+	int rc = 0;
+
+	if (io->opts.knobs != NULL)
+		rc = weir_knob_register(io->opts.knobs, &desc, &io->page_cache_knob);
+	if (rc != 0)
+		return wr_error_set(err, rc, NULL, WEIR_OFFSET_NONE, "knob %s: %s", desc.name,
+				    weir_strerror(rc));
+	io->knobs = io->opts.knobs;
+	return 0;
+}
+
 int weir_io_open(const struct weir_io_opts *opts, struct weir_io **ret, struct weir_error *err)
 {
 	struct weir_io_opts taken;
@@ -185,12 +215,16 @@ int weir_io_open(const struct weir_io_opts *opts, struct weir_io **ret, struct w
 	io->opts = taken;
 	io->by_name = taken.backend != WEIR_IO_AUTO;
 	wr_store_relaxed(&io->page_cache, (uint32_t)taken.page_cache);
+	wr_store_relaxed(&io->look_at_ns, UINT64_MAX);
+	io->root = "";
 	atomic_init(&io->reason, (const char *)io->reason_at_open);
 	wr_mutex_init(&io->lock, WR_RANK_IO, "io engine");
 	wr_cond_init(&io->changed);
 	wr_io_requests_init(&io->requests);
 	TAILQ_INIT(&io->files);
-	rc = climb_down(io, err);
+	rc = register_knob(io, err);
+	if (rc == 0)
+		rc = climb_down(io, err);
 	if (rc != 0) {
 		engine_free(io);
 		return rc;
@@ -204,12 +238,13 @@ int weir_io_set_page_cache(struct weir_io *io, uint32_t mode)
 	if (mode > WEIR_IO_CACHE_SPARE)
 		return -EINVAL;
 	wr_store_relaxed(&io->page_cache, mode);
-	return 0;
+	return io->knobs == NULL ? 0 : weir_knob_set(io->knobs, io->page_cache_knob, mode);
 }
 
 uint32_t weir_io_page_cache(const struct weir_io *io)
 {
-	return wr_load_relaxed(&io->page_cache);
+	return io->knobs == NULL ? wr_load_relaxed(&io->page_cache)
+				 : (uint32_t)weir_knob_get(io->knobs, io->page_cache_knob);
 }
 
 void weir_io_close(struct weir_io *io)
@@ -277,7 +312,8 @@ static int submit(struct weir_io *io, const struct weir_io_req *req, uint32_t op
 		return rc;
 	r->user = *req;
 	r->op = op;
-	r->lane = req->file->lane;
+	r->way = wr_io_file_way(req->file);
+	r->lane = r->way->lane;
 	r->begin = r->next = wr_align_down(req->offset, req->file->align);
 	r->end = wr_align_up(req->offset + req->bytes, req->file->align);
 	r->waiting_since_ns = wr_now_ns();

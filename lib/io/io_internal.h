@@ -3,9 +3,9 @@
  * What the files of the io module share.
  *
  * An engine has one or two lanes. A lane is an inbox (mpsc.h), a scheduler (sched.c) and whoever
- * carries chunks out: the ring (ring.c: one thread, io_uring) or the workers (threads.c: pread). A
- * file belongs to one lane for its whole life: on the io_uring rungs files with O_DIRECT go through
- * the ring and the others through workers, which start when the first such file is opened.
+ * carries chunks out: the ring (ring.c: one thread, io_uring) or the workers (threads.c: pread).
+ * On the io_uring rungs what is read with O_DIRECT goes through the ring and all else through
+ * workers, which start when the first file needs them.
  *
  * The life of a request:
  *
@@ -18,6 +18,9 @@
  *
  * "Driver" below is who may touch a lane's scheduler: the ring's thread, or whoever holds the
  * workers' mutex; after the threads have been joined, weir_io_close().
+ *
+ * How a file is read may change while it is open (review.c): each way has a descriptor of its own,
+ * and a request goes to its end the way it began.
  */
 #ifndef WR_IO_INTERNAL_H
 #define WR_IO_INTERNAL_H
@@ -43,8 +46,10 @@
 #define WR_IO_PIECE_BYTES  ((size_t)1 << 30) /* one registered buffer; the kernel's limit */
 #define WR_IO_REASON_BYTES 512
 
+struct weir_knobs;
 struct wr_io_lane;
 struct wr_io_ring;
+struct wr_io_way;
 struct wr_io_workers;
 
 /* ---- messages ------------------------------------------------------------------------------ */
@@ -93,11 +98,12 @@ struct wr_io_request {
 
 	/* Written by the submitter before the push, then [driver]. */
 	struct weir_io_req user;
-	uint32_t op;		 /* enum wr_io_op */
-	struct wr_io_lane *lane; /* [const] while live */
-	uint64_t begin;		 /* file offset of the landing buffer's first byte */
-	uint64_t next;		 /* file offset of the first byte not cut yet */
-	uint64_t end;		 /* file offset after the last byte to cut */
+	uint32_t op;		     /* enum wr_io_op */
+	const struct wr_io_way *way; /* [const] while live */
+	struct wr_io_lane *lane;     /* [const] while live: the way's */
+	uint64_t begin;		     /* file offset of the landing buffer's first byte */
+	uint64_t next;		     /* file offset of the first byte not cut yet */
+	uint64_t end;		     /* file offset after the last byte to cut */
 	uint64_t waiting_since_ns;
 	int result;
 	uint32_t nr_chunks; /* cut and not settled */
@@ -245,8 +251,8 @@ struct wr_io_lane *wr_io_ring_lane(struct wr_io_ring *ring);
 bool wr_io_ring_is_current(const struct wr_io_ring *ring);
 /* Registration; see ring_table.c. -ENOMEM, -EINVAL (not mapped), -ENOSPC, -EOPNOTSUPP. */
 int wr_io_ring_add_region(struct wr_io_ring *ring, void *base, size_t bytes) WEIR_MUST_CHECK;
-void wr_io_ring_add_file(struct wr_io_ring *ring, struct weir_io_file *file);
-void wr_io_ring_remove_file(struct wr_io_ring *ring, struct weir_io_file *file);
+void wr_io_ring_add_file(struct wr_io_ring *ring, struct wr_io_way *way);
+void wr_io_ring_remove_file(struct wr_io_ring *ring, struct wr_io_way *way);
 
 int wr_io_workers_open(struct weir_io *io, struct wr_io_workers **ret) WEIR_MUST_CHECK;
 void wr_io_workers_stop(struct wr_io_workers *w);
@@ -287,20 +293,48 @@ uint64_t wr_io_probe_cached(int fd);
 
 /* ---- files (file.c) ---------------------------------------------------------------------------------- */
 
+/* Past the page cache, or through it. All [const] once it has a lane. */
+struct wr_io_way {
+	struct wr_io_lane *lane; /* NULL: not opened */
+	int fd;
+	int slot; /* in the ring's file table, or -1 */
+	bool direct;
+	struct wr_io_cache_use cache; /* when not direct */
+};
+
+struct wr_io_why {
+	struct wr_io_why *older;
+	char text[WR_IO_CHOICE_BYTES];
+};
+
+#define WR_IO_NR_WAYS 3u /* by enum wr_io_access */
+
 struct weir_io_file {
-	struct weir_io *io;	 /* NULL after weir_io_close(); the caller keeps these apart */
-	struct wr_io_lane *lane; /* [const] */
-	int fd;			 /* [const] */
-	bool owned;		 /* [const] adopted: written by us, compared with nothing */
-	int slot;		 /* [const] in the ring's file table, or -1 */
-	uint32_t align;		 /* [const] of offsets and lengths given to the kernel */
-	struct weir_io_file_info info;	/* [const] */
-	char *path;			/* [const] absolute */
-	struct wr_io_cache_use cache;	/* [const] when not direct */
-	char why[WR_IO_CHOICE_BYTES];	/* [const] */
+	struct weir_io *io;    /* NULL after weir_io_close(); the caller keeps these apart */
+	int fd;		       /* [const] of one of the ways: what it was opened with */
+	bool owned;	       /* [const] adopted: written by us, compared with nothing */
+	bool may_change;       /* [const] it can be read either way */
+	_Atomic bool has_gaps; /* [atomic] reads leave parts out */
+	uint32_t align;	       /* [const] of offsets and lengths given to the kernel, either way */
+	struct weir_io_file_info info; /* [const] but for direct, which the way says */
+	char *path;		       /* [const] absolute */
+	/* [atomic] W1: how what is submitted from now on is read; written under [IO] once open */
+	_Atomic(const struct wr_io_way *) way;
+	struct wr_io_way ways[WR_IO_NR_WAYS];  /* [IO] to open */
+	_Atomic(const struct wr_io_why *) why; /* [atomic] as way; all stay until the close */
+	struct wr_io_why first_why;
+	struct wr_io_standing standing; /* [IO] */
 	TAILQ_ENTRY(weir_io_file) link; /* [IO] */
 };
 
+/* W1: acquire; pairs with the release in wr_io_file_turn(). */
+static inline const struct wr_io_way *wr_io_file_way(const struct weir_io_file *file)
+{
+	return wr_load_acquire(&file->way);
+}
+
+/* What somebody chose, or how it is to be found out; of one file. */
+uint32_t wr_io_file_mode(const struct weir_io_file *file);
 TAILQ_HEAD(wr_io_file_list, weir_io_file);
 
 /* -ESTALE when the open file or, with @path_too, what its path names is not what was opened. */
@@ -323,18 +357,27 @@ int wr_io_file_changed(const struct weir_io_file *file, bool path_too) WEIR_MUST
 	X(max_inflight_bytes) \
 	X(nr_writes)          \
 	X(nr_syncs)           \
-	X(bytes_written)
+	X(bytes_written)      \
+	X(nr_looks)           \
+	X(nr_turned)
 
 struct wr_io_fault;
 
 struct weir_io {
-	struct weir_io_opts opts;			  /* [const] defaults filled in */
-	bool by_name;					  /* [const] the rung was asked for */
-	_Atomic uint32_t page_cache;			  /* [atomic] enum weir_io_page_cache */
-	struct wr_io_refaults refaults;			  /* [IO] when they were last looked at */
-	_Atomic int backend;				  /* [atomic] */
-	_Atomic(const char *) reason;			  /* [atomic] one of the texts below */
-	char reason_at_open[WR_IO_REASON_BYTES];	  /* [const] */
+	struct weir_io_opts opts;		 /* [const] defaults filled in */
+	bool by_name;				 /* [const] the rung was asked for */
+	_Atomic uint32_t page_cache;		 /* [atomic] enum weir_io_page_cache */
+	struct weir_knobs *knobs;		 /* [const] NULL: none */
+	uint32_t page_cache_knob;		 /* [const] its id */
+	const char *root;			 /* [const] "", or where tests put /proc */
+	struct wr_io_refaults refaults;		 /* [IO] when they were last looked at */
+	_Atomic uint64_t look_at_ns;		 /* [atomic] when the files are due again */
+	_Atomic uint64_t busy_ns;		 /* [atomic] the ring had reads under way */
+	_Atomic uint64_t direct_bytes;		 /* [atomic] read directly */
+	uint64_t busy_seen_ns, bytes_seen;	 /* [IO] of both, when they were used */
+	_Atomic int backend;			 /* [atomic] */
+	_Atomic(const char *) reason;		 /* [atomic] one of the texts below */
+	char reason_at_open[WR_IO_REASON_BYTES]; /* [const] */
 	char reason_after_step[WR_IO_REASON_BYTES + 128]; /* written before reason points to it */
 
 	struct wr_io_requests requests;
@@ -359,8 +402,28 @@ struct weir_io {
 
 #define wr_io_count(io, name, n) ((void)wr_fetch_add_relaxed(&(io)->stats.name, (n)))
 
+/*
+ * Have a way ready. 0; -ESTALE (the path is another file by now), or the codes of
+ * weir_io_file_open().
+ */
+int wr_io_file_open_way(struct weir_io *io, struct weir_io_file *file, enum wr_io_access access)
+	WR_REQUIRES(io->lock) WEIR_MUST_CHECK;
+/* From now on that way, which is ready, for this reason. 0, -ENOMEM. */
+int wr_io_file_turn(struct weir_io *io, struct weir_io_file *file, enum wr_io_access access,
+		    const char *why) WR_REQUIRES(io->lock) WEIR_MUST_CHECK;
+
 /* Open a lane of workers if there is none yet. 0, -ENOMEM, -EAGAIN, -ENODEV. */
+int wr_io_need_workers_locked(struct weir_io *io, struct wr_io_lane **ret)
+	WR_REQUIRES(io->lock) WEIR_MUST_CHECK;
 int wr_io_need_workers(struct weir_io *io, struct wr_io_lane **ret) WEIR_MUST_CHECK;
+
+/* ---- looking again (review.c) --------------------------------------------------------------- */
+
+/* A file that may change has been opened. */
+void wr_io_review_expect(struct weir_io *io);
+/* An engine's thread between two reads: if it is time, it looks. @may_read: it may also wait for
+ * the device. No lock held. */
+void wr_io_review(struct weir_io *io, uint64_t now_ns, bool may_read);
 
 /* ---- faults ----------------------------------------------------------------------------------------------- */
 
@@ -374,6 +437,11 @@ struct wr_io_fault {
 	int64_t (*filter)(void *arg, uint64_t offset, size_t bytes, int64_t res);
 	void *arg;
 };
+
+/* Before the first file; @root stays until weir_io_close(): what it has of /proc and /sys counts. */
+void wr_io_set_root(struct weir_io *io, const char *root);
+/* Look at all files that are open, at the next occasion, and not for a while otherwise. */
+void wr_io_review_soon(struct weir_io *io);
 
 /* Before the first read; @fault stays until weir_io_close(). */
 void wr_io_set_fault(struct weir_io *io, const struct wr_io_fault *fault);

@@ -67,6 +67,8 @@ static int some_bytes(struct wr_io_chunk *c, uint32_t bytes)
 
 	if (c->req->op == WR_IO_OP_READ)
 		wr_io_count(c->req->lane->io, bytes_read, bytes);
+	if (c->req->op == WR_IO_OP_READ && c->req->way->direct)
+		(void)wr_fetch_add_relaxed(&c->req->lane->io->direct_bytes, bytes);
 	if (c->done + bytes >= c->needed) {
 		c->done += bytes;
 		return 0;

@@ -105,13 +105,13 @@ static void arm_wake(struct wr_io_ring *ring)
 
 static void submit_chunk(struct wr_io_ring *ring, struct wr_io_chunk *c)
 {
-	const struct weir_io_file *file = c->req->user.file;
+	const struct wr_io_way *way = c->req->way;
 	struct io_uring_sqe *sqe = take_sqe(ring);
 	char *mem = c->mem ? c->mem + c->done : NULL; /* a sync has none */
 	uint32_t bytes = c->bytes - c->done;
 	uint64_t offset = c->offset + c->done;
 	int piece = ring->fixed && c->bytes != 0 ? wr_io_table_find(ring, mem, bytes) : -1;
-	int fd = file->slot >= 0 ? file->slot : file->fd;
+	int fd = way->slot >= 0 ? way->slot : way->fd;
 
 	if (c->req->op == WR_IO_OP_SYNC)
 		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
@@ -123,7 +123,7 @@ static void submit_chunk(struct wr_io_ring *ring, struct wr_io_chunk *c)
 		io_uring_prep_read_fixed(sqe, fd, mem, bytes, offset, piece);
 	else
 		io_uring_prep_read(sqe, fd, mem, bytes, offset);
-	if (file->slot >= 0)
+	if (way->slot >= 0)
 		io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
 	io_uring_sqe_set_data(sqe, c);
 	c->fixed = piece >= 0;
@@ -208,12 +208,28 @@ static void sleep_and_reap(struct wr_io_ring *ring)
 	reap(ring);
 }
 
+/* Between two reads: how long the device had some to do, and whether files are to be looked at. */
+static void take_time(struct wr_io_ring *ring)
+{
+	struct weir_io *io = ring->lane.io;
+	const struct wr_io_sched *s = &ring->lane.sched;
+	uint64_t now = wr_now_ns();
+
+	if (ring->was_busy)
+		wr_store_relaxed(&io->busy_ns,
+				 wr_load_relaxed(&io->busy_ns) + now - ring->turned_at_ns);
+	ring->turned_at_ns = now;
+	ring->was_busy = s->nr_free != s->depth;
+	wr_io_review(io, now, false);
+}
+
 static void run(struct wr_io_ring *ring)
 {
 	struct wr_io_lane *lane = &ring->lane;
 	struct wr_io_chunk *c;
 
 	for (;;) {
+		take_time(ring);
 		wr_io_lane_drain(lane);
 		if (wr_load_acquire(&lane->io->closing))
 			wr_io_sched_cancel_all(&lane->sched);

@@ -46,6 +46,10 @@ struct wr_io_ring {
 	int start_code;
 	char start_why[WR_IO_REASON_BYTES];
 
+	/* [ring] since the last turn of its loop */
+	uint64_t turned_at_ns;
+	bool was_busy;
+
 	/* [ring] */
 	bool fixed;	   /* registered buffers are in use */
 	bool sparse;	   /* the kernel has tables with holes */

@@ -254,17 +254,17 @@ int wr_io_table_find(const struct wr_io_ring *ring, const char *mem, size_t byte
 
 static int add_file(struct wr_io_ring *ring, void *arg)
 {
-	struct weir_io_file *file = arg;
+	struct wr_io_way *way = arg;
 
 	if (!ring->files)
 		return 0;
 	for (uint32_t i = 0; i < ring->nr_files; i++) {
 		if (ring->file_used[i / 64] >> i % 64 & 1)
 			continue;
-		if (io_uring_register_files_update(&ring->uring, i, &file->fd, 1) != 1)
+		if (io_uring_register_files_update(&ring->uring, i, &way->fd, 1) != 1)
 			return 0;
 		ring->file_used[i / 64] |= (uint64_t)1 << i % 64;
-		file->slot = (int)i;
+		way->slot = (int)i;
 		return 0;
 	}
 	return 0;
@@ -272,24 +272,24 @@ static int add_file(struct wr_io_ring *ring, void *arg)
 
 static int remove_file(struct wr_io_ring *ring, void *arg)
 {
-	struct weir_io_file *file = arg;
-	uint32_t i = (uint32_t)file->slot;
+	struct wr_io_way *way = arg;
+	uint32_t i = (uint32_t)way->slot;
 	int none = -1;
 
 	(void)io_uring_register_files_update(&ring->uring, i, &none, 1);
 	ring->file_used[i / 64] &= ~((uint64_t)1 << i % 64);
-	file->slot = -1;
+	way->slot = -1;
 	return 0;
 }
 
-void wr_io_ring_add_file(struct wr_io_ring *ring, struct weir_io_file *file)
+void wr_io_ring_add_file(struct wr_io_ring *ring, struct wr_io_way *way)
 {
-	(void)wr_io_ring_call(ring, add_file, file);
+	(void)wr_io_ring_call(ring, add_file, way);
 }
 
-void wr_io_ring_remove_file(struct wr_io_ring *ring, struct weir_io_file *file)
+void wr_io_ring_remove_file(struct wr_io_ring *ring, struct wr_io_way *way)
 {
-	(void)wr_io_ring_call(ring, remove_file, file);
+	(void)wr_io_ring_call(ring, remove_file, way);
 }
 
 void wr_io_table_fini(struct wr_io_ring *ring)

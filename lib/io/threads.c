@@ -62,47 +62,47 @@ static void wake(struct wr_io_lane *lane)
 
 /* ---- reading ------------------------------------------------------------------------------------ */
 
-static void drop_behind(const struct weir_io_file *file, uint64_t offset, uint64_t bytes)
+static void drop_behind(const struct wr_io_way *way, uint64_t offset, uint64_t bytes)
 {
 	uint64_t begin = wr_align_down(offset, WR_IO_BUF_ALIGN);
 	uint64_t end = wr_align_up(offset + bytes, WR_IO_BUF_ALIGN);
 
 	/* Whole pages only are dropped, hence the page that the range ends in is named whole. */
-	(void)posix_fadvise(file->fd, (off_t)begin, (off_t)(end - begin), POSIX_FADV_DONTNEED);
+	(void)posix_fadvise(way->fd, (off_t)begin, (off_t)(end - begin), POSIX_FADV_DONTNEED);
 }
 
 /* What is written through the page cache leaves it once it is on the device. */
 static int64_t write_chunk(const struct wr_io_chunk *c)
 {
-	const struct weir_io_file *file = c->req->user.file;
+	const struct wr_io_way *way = c->req->way;
 	ssize_t n;
 
 	if (c->req->op == WR_IO_OP_SYNC) {
-		if (fdatasync(file->fd) != 0)
+		if (fdatasync(way->fd) != 0)
 			return -errno;
-		if (!file->info.direct)
-			(void)posix_fadvise(file->fd, 0, 0, POSIX_FADV_DONTNEED);
+		if (!way->direct)
+			(void)posix_fadvise(way->fd, 0, 0, POSIX_FADV_DONTNEED);
 		return 0;
 	}
-	n = pwrite(file->fd, c->mem + c->done, c->bytes - c->done, (off_t)(c->offset + c->done));
+	n = pwrite(way->fd, c->mem + c->done, c->bytes - c->done, (off_t)(c->offset + c->done));
 	return n < 0 ? -errno : n;
 }
 
 static int64_t read_chunk(const struct wr_io_chunk *c)
 {
-	const struct weir_io_file *file = c->req->user.file;
+	const struct wr_io_way *way = c->req->way;
 	struct iovec iov = {.iov_base = c->mem + c->done, .iov_len = c->bytes - c->done};
 	uint64_t offset = c->offset + c->done;
 	ssize_t n;
 
-	if (file->cache.dontcache)
-		n = preadv2(file->fd, &iov, 1, (off_t)offset, WR_IO_RWF_DONTCACHE);
+	if (way->cache.dontcache)
+		n = preadv2(way->fd, &iov, 1, (off_t)offset, WR_IO_RWF_DONTCACHE);
 	else
-		n = pread(file->fd, iov.iov_base, iov.iov_len, (off_t)offset);
+		n = pread(way->fd, iov.iov_base, iov.iov_len, (off_t)offset);
 	if (n < 0)
 		return -errno;
-	if (!file->info.direct && !file->cache.dontcache && !file->cache.stays)
-		drop_behind(file, offset, (uint64_t)n);
+	if (!way->direct && !way->cache.dontcache && !way->cache.stays)
+		drop_behind(way, offset, (uint64_t)n);
 	return n;
 }
 
@@ -141,9 +141,10 @@ static bool call_back(struct wr_io_workers *w) WR_REQUIRES(w->lock)
 		return false;
 	pass_on(w);
 	wr_mutex_unlock(&w->lock);
-	if (r->op == WR_IO_OP_READ && r->user.file->cache.cold)
-		drop_behind(r->user.file, r->begin, r->next - r->begin);
+	if (r->op == WR_IO_OP_READ && r->way->cache.cold)
+		drop_behind(r->way, r->begin, r->next - r->begin);
 	wr_io_lane_call_back(&w->lane, r);
+	wr_io_review(w->lane.io, wr_now_ns(), true);
 	wr_mutex_lock(&w->lock);
 	wr_io_sched_finished(&w->lane.sched, r);
 	return true;

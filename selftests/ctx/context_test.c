@@ -325,6 +325,11 @@ TEST(its_knobs_move_its_cache_and_outlive_it)
 	ASSERT_EQ(weir_knob_set_text(weir_get_knobs(weir), "cache.ahead=0", NULL), 0);
 	ASSERT_EQ(weir_cache_insert(weir_get_cache(weir), &item, bytes), 0);
 	EXPECT_EQ(number(weir, "weir_ahead_off"), WEIR_AHEAD_HOST);
+	ASSERT_EQ(weir_knob_set_text(weir_get_knobs(weir), "io.page_cache=2", NULL), 0);
+	EXPECT_EQ(weir_io_page_cache(weir_get_io(weir)), WEIR_IO_CACHE_ALWAYS);
+	ASSERT_EQ(weir_io_set_page_cache(weir_get_io(weir), WEIR_IO_CACHE_NEVER), 0);
+	ASSERT_EQ(weir_knob_find(weir_get_knobs(weir), "io.page_cache", &id), 0);
+	EXPECT_EQ(weir_knob_get(weir_get_knobs(weir), id), WEIR_IO_CACHE_NEVER);
 	/* Its thread reads them to the end. */
 	ASSERT_EQ(weir_knob_set_text(weir_get_knobs(weir), "cache.ahead=1", NULL), 0);
 	weir_close(weir);
