@@ -2,22 +2,21 @@
 /* Which hits fire their probe; see cache/probing.h. */
 #include "cache/probing.h"
 
+#include "base/random.h"
+
 WR_PROBE_DEFINE(cache_hit);
 WR_PROBE_DEFINE(cache_miss);
 WR_PROBE_DEFINE(cache_evict);
 
 /*
  * The countdown is random: entries are often got in a fixed order, and a fixed countdown would see
- * the same of them each time. xorshift (Marsaglia, 2003).
+ * the same of them each time.
  */
 static uint32_t next_countdown(struct wr_thread *t)
 {
 	uint32_t seed = t->probe_seed ? t->probe_seed : (uint32_t)((uintptr_t)t >> 6) | 1;
 
-	seed ^= seed << 13;
-	seed ^= seed >> 17;
-	seed ^= seed << 5;
-	t->probe_seed = seed;
+	t->probe_seed = wr_xorshift32(&seed);
 	return 1 + (uint32_t)((uint64_t)seed * (2 * WR_PROBE_HITS_EVERY - 1) >> 32);
 }
 

@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "base/random.h"
+
 WR_PROBE_DEFINE(lock_contended);
 WR_PROBE_DEFINE(lock_release);
 
@@ -31,13 +33,10 @@ static _Thread_local uint32_t seed __attribute__((tls_model("initial-exec")));	 
 /* 1 to 2 * @every - 1, @every on average. */
 static uint32_t random_countdown(uint32_t every)
 {
-	/* xorshift (Marsaglia, 2003); what it starts from differs by thread and time. */
+	/* What it starts from differs by thread and time. */
 	if (seed == 0)
 		seed = (uint32_t)((uintptr_t)&seed >> 4 ^ wr_now_ns()) | 1;
-	seed ^= seed << 13;
-	seed ^= seed >> 17;
-	seed ^= seed << 5;
-	return 1 + (uint32_t)((uint64_t)seed * (2 * (uint64_t)every - 1) >> 32);
+	return 1 + (uint32_t)(wr_xorshift32(&seed) * (2 * (uint64_t)every - 1) >> 32);
 }
 
 /* One uncontended take: how many it stands for, 0 when it is not timed. */

@@ -14,6 +14,7 @@
 #include "kselftest_harness.h"
 
 #include "base/alloc.h"
+#include "base/random.h"
 #include "base/util.h"
 #include "cache/rig.h"
 
@@ -167,7 +168,7 @@ TEST_F_TIMEOUT(ahead, random_gets_turn_it_off_within_a_thousand, LONG)
 	ASSERT_EQ(weir_cache_ahead(self->rig->cache, NULL, NULL), 0);
 	before = rig_stats(self->rig, WEIR_TIER_L2);
 	for (uint32_t i = 0; i < nr_gets; i++) {
-		random = random * 6364136223846793005u + 1442695040888963407u;
+		(void)wr_lcg64(&random);
 		ASSERT_TRUE(
 			touch(self->rig, (uint32_t)(random >> 33) % RIG_KEYS, WEIR_CLASS_WEIGHTS));
 		/* Before it is off, so that none of the first are lost. */
@@ -203,7 +204,7 @@ TEST_F_TIMEOUT(ahead, experts_are_foreseen_from_the_layer_before, LONG)
 	for (uint32_t token = 0; token < 200; token++) {
 		uint32_t way;
 
-		random = random * 6364136223846793005u + 1442695040888963407u;
+		(void)wr_lcg64(&random);
 		way = (uint32_t)(random >> 33) % 16;
 		for (uint32_t layer = 0; layer < 4; layer++) {
 			for (uint32_t k = 0; k < 4; k++, nr++)
@@ -386,8 +387,7 @@ struct crowd {
 
 static uint32_t next(uint64_t *random)
 {
-	*random = *random * 6364136223846793005u + 1442695040888963407u;
-	return (uint32_t)(*random >> 33);
+	return (uint32_t)(wr_lcg64(random) >> 33);
 }
 
 static void do_one(struct crowd *c, uint64_t *random, uint32_t i)

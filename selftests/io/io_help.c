@@ -17,6 +17,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/random.h"
+
 #define HUGE_BYTES ((size_t)2 << 20)
 
 static _Atomic int nr_called_back;
@@ -34,11 +36,7 @@ void io_scratch_path(char *path, size_t path_bytes, bool memory, const char *nam
 /* A word for each eighth byte: splitmix64, so that no range repeats. */
 static uint64_t word_at(uint64_t index)
 {
-	uint64_t z = (index + 1) * 0x9e3779b97f4a7c15u;
-
-	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-	return z ^ (z >> 31);
+	return wr_mix64((index + 1) * 0x9e3779b97f4a7c15u);
 }
 
 uint8_t io_byte_at(uint64_t offset)

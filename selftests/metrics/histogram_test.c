@@ -7,6 +7,7 @@
 
 #include <weir/metrics.h>
 
+#include "base/random.h"
 #include "base/util.h"
 
 /* clang-format off */
@@ -91,19 +92,11 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
 enum shape { UNIFORM, NARROW, POWERS, HEAVY_TAIL, TWO_HUMPS, CONSTANT, NR_SHAPES };
 
 static uint64_t draw(enum shape shape, uint64_t *state)
 {
-	uint64_t r = next_random(state);
+	uint64_t r = wr_xorshift64(state);
 
 	switch (shape) {
 	case UNIFORM:

@@ -18,6 +18,7 @@
 #include <weir/metrics_system.h>
 
 #include "base/alloc.h"
+#include "base/random.h"
 #include "base/util.h"
 #include "harness/run_weir.h"
 #include "metrics/grid.h"
@@ -577,9 +578,8 @@ TEST_F(segment, a_damaged_one_never_leads_outside)
 			size_t range = i % 3 == 0 ? 96 : i % 3 == 1 ? 600 : 60000;
 			size_t at;
 
-			random = random * 6364136223846793005u + 1442695040888963407u;
-			at = from + (random >> 33) % range / 4 * 4;
-			random = random * 6364136223846793005u + 1442695040888963407u;
+			at = from + (wr_lcg64(&random) >> 33) % range / 4 * 4;
+			(void)wr_lcg64(&random);
 			*(uint32_t *)(void *)(map + at) =
 				(uint32_t)(random >> 60 ? random >> 40 : UINT64_MAX);
 		}

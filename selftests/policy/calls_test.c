@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/random.h"
 #include "policy/naive.h"
 
 #define NR_THINGS 300
@@ -70,8 +71,7 @@ FIXTURE_TEARDOWN(policy)
 
 static uint64_t draw(FIXTURE_DATA(policy) * self)
 {
-	self->state = self->state * 6364136223846793005u + 1442695040888963407u;
-	return self->state >> 33;
+	return wr_lcg64(&self->state) >> 33;
 }
 
 static bool may(void *ctx, const struct wr_policy_node *node)

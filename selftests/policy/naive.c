@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/random.h"
+
 struct list {
 	uint32_t at[NAIVE_KEYS * 2];
 	size_t nr;
@@ -351,8 +353,7 @@ size_t drive(const char *policy, const uint32_t *refs, size_t nr, size_t room,
 
 static uint64_t draw(uint64_t *state)
 {
-	*state = *state * 6364136223846793005u + 1442695040888963407u;
-	return *state >> 33;
+	return wr_lcg64(state) >> 33;
 }
 
 void make_refs(uint32_t *refs, size_t nr, enum shape shape, uint32_t keys, uint64_t seed)

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/random.h"
 #include "base/util.h"
 #include "pool/buddy.h"
 
@@ -19,14 +20,6 @@ struct model {
 	uint8_t *used;
 	uint64_t nr_blocks;
 };
-
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
 
 static bool model_is_free(const struct model *m, uint64_t start, uint64_t nr)
 {
@@ -160,13 +153,13 @@ TEST_F(random_runs, agree_with_the_naive_model)
 
 	for (step = 0; step < variant->nr_steps; step++) {
 		/* Periods of growth and of shrinking, so that full and empty are both seen. */
-		bool grow = next_random(&self->random) % 8 < ((step / 512) % 2 ? 2u : 6u);
+		bool grow = wr_xorshift64(&self->random) % 8 < ((step / 512) % 2 ? 2u : 6u);
 
 		if (grow && self->live < MAX_RUNS) {
-			nr = 1 + next_random(&self->random) % variant->largest;
-			if (next_random(&self->random) % 4 == 0)
+			nr = 1 + wr_xorshift64(&self->random) % variant->largest;
+			if (wr_xorshift64(&self->random) % 4 == 0)
 				nr = 1 + nr % 4;
-			align = (unsigned)(next_random(&self->random) % (variant->align + 1));
+			align = (unsigned)(wr_xorshift64(&self->random) % (variant->align + 1));
 			rc = model_alloc(&self->model, nr, align, &expected);
 			ASSERT_EQ(rc, wr_buddy_alloc(&self->buddy, nr, align, &got));
 			if (rc)
@@ -175,7 +168,7 @@ TEST_F(random_runs, agree_with_the_naive_model)
 			self->start[self->live] = got;
 			self->nr[self->live++] = nr;
 		} else if (self->live > 0) {
-			pick = next_random(&self->random) % self->live;
+			pick = wr_xorshift64(&self->random) % self->live;
 			wr_buddy_free(&self->buddy, self->start[pick], self->nr[pick]);
 			memset(self->model.used + self->start[pick], 0, self->nr[pick]);
 			self->live--;
@@ -245,13 +238,13 @@ TEST_F(random_runs, agree_with_the_model_from_above_and_within_bounds)
 	int rc;
 
 	for (step = 0; step < variant->nr_steps / 8; step++) {
-		bool grow = next_random(&self->random) % 8 < ((step / 512) % 2 ? 2u : 6u);
+		bool grow = wr_xorshift64(&self->random) % 8 < ((step / 512) % 2 ? 2u : 6u);
 
 		if (grow && self->live < MAX_RUNS) {
-			nr = 1 + next_random(&self->random) % variant->largest;
-			align = (unsigned)(next_random(&self->random) % (variant->align + 1));
-			lo = next_random(&self->random) % variant->nr_blocks;
-			hi = lo + next_random(&self->random) % (variant->nr_blocks - lo + 1);
+			nr = 1 + wr_xorshift64(&self->random) % variant->largest;
+			align = (unsigned)(wr_xorshift64(&self->random) % (variant->align + 1));
+			lo = wr_xorshift64(&self->random) % variant->nr_blocks;
+			hi = lo + wr_xorshift64(&self->random) % (variant->nr_blocks - lo + 1);
 			if (step % 2) {
 				rc = model_alloc_high(&self->model, nr, align, &expected);
 				ASSERT_EQ(rc, wr_buddy_alloc_high(&self->buddy, nr, align, &got));
@@ -272,7 +265,7 @@ TEST_F(random_runs, agree_with_the_model_from_above_and_within_bounds)
 			self->start[self->live] = got;
 			self->nr[self->live++] = nr;
 		} else if (self->live > 0) {
-			pick = next_random(&self->random) % self->live;
+			pick = wr_xorshift64(&self->random) % self->live;
 			wr_buddy_free(&self->buddy, self->start[pick], self->nr[pick]);
 			memset(self->model.used + self->start[pick], 0, self->nr[pick]);
 			self->live--;
@@ -280,8 +273,8 @@ TEST_F(random_runs, agree_with_the_model_from_above_and_within_bounds)
 			self->nr[pick] = self->nr[self->live];
 		}
 		if (step % 64 == 0) {
-			lo = next_random(&self->random) % variant->nr_blocks;
-			hi = lo + next_random(&self->random) % (variant->nr_blocks - lo + 1);
+			lo = wr_xorshift64(&self->random) % variant->nr_blocks;
+			hi = lo + wr_xorshift64(&self->random) % (variant->nr_blocks - lo + 1);
 			for (nr = 0, pick = lo; pick < hi; pick++)
 				nr += !self->model.used[pick];
 			ASSERT_EQ(nr, wr_buddy_nr_free_in(&self->buddy, lo, hi));

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/random.h"
 #include "base/util.h"
 #include "handle_help.h"
 
@@ -48,7 +49,7 @@ static void fault(struct load *l)
 static void take(struct hand *h, size_t i)
 {
 	struct load *l = h->load;
-	uint64_t r = help_random(&h->random);
+	uint64_t r = wr_xorshift64(&h->random);
 	size_t bytes = 4096u << (r % 6);
 	uint32_t flags = (r >> 8) % 8 ? WEIR_HANDLE_MOVABLE : 0;
 	int rc = help_take(l->pool, bytes, (int)((r >> 16) % 2), flags, r, &h->own[i]);
@@ -71,7 +72,7 @@ static void rewrite(struct hand *h, size_t i)
 	}
 	if (!help_is_filled(p, b->bytes, b->seed))
 		fault(h->load);
-	b->seed = help_random(&h->random);
+	b->seed = wr_xorshift64(&h->random);
 	help_fill(p, b->bytes, b->seed);
 	if (weir_handle_unpin(h->load->pool, b->handle) != 0)
 		fault(h->load);
@@ -119,7 +120,7 @@ static void *work(void *arg)
 	int step;
 
 	for (step = 0; step < NR_STEPS; step++) {
-		r = help_random(&h->random);
+		r = wr_xorshift64(&h->random);
 		i = (r >> 8) % NR_OWN;
 		if (r % 4 == 0) {
 			if (!help_is_whole(h->load->pool, &h->load->shared[(r >> 16) % NR_SHARED]))
@@ -296,22 +297,22 @@ static void *watch(void *arg)
 	void *p;
 
 	while (!atomic_load(&ball->stop)) {
-		rc = help_random(&random) % 2 ? weir_handle_pin(ball->pool, b->handle, &p)
-					      : weir_handle_pin_try(ball->pool, b->handle, &p);
+		rc = wr_xorshift64(&random) % 2 ? weir_handle_pin(ball->pool, b->handle, &p)
+						: weir_handle_pin_try(ball->pool, b->handle, &p);
 		if (rc == -EAGAIN) {
 			atomic_fetch_add(&ball->nr_again, 1);
 			continue;
 		}
 		words = p;
 		for (k = 0; rc == 0 && k < 8; k++) {
-			i = help_random(&random) % (b->bytes / 8);
+			i = wr_xorshift64(&random) % (b->bytes / 8);
 			if (words[i] != b->seed + i * 0x9e3779b97f4a7c15ull)
 				rc = -EIO;
 		}
 		if (rc != 0 || weir_handle_unpin(ball->pool, b->handle) != 0)
 			atomic_fetch_add(&ball->nr_faults, 1);
 		atomic_fetch_add(&ball->nr_pins, 1);
-		usleep((useconds_t)(help_random(&random) % 500));
+		usleep((useconds_t)(wr_xorshift64(&random) % 500));
 	}
 	return NULL;
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/random.h"
 #include "base/util.h"
 #include "handle_help.h"
 #include "pool/handle.h"
@@ -473,7 +474,7 @@ TEST(blocks_stay_on_their_node)
 		nr++;
 	ASSERT_EQ(768u, nr);
 	for (i = 0; i < nr; i++)
-		if (help_random(&random) % 8 != 0)
+		if (wr_xorshift64(&random) % 8 != 0)
 			ASSERT_EQ(0, help_drop(pool, &blocks[i]));
 	o.node_mask = 1u << 1;
 	ASSERT_EQ(0, weir_pool_compact(pool, &o, &r));
@@ -607,7 +608,7 @@ struct model {
 static bool model_take(struct model *m, struct model_block *b)
 {
 	static const size_t sizes[] = {4096, 65536, 300000, 2 * MIB};
-	uint64_t r = help_random(&m->random);
+	uint64_t r = wr_xorshift64(&m->random);
 	size_t bytes = 1 + (r >> 20) % sizes[r % 16 == 0 ? 3 : r % 3];
 	int rc;
 
@@ -698,7 +699,7 @@ static bool model_is_right(struct model *m)
 static bool model_compact(struct model *m)
 {
 	static const size_t targets[] = {65536, MIB, 2 * MIB, 8 * MIB};
-	uint64_t r = help_random(&m->random);
+	uint64_t r = wr_xorshift64(&m->random);
 	struct weir_compact_opts o = {.size = sizeof(o), .target_bytes = targets[r % 4]};
 	struct weir_compact_report report;
 
@@ -714,7 +715,7 @@ static bool model_compact(struct model *m)
 
 static bool model_step(struct model *m)
 {
-	uint64_t r = help_random(&m->random);
+	uint64_t r = wr_xorshift64(&m->random);
 	struct model_block *b = &m->blocks[(r >> 32) % MODEL_BLOCKS];
 
 	if (r % 100 == 0)

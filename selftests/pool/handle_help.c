@@ -10,13 +10,7 @@
 
 #include "handle_help.h"
 
-uint64_t help_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
+#include "base/random.h"
 
 struct weir_pool *help_open(struct fake_machine *m, int nr_nodes, size_t capacity_bytes)
 {
@@ -119,7 +113,7 @@ size_t help_fragment(struct weir_pool *pool, size_t bytes, uint64_t seed, struct
 		b->seed = nr;
 	}
 	for (i = 0; i < nr; i++) {
-		if (help_random(&random) % 8 != 0)
+		if (wr_xorshift64(&random) % 8 != 0)
 			(void)help_drop(pool, &blocks[i]);
 		else if (fill_block(pool, &blocks[i]) != 0)
 			return 0;

@@ -23,8 +23,6 @@ struct help_block {
 	uint64_t seed; /* of the pattern in it */
 };
 
-uint64_t help_random(uint64_t *state);
-
 /* A pool with 4 KiB blocks on nodes of a made-up machine; NULL when that fails. */
 struct weir_pool *help_open(struct fake_machine *m, int nr_nodes, size_t capacity_bytes);
 

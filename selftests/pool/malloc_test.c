@@ -15,6 +15,7 @@
 #include <weir/pool_malloc.h>
 
 #include "base/alloc.h"
+#include "base/random.h"
 #include "base/util.h"
 #include "fake_machine.h"
 
@@ -161,10 +162,7 @@ TEST_F(pointers, no_two_overlap_and_all_come_back)
 	size_t i, step;
 
 	for (step = 0; step < 30000; step++) {
-		r ^= r << 13;
-		r ^= r >> 7;
-		r ^= r << 17;
-		i = r % 1024;
+		i = wr_xorshift64(&r) % 1024;
 		if (p[i]) {
 			ASSERT_EQ((uint8_t)i, p[i][0]);
 			ASSERT_EQ((uint8_t)i, p[i][bytes[i] - 1]);
@@ -267,10 +265,7 @@ static void *share_small_ones(void *arg)
 	int step;
 
 	for (step = 0; step < 20000; step++) {
-		s->random ^= s->random << 13;
-		s->random ^= s->random >> 7;
-		s->random ^= s->random << 17;
-		bytes = 2 + (s->random >> 20) % 2500;
+		bytes = 2 + (wr_xorshift64(&s->random) >> 20) % 2500;
 		p = weir_pool_malloc(s->pool, bytes);
 		if (p) {
 			p[0] = p[1] = (uint8_t)s->random;

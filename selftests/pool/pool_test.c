@@ -14,19 +14,12 @@
 #include <weir/pool.h>
 
 #include "base/alloc.h"
+#include "base/random.h"
 #include "base/util.h"
 #include "pool/state.h"
 
 #define MIB  (1ull << 20)
 #define MANY 4096
-
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
 
 static struct weir_pool *open_pool(size_t bytes, size_t block_bytes, uint32_t flags)
 {
@@ -130,9 +123,9 @@ TEST_F(pool, spans_do_not_overlap_and_keep_their_bytes)
 	size_t live = 0, pick, step;
 
 	for (step = 0; step < 20000; step++) {
-		size_t bytes = 1 + next_random(&self->random) % (64 * 1024);
+		size_t bytes = 1 + wr_xorshift64(&self->random) % (64 * 1024);
 
-		if (live < MANY && next_random(&self->random) % 2 == 0 &&
+		if (live < MANY && wr_xorshift64(&self->random) % 2 == 0 &&
 		    weir_pool_alloc(self->pool, bytes, WEIR_NODE_ANY, &spans[live]) == 0) {
 			stamp[live] = (uint8_t)step;
 			memset(spans[live].base, stamp[live], spans[live].bytes);
@@ -140,7 +133,7 @@ TEST_F(pool, spans_do_not_overlap_and_keep_their_bytes)
 		} else if (live > 0) {
 			const uint8_t *p;
 
-			pick = next_random(&self->random) % live;
+			pick = wr_xorshift64(&self->random) % live;
 			p = spans[pick].base;
 			ASSERT_EQ(stamp[pick], p[0]);
 			ASSERT_EQ(0, memcmp(p, p + 1, spans[pick].bytes - 1));
@@ -405,12 +398,12 @@ TEST(spans_begin_at_any_power_of_two_that_is_asked_for)
 		ASSERT_EQ(0, weir_pool_open(&opts, &pool, NULL));
 		memset(span, 0, sizeof(span));
 		for (k = 0; k < 4000; k++) {
-			struct weir_span *s = &span[next_random(&x) % 32];
+			struct weir_span *s = &span[wr_xorshift64(&x) % 32];
 
 			ASSERT_EQ(0, weir_pool_free(pool, *s));
 			memset(s, 0, sizeof(*s));
-			align = (size_t)1 << (next_random(&x) >> 16) % 23;
-			bytes = 1 + (next_random(&x) >> 16) % 300000;
+			align = (size_t)1 << (wr_xorshift64(&x) >> 16) % 23;
+			bytes = 1 + (wr_xorshift64(&x) >> 16) % 300000;
 			rc = weir_pool_alloc_aligned(pool, bytes, align, WEIR_NODE_ANY, s);
 			if (rc == -ENOSPC)
 				continue;

@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/atomic.h"
+#include "base/random.h"
 #include "base/util.h"
 #include "fake_machine.h"
 
@@ -43,14 +44,6 @@ struct worker {
 	struct weir_span own[NR_OWN];
 	pthread_t thread;
 };
-
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
 
 /* Mark both ends of a span as this allocation's. */
 static void stamp(const struct weir_span *span)
@@ -88,7 +81,7 @@ static void give_back(struct stress *s, struct weir_span *span)
 static void take(struct worker *w, struct weir_span *span)
 {
 	struct stress *s = w->stress;
-	uint64_t r = next_random(&w->random);
+	uint64_t r = wr_xorshift64(&w->random);
 	int node = (int)(r % (unsigned)(s->nr_nodes + 1)) - 1;
 	size_t bytes = 1 + (size_t)((r >> 8) % (r % 16 == 0 ? 2 * MIB : 40000));
 	int rc;
@@ -110,7 +103,7 @@ static void take(struct worker *w, struct weir_span *span)
 
 static void swap_with_shelf(struct worker *w, struct weir_span *span)
 {
-	struct shelf_slot *slot = &w->stress->shelf[next_random(&w->random) % NR_SHELF];
+	struct shelf_slot *slot = &w->stress->shelf[wr_xorshift64(&w->random) % NR_SHELF];
 	struct weir_span mine = *span;
 
 	pthread_mutex_lock(&slot->lock);
@@ -148,9 +141,9 @@ static void *work(void *arg)
 	int step;
 
 	for (step = 0; step < NR_STEPS; step++) {
-		struct weir_span *span = &w->own[next_random(&w->random) % NR_OWN];
+		struct weir_span *span = &w->own[wr_xorshift64(&w->random) % NR_OWN];
 
-		if (next_random(&w->random) % 4 == 0)
+		if (wr_xorshift64(&w->random) % 4 == 0)
 			swap_with_shelf(w, span);
 		else if (span->bytes != 0)
 			give_back(w->stress, span);

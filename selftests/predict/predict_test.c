@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/random.h"
 #include "predict/predict.h"
 
 static struct weir_key key_of(uint64_t i)
@@ -39,7 +40,7 @@ TEST(the_same_references_give_the_same_bits)
 	for (uint32_t i = 0; i < 20000; i++) {
 		uint32_t nr[2];
 
-		state = state * 6364136223846793005u + 1442695040888963407u;
+		(void)wr_lcg64(&state);
 		for (uint32_t k = 0; k < 2; k++) {
 			use(p[k], i / 1000 % 2 ? state >> 56 : i % 60);
 			nr[k] = wr_predict_forecast(p[k], f[k], 40);
@@ -61,7 +62,7 @@ TEST(no_key_is_told_twice_and_the_surest_come_first)
 	for (uint32_t i = 0; i < 5000; i++) {
 		uint32_t nr;
 
-		state = state * 6364136223846793005u + 1442695040888963407u;
+		(void)wr_lcg64(&state);
 		use(p, i % 5 ? i % 64 : state >> 57);
 		nr = wr_predict_forecast(p, f, WR_PREDICT_MAX);
 		for (uint32_t a = 1; a < nr; a++) {
@@ -174,7 +175,7 @@ TEST(memory_is_bounded_and_taken_at_open)
 	EXPECT_LT(wr_predict_bytes(p), (uint64_t)1 << 20);
 	live = wr_test_alloc_live();
 	for (uint32_t i = 0; i < 50000; i++) {
-		state = state * 6364136223846793005u + 1442695040888963407u;
+		(void)wr_lcg64(&state);
 		use(p, state >> 40);
 		(void)wr_predict_forecast(p, f, 16);
 	}

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/random.h"
 #include "predict/predict.h"
 
 static struct weir_key key_of(uint64_t i)
@@ -33,14 +34,6 @@ static void use_expert(struct wr_predict *p, uint32_t layer, uint32_t expert)
 					   .expert = expert};
 
 	wr_predict_observe(p, &ref);
-}
-
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
 }
 
 static struct wr_predict *open_plain(uint32_t nr_items)
@@ -143,7 +136,7 @@ TEST(noise_is_not_foreseen)
 
 	ASSERT_NE(NULL, p);
 	for (uint32_t i = 0; i < 20000; i++) {
-		use(p, next_random(&state) % 5000);
+		use(p, wr_xorshift64(&state) % 5000);
 		if (i < 10000)
 			continue;
 		for (uint32_t k = wr_predict_forecast(p, f, 32); k-- > 0;)
@@ -164,7 +157,7 @@ static struct wr_predict *open_experts(uint32_t halve_at, uint32_t nr_tokens)
 	if (wr_predict_open(&opts, &p))
 		return NULL;
 	for (uint32_t t = 0; t < nr_tokens; t++) {
-		uint32_t e = (uint32_t)(next_random(&state) % 32);
+		uint32_t e = (uint32_t)(wr_xorshift64(&state) % 32);
 
 		for (uint32_t l = 0; l < 4; l++) {
 			use_expert(p, l, (e + 5 * l) % 32);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/random.h"
 #include "prefetch/prefetch.h"
 
 #define NR_KEYS 512u
@@ -317,8 +318,7 @@ TEST(the_budget_is_kept_whatever_comes)
 		struct wr_forecast list[8];
 		uint32_t r, key;
 
-		state = state * 6364136223846793005u + 1442695040888963407u;
-		r = (uint32_t)(state >> 33);
+		r = (uint32_t)(wr_lcg64(&state) >> 33);
 		key = r % NR_KEYS;
 		for (uint32_t k = 0; k < 8; k++)
 			list[k] = forecast((key + k * 7 + 1) % NR_KEYS, WR_PREDICT_SURE - k * 8192,

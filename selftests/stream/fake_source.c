@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "base/random.h"
 #include "harness/holdings.h"
 
 #define ORDER_ROOM 65536u
@@ -17,14 +18,6 @@
 static uint64_t word(uint32_t index, uint32_t fill, size_t j)
 {
 	return ((uint64_t)index << 40) + ((uint64_t)(fill & 0xffff) << 24) + j;
-}
-
-static uint32_t random_next(uint32_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 17;
-	*state ^= *state << 5;
-	return *state;
 }
 
 static void write_bytes(const struct fake *fake, uint32_t index, void *mem, uint32_t fill)
@@ -104,7 +97,7 @@ static int fake_fill(void *ctx, uint32_t index, void *mem, bool demand)
 	pthread_mutex_lock(&fake->lock);
 	refuse = fake->refuse;
 	if (!refuse && fake->fail_permille &&
-	    random_next(&fake->random) % 2000 < fake->fail_permille)
+	    wr_xorshift32(&fake->random) % 2000 < fake->fail_permille)
 		refuse = -ENOMEM;
 	note_fill(fake, index, mem, demand);
 	if (refuse)
@@ -161,10 +154,10 @@ static void *worker(void *arg)
 			pthread_cond_wait(&fake->changed, &fake->lock);
 		if (!fake->nr_pending)
 			break;
-		at = random_next(&fake->random) % fake->nr_pending;
+		at = wr_xorshift32(&fake->random) % fake->nr_pending;
 		index = fake->pending[at];
 		fake->pending[at] = fake->pending[--fake->nr_pending];
-		result = random_next(&fake->random) % 2000 < fake->fail_permille ? -EIO : 0;
+		result = wr_xorshift32(&fake->random) % 2000 < fake->fail_permille ? -EIO : 0;
 		pthread_mutex_unlock(&fake->lock);
 		fake_complete(fake, index, result);
 		pthread_mutex_lock(&fake->lock);

@@ -18,6 +18,7 @@
 
 #include "base/alloc.h"
 #include "base/atomic.h"
+#include "base/random.h"
 #include "harness/holdings.h"
 #include "stream/fake_source.h"
 #include "io/io_help.h"
@@ -212,8 +213,7 @@ TEST_F(troubled, random_errors_are_all_survived_by_trying_again)
 
 	ASSERT_EQ(begin_stream(self), 0);
 	for (int i = 0; nr_ended < 4 && i < 100000; i++) {
-		random = random * 6364136223846793005u + 1442695040888963407u;
-		if ((random >> 60) == 0)
+		if (wr_lcg64(&random) >> 60 == 0)
 			break_part(self,
 				   part_of(self,
 					   (uint32_t)(random >> 33) % weir_units_nr(self->units),

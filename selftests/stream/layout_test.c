@@ -10,6 +10,7 @@
 #include "kselftest_harness.h"
 
 #include "base/alloc.h"
+#include "base/random.h"
 #include "base/util.h"
 #include "stream/layout.h"
 
@@ -33,17 +34,9 @@ struct outcome {
 	uint64_t streamed;
 };
 
-static uint64_t random_next(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
 static uint64_t random_size(uint64_t *state, uint64_t from, uint64_t to)
 {
-	return (from + random_next(state) % (to - from + 1)) / PAGE * PAGE;
+	return (from + wr_xorshift64(state) % (to - from + 1)) / PAGE * PAGE;
 }
 
 static void add(struct sizes *s, uint64_t bytes)
@@ -73,7 +66,7 @@ static void make_wild(struct sizes *s, uint64_t seed)
 	*s = (struct sizes){0};
 	seed = seed * 0x9e3779b97f4a7c15u + 1;
 	while (s->nr < nr)
-		add(s, wr_max(PAGE, random_size(&seed, 0, MIB << random_next(&seed) % 11)));
+		add(s, wr_max(PAGE, random_size(&seed, 0, MIB << wr_xorshift64(&seed) % 11)));
 }
 
 /*

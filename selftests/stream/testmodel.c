@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/random.h"
 #include "weights/model_builder.h"
 
 #define MAX_TENSORS 512
@@ -133,7 +134,7 @@ static void put_random(struct mb_bytes *b, size_t bytes, uint64_t *state)
 	while (bytes) {
 		size_t n = bytes < 8 ? bytes : 8;
 
-		*state = *state * 6364136223846793005u + 1442695040888963407u;
+		(void)wr_lcg64(state);
 		mb_put(b, state, n);
 		bytes -= n;
 	}

@@ -12,6 +12,7 @@
 
 #include "kselftest_harness.h"
 
+#include "base/random.h"
 #include "base/util.h"
 #include "cache/rig.h"
 
@@ -48,8 +49,7 @@ struct worker {
 
 static uint32_t next(struct worker *w)
 {
-	w->random = w->random * 6364136223846793005u + 1442695040888963407u;
-	return (uint32_t)(w->random >> 33);
+	return (uint32_t)(wr_lcg64(&w->random) >> 33);
 }
 
 static bool is_fault(int rc)

@@ -12,6 +12,7 @@
 
 #include "kselftest_harness.h"
 
+#include "base/random.h"
 #include "cache/rig.h"
 
 #define NR_THREADS 3u
@@ -171,8 +172,7 @@ struct player {
 
 static uint32_t next(struct player *p)
 {
-	p->random = p->random * 6364136223846793005u + 1442695040888963407u;
-	return (uint32_t)(p->random >> 33);
+	return (uint32_t)(wr_lcg64(&p->random) >> 33);
 }
 
 static int play_get(struct player *p, struct op *op)

@@ -12,6 +12,7 @@
 #include "kselftest_harness.h"
 
 #include "base/atomic.h"
+#include "base/random.h"
 #include "base/util.h"
 #include "stream/residency.h"
 #include "stream/fake_source.h"
@@ -35,20 +36,12 @@ struct reader {
 	struct fake_thread thread;
 };
 
-static uint32_t random_next(uint32_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 17;
-	*state ^= *state << 5;
-	return *state;
-}
-
 static void use(struct reader *reader, uint32_t index, const struct wr_residency_get *g)
 {
 	uint32_t first, second;
 	bool good = fake_bytes_are(reader->fake, index, g->mem, &first);
 
-	if (random_next(&reader->random) % 8 == 0)
+	if (wr_xorshift32(&reader->random) % 8 == 0)
 		sched_yield();
 	good = good && fake_bytes_are(reader->fake, index, g->mem, &second) && first == second;
 	reader->nr_good += good;
@@ -63,11 +56,11 @@ static void *read_at_random(void *arg)
 	struct wr_residency *residency = reader->fake->residency;
 
 	while (wr_now_ns() < reader->until_ns) {
-		uint32_t index = random_next(&reader->random) % NR_ENTRIES;
+		uint32_t index = wr_xorshift32(&reader->random) % NR_ENTRIES;
 		struct wr_residency_get g;
 		int rc;
 
-		if (random_next(&reader->random) % 4 == 0) {
+		if (wr_xorshift32(&reader->random) % 4 == 0) {
 			rc = wr_residency_prefetch(residency, index);
 			if (rc != 0 && rc != 1 && rc != -EAGAIN && rc != -ENOMEM &&
 			    rc != -ECANCELED)
@@ -75,7 +68,7 @@ static void *read_at_random(void *arg)
 			continue;
 		}
 		wr_residency_get_begin(residency, index, &g);
-		if (random_next(&reader->random) % 4 == 0)
+		if (wr_xorshift32(&reader->random) % 4 == 0)
 			(void)wr_residency_prefetch(residency, (index + 1) % NR_ENTRIES);
 		rc = wr_residency_get_wait(residency, &g);
 		if (rc == 0)
@@ -97,7 +90,7 @@ static bool open_random(struct fake *fake, enum fake_mode mode)
 	uint32_t random = 88172645u;
 
 	for (uint32_t i = 0; i < NR_ENTRIES; i++) {
-		bytes[i] = 8 * (1 + random_next(&random) % (SLOT_BYTES / 8));
+		bytes[i] = 8 * (1 + wr_xorshift32(&random) % (SLOT_BYTES / 8));
 		resident[i] = i % RESIDENT_EVERY == 0;
 	}
 	return fake_open(fake, mode, bytes, resident, NR_ENTRIES, SLOT_BYTES);

@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/atomic.h"
+#include "base/random.h"
 #include "base/util.h"
 #include "stream/fake_source.h"
 #include "io/io_help.h"
@@ -91,14 +92,6 @@ struct walker {
 	struct fake_thread thread;
 };
 
-static uint32_t random_next(uint32_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 17;
-	*state ^= *state << 5;
-	return *state;
-}
-
 static void show(struct walker *walker, struct weir_stream *stream)
 {
 	pthread_mutex_lock(&walker->lock);
@@ -108,7 +101,7 @@ static void show(struct walker *walker, struct weir_stream *stream)
 
 static void walk(struct walker *walker, struct weir_stream *stream, struct weir_units *units)
 {
-	uint64_t left = random_next(&walker->random) % (4 * weir_units_nr(units));
+	uint64_t left = wr_xorshift32(&walker->random) % (4 * weir_units_nr(units));
 	struct tm_walk seen = {0};
 	struct weir_unit unit;
 
@@ -132,12 +125,12 @@ static void *walk_at_random(void *arg)
 	struct walker *walker = arg;
 
 	while (wr_now_ns() < walker->until_ns) {
-		struct weir_plan plan = {.size = sizeof(plan),
-					 .unit = random_next(&walker->random) % 3,
-					 .passes = random_next(&walker->random) % 3,
-					 .tile_bytes = 5000 + random_next(&walker->random) % 60000,
-					 .budget_bytes =
-						 2400000 + random_next(&walker->random) % 1000000};
+		struct weir_plan plan = {
+			.size = sizeof(plan),
+			.unit = wr_xorshift32(&walker->random) % 3,
+			.passes = wr_xorshift32(&walker->random) % 3,
+			.tile_bytes = 5000 + wr_xorshift32(&walker->random) % 60000,
+			.budget_bytes = 2400000 + wr_xorshift32(&walker->random) % 1000000};
 		struct weir_stream *stream;
 		struct weir_units *units = NULL;
 		int rc;
@@ -169,7 +162,7 @@ static void cancel_at_random(struct walker *walkers)
 	uint32_t random = 5;
 
 	while (wr_now_ns() < walkers[0].until_ns) {
-		struct walker *walker = &walkers[random_next(&random) % NR_THREADS];
+		struct walker *walker = &walkers[wr_xorshift32(&random) % NR_THREADS];
 
 		usleep(5000);
 		pthread_mutex_lock(&walker->lock);

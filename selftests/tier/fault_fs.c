@@ -23,6 +23,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/random.h"
+
 #define WAIT_MS 5000
 
 /* Of the server's process. */
@@ -31,10 +33,8 @@ static int root_fd;
 
 static bool chance(uint32_t permille)
 {
-	uint64_t r = atomic_fetch_add(&knobs->random, 0x9e3779b97f4a7c15u);
+	uint64_t r = wr_mix64(atomic_fetch_add(&knobs->random, 0x9e3779b97f4a7c15u));
 
-	r = (r ^ r >> 30) * 0xbf58476d1ce4e5b9u;
-	r = (r ^ r >> 27) * 0x94d049bb133111ebu;
 	if (!permille || (r >> 33) % 1000 >= permille)
 		return false;
 	atomic_fetch_add(&knobs->nr_faults, 1);

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/random.h"
 #include "gemv.h"
 
 #define AREA (1u << 20)
@@ -20,11 +21,7 @@ static uint64_t random_state = 1;
 
 static uint64_t random64(void)
 {
-	uint64_t x = random_state += 0x9e3779b97f4a7c15ull;
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-	return x ^ x >> 31;
+	return wr_splitmix64(&random_state);
 }
 
 /* @AREA bytes behind which nothing is mapped; their end, from which to count back. */

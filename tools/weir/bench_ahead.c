@@ -23,6 +23,7 @@
 #include <weir/pool.h>
 
 #include "ahead.h"
+#include "base/random.h"
 #include "base/util.h"
 #include "bench.h"
 #include "ui.h"
@@ -416,8 +417,7 @@ static int random_keys(struct bench *b)
 	int rc = 0;
 
 	for (uint32_t i = 0; i < RANDOM_REFS && !rc; i++) {
-		z = z * 6364136223846793005u + 1442695040888963407u;
-		rc = wr_trace_add(&t, (struct weir_key){.lo = (z >> 33) % RANDOM_KEYS},
+		rc = wr_trace_add(&t, (struct weir_key){.lo = (wr_lcg64(&z) >> 33) % RANDOM_KEYS},
 				  WR_TRACE_OTHER, OBJECT_BYTES);
 	}
 	if (!rc)

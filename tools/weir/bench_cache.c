@@ -11,7 +11,6 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,10 +20,12 @@
 #include <weir/cache.h>
 
 #include "../peers/rocksdb.h"
+#include "base/random.h"
 #include "bench.h"
 #include "bench_hollow.h"
 #include "bench_race.h"
 #include "ui.h"
+#include "zipf.h"
 
 #define NR_KEYS	    131072u
 #define NR_ORDER    1048576u
@@ -83,38 +84,21 @@ static uint64_t hits(struct bench *b, int side, const uint32_t *order, size_t n)
 
 /* ---- what they work on ---- */
 
-static uint64_t mix(uint64_t x)
-{
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-	return x ^ x >> 31;
-}
-
 /* Key number of each reference: rank r with a weight of r^-ZIPF, keys in no order of rank. */
 static int make_order(struct bench *b)
 {
-	double *sum = malloc(NR_KEYS * sizeof(*sum)), total = 0;
+	struct wr_zipf zipf;
 	uint64_t random = 1;
+	int rc = wr_zipf_init(&zipf, NR_KEYS, ZIPF);
 
-	if (!sum)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < NR_KEYS; i++)
-		sum[i] = total += pow(i + 1, -ZIPF);
+	if (rc)
+		return rc;
 	for (uint32_t n = 0; n < NR_ORDER; n++) {
-		double at = (double)(mix(random++) >> 11) / 9007199254740992.0 * total;
-		uint32_t low = 0, high = NR_KEYS - 1;
+		uint32_t rank = (uint32_t)wr_zipf_rank(&zipf, wr_mix64(random++));
 
-		while (low < high) {
-			uint32_t mid = (low + high) / 2;
-
-			if (sum[mid] < at)
-				low = mid + 1;
-			else
-				high = mid;
-		}
-		b->order[n] = (uint32_t)(low * 2654435761u) % NR_KEYS;
+		b->order[n] = (uint32_t)(rank * 2654435761u) % NR_KEYS;
 	}
-	free(sum);
+	wr_zipf_fini(&zipf);
 	return 0;
 }
 
@@ -187,7 +171,7 @@ static int prepare(struct bench *b)
 	if (!b->keys || !b->order)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < NR_KEYS; i++)
-		b->keys[i] = (struct weir_key){mix(2 * i + 1), mix(2 * i + 2)};
+		b->keys[i] = (struct weir_key){wr_mix64(2 * i + 1), wr_mix64(2 * i + 2)};
 	rc = make_order(b);
 	if (!rc)
 		rc = open_cache(b);

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/random.h"
 #include "base/util.h"
 #include "bench_hollow.h"
 #include "bench_race.h"
@@ -45,22 +46,13 @@ int wr_bi_cache_fill(const struct wr_bi_cache *cache)
 	return rc;
 }
 
-/* Marsaglia, Xorshift RNGs, 2003: the triple 13, 7, 17. */
-static uint64_t next_random(uint64_t *x)
-{
-	*x ^= *x << 13;
-	*x ^= *x >> 7;
-	*x ^= *x << 17;
-	return *x;
-}
-
 /* How many of @nr gets missed. */
 static uint32_t steps(const struct wr_bi_cache *arm, uint64_t *random, uint32_t nr)
 {
 	uint32_t nr_missed = 0;
 
 	for (uint32_t i = 0; i < nr; i++) {
-		struct weir_cache_item item = item_of(next_random(random) >> 32 & (NR_KEYS - 1));
+		struct weir_cache_item item = item_of(wr_xorshift64(random) >> 32 & (NR_KEYS - 1));
 		struct weir_pin pin;
 
 		if (arm->get(arm->cache, &item, WEIR_CACHE_NO_FILL, &pin))
@@ -101,7 +93,7 @@ int wr_bi_cache_pairs(const struct wr_bi_cache arms[WR_BI_ARMS], double ret[WR_B
 		random[i] = 88172645463325252u;
 	for (uint32_t b = 0; b < NR_BATCHES; b++) {
 		/* One of the orders in which each follows each as often. */
-		uint64_t x = next_random(&order) >> 32;
+		uint64_t x = wr_xorshift64(&order) >> 32;
 		unsigned first = x % WR_BI_ARMS, step = x & 16 ? 1 : 3;
 
 		for (unsigned k = 0; k < WR_BI_ARMS; k++) {

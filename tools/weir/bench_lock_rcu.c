@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/random.h"
 #include "bench_race.h"
 #include "lock/rcu.h"
 #include "lock/rcu_table.h"
@@ -74,16 +75,6 @@ bool wr_br_has(enum wr_br_arm arm)
 unsigned wr_br_nodes(int size)
 {
 	return nr_nodes[size];
-}
-
-static uint64_t next_random(uint64_t *state)
-{
-	uint64_t x = *state += UINT64_C(0x9e3779b97f4a7c15);
-
-	/* Steele, Lea, Flood, Fast Splittable Pseudorandom Number Generators, 2014. */
-	x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
-	return x ^ x >> 31;
 }
 
 static bool is_key(struct wr_rcu_node *rcu, const void *arg)
@@ -181,8 +172,8 @@ int wr_br_open(void)
 		for (unsigned i = 0; i < nr_nodes[s]; i++) {
 			struct node *node = &indexes[s].nodes[i];
 
-			node->key.lo = next_random(&random);
-			node->key.hi = next_random(&random);
+			node->key.lo = wr_splitmix64(&random);
+			node->key.hi = wr_splitmix64(&random);
 			wr_rcu_table_add(&indexes[s].table, &node->rcu, node->key.lo);
 		}
 		rc = open_lfht(s);
@@ -236,7 +227,7 @@ static void take_turn(void *arg, unsigned number)
 	unsigned nr_missing = 0;
 
 	for (unsigned i = 0; i < NR_FINDS; i++) {
-		unsigned which = (unsigned)(next_random(&random) % nr_nodes[t->size]);
+		unsigned which = (unsigned)(wr_splitmix64(&random) % nr_nodes[t->size]);
 		const struct key key = nodes[which].key;
 
 		nr_missing += !find(t->size, t->arm, &key);

@@ -21,6 +21,7 @@
 #include <weir/metrics.h>
 
 #include "../peers/prometheus.h"
+#include "base/random.h"
 #include "bench.h"
 #include "bench_race.h"
 #include "ui.h"
@@ -140,8 +141,8 @@ static int prepare(struct bench *b)
 		rc = make_many(b);
 	/* Times of 100 ns to some ms, the longer the rarer. */
 	for (uint32_t i = 0; i < NR_VALUES; i++) {
-		random = random * 6364136223846793005u + 1442695040888963407u;
-		b->values[i] = (uint64_t)(100 * exp2((double)(random >> 40) / (1 << 24) * 15));
+		b->values[i] =
+			(uint64_t)(100 * exp2((double)(wr_lcg64(&random) >> 40) / (1 << 24) * 15));
 	}
 	return rc;
 }

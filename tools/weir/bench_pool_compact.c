@@ -14,6 +14,7 @@
 #include <weir/pool_handle.h>
 #include <weir/pool_map.h>
 
+#include "base/random.h"
 #include "base/util.h"
 #include "bench_pool.h"
 #include "bench_race.h"
@@ -33,15 +34,6 @@ struct scene {
 	uint64_t random;
 	bool slowly; /* so that somebody can watch */
 };
-
-static uint64_t next_random(struct scene *s)
-{
-	/* Marsaglia, Xorshift RNGs, 2003: the triple 13, 7, 17. */
-	s->random ^= s->random << 13;
-	s->random ^= s->random >> 7;
-	s->random ^= s->random << 17;
-	return s->random;
-}
 
 static void wait_a_little(const struct scene *s, size_t step, size_t every)
 {
@@ -91,7 +83,7 @@ static void free_most(struct scene *s)
 {
 	for (size_t i = 0; i < s->nr_blocks; i++) {
 		wait_a_little(s, i, 64);
-		if ((next_random(s) >> 32) % 8 == 0 || !s->handles[i].generation)
+		if ((wr_xorshift64(&s->random) >> 32) % 8 == 0 || !s->handles[i].generation)
 			continue;
 		weir_handle_free(s->pool, s->handles[i]);
 		s->handles[i] = (struct weir_handle){0};
@@ -140,7 +132,7 @@ static double copy_rate(struct scene *s, const struct weir_pool_region *region, 
 
 	begin = wr_bench_cpu_ns();
 	for (uint64_t i = 0; i < nr; i++) {
-		size_t from = half + (size_t)(next_random(s) >> 32) % half;
+		size_t from = half + (size_t)(wr_xorshift64(&s->random) >> 32) % half;
 
 		memcpy((uint8_t *)region->base + i % half * block,
 		       (const uint8_t *)region->base + from * block, block);

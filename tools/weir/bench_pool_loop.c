@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/atomic.h"
+#include "base/random.h"
 #include "base/util.h"
 #include "bench_pool.h"
 
@@ -65,15 +66,6 @@ const char *wr_pb_way_name(enum wr_pb_way way)
 	return names[way];
 }
 
-/* Marsaglia, Xorshift RNGs, 2003: the triple 13, 7, 17. */
-static uint64_t next_random(uint64_t *x)
-{
-	*x ^= *x << 13;
-	*x ^= *x >> 7;
-	*x ^= *x << 17;
-	return *x;
-}
-
 static const struct table *table_of(enum wr_pb_size size)
 {
 	static const uint32_t fixed[WR_PB_SIZES] = {4096, 65536, 1u << 20, 0};
@@ -81,7 +73,7 @@ static const struct table *table_of(enum wr_pb_size size)
 	uint64_t x = 88172645463325252ull;
 
 	for (uint32_t i = 0; i < TABLE && !t->bytes[TABLE - 1]; i++) {
-		next_random(&x);
+		wr_xorshift64(&x);
 		t->slot[i] = (uint8_t)(x >> 32) % LIVE;
 		t->bytes[i] = fixed[size] ? fixed[size] : 4096u << (x >> 48) % 10;
 	}
@@ -199,7 +191,7 @@ struct turns {
 static void shuffle(uint8_t order[WR_PB_ARMS], uint64_t *random)
 {
 	for (unsigned i = WR_PB_ARMS; i > 1; i--) {
-		unsigned j = (unsigned)(next_random(random) >> 40) % i;
+		unsigned j = (unsigned)(wr_xorshift64(random) >> 40) % i;
 		uint8_t swap = order[i - 1];
 
 		order[i - 1] = order[j];

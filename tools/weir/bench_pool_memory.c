@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/random.h"
 #include "base/util.h"
 #include "bench_pool.h"
 #include "mkmodel_priv.h"
@@ -62,12 +63,12 @@ static double time_loads(struct walk *w)
 	uint64_t state = w->state;
 	uint64_t begin = wr_now_ns();
 
-	/* The multiplier is Knuth's, MMIX; the high bits choose the cache line. */
+	/* The high bits choose the cache line. */
 	for (uint32_t i = 0; i < NR_LOADS; i++) {
 		size_t line = (size_t)(state >> w->shift) << 6;
 		uint64_t value = *(const volatile uint64_t *)(const void *)(w->base + line);
 
-		state = state * 6364136223846793005ull + 1442695040888963407ull + value;
+		state = wr_lcg64(&state) + value;
 	}
 	w->state = state;
 	return (double)(wr_now_ns() - begin) / NR_LOADS;
@@ -206,11 +207,7 @@ struct tensors {
 
 static uint32_t random_below(struct tensors *t, uint32_t n)
 {
-	/* Marsaglia, Xorshift RNGs, 2003: the triple 13, 7, 17. */
-	t->random ^= t->random << 13;
-	t->random ^= t->random >> 7;
-	t->random ^= t->random << 17;
-	return (uint32_t)((t->random >> 32) * n >> 32);
+	return wr_random_below(wr_xorshift64(&t->random), n);
 }
 
 static void shuffle(struct tensors *t)

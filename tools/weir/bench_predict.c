@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "ahead.h"
+#include "base/random.h"
 #include "bench.h"
 #include "ui.h"
 
@@ -136,9 +137,8 @@ static int random_work(uint32_t nr_keys, uint32_t nr_refs, struct wr_ahead_work 
 	int rc = 0;
 
 	for (uint32_t i = 0; i < nr_refs && !rc; i++) {
-		z = z * 6364136223846793005u + 1442695040888963407u;
-		rc = wr_trace_add(&t, (struct weir_key){.lo = (z >> 33) % nr_keys}, WR_TRACE_OTHER,
-				  BLOCK);
+		rc = wr_trace_add(&t, (struct weir_key){.lo = (wr_lcg64(&z) >> 33) % nr_keys},
+				  WR_TRACE_OTHER, BLOCK);
 	}
 	if (!rc)
 		rc = wr_ahead_from_trace(&t, nr_refs, ret);

@@ -12,6 +12,7 @@
 #include <weir/cache.h>
 #include <weir/pool.h>
 
+#include "base/random.h"
 #include "base/util.h"
 #include "bench.h"
 #include "bench_hollow.h"
@@ -46,8 +47,7 @@ static void *read_on(void *arg)
 	uint64_t random = 1;
 
 	while (!atomic_load_explicit(&r->stop, memory_order_relaxed)) {
-		random = random * 6364136223846793005u + 1442695040888963407u;
-		(void)get(r->cache, (random >> 33) % NR_KEYS, 0);
+		(void)get(r->cache, (wr_lcg64(&random) >> 33) % NR_KEYS, 0);
 		r->nr++;
 	}
 	return NULL;

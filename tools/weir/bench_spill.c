@@ -18,6 +18,7 @@
 #include <weir/cache.h>
 #include <weir/pool.h>
 
+#include "base/random.h"
 #include "base/util.h"
 #include "bench.h"
 
@@ -99,8 +100,7 @@ static int get_one(struct spill *s, uint64_t *random, double *ret_us)
 	uint64_t begin;
 	int rc;
 
-	*random = *random * 6364136223846793005u + 1442695040888963407u;
-	item.key = (struct weir_key){1, (*random >> 33) % NR_PIECES};
+	item.key = (struct weir_key){1, (wr_lcg64(random) >> 33) % NR_PIECES};
 	begin = wr_now_ns();
 	rc = weir_cache_get(s->cache, &item, 0, &pin);
 	*ret_us = (double)(wr_now_ns() - begin) / 1e3;

@@ -13,6 +13,8 @@
 #include <cpuid.h>
 #endif
 
+#include "base/random.h"
+
 #if defined(__x86_64__)
 /* clang 14 does not know this one in __builtin_cpu_supports(). */
 static bool has_f16c(void)
@@ -55,22 +57,12 @@ const struct wr_gemv_ops *wr_gemv_find(const char *name)
 	return NULL;
 }
 
-/* Every bit of @x reaches every bit of the result (the finaliser of splitmix64). */
-static uint64_t mix(uint64_t x)
-{
-	x ^= x >> 30;
-	x *= 0xbf58476d1ce4e5b9ull;
-	x ^= x >> 27;
-	x *= 0x94d049bb133111ebull;
-	return x ^ x >> 31;
-}
-
 uint64_t wr_gemv_key(const char *name)
 {
-	uint64_t key = mix(strlen(name) + 1);
+	uint64_t key = wr_mix64(strlen(name) + 1);
 
 	for (; *name; name++)
-		key = mix(key ^ (unsigned char)*name);
+		key = wr_mix64(key ^ (unsigned char)*name);
 	return key;
 }
 
@@ -82,7 +74,7 @@ uint64_t wr_gemv_checksum(uint64_t key, uint64_t first_row, const float *y, size
 		uint32_t bits;
 
 		memcpy(&bits, &y[r], sizeof(bits));
-		sum += mix(key + (first_row + r) * WR_GEMV_KEY_STEP + mix(bits));
+		sum += wr_mix64(key + (first_row + r) * WR_GEMV_KEY_STEP + wr_mix64(bits));
 	}
 	return sum;
 }
@@ -125,5 +117,5 @@ void wr_gemv_input(float *x, size_t nr)
 {
 	/* 24 bits: exact in a float. */
 	for (size_t i = 0; i < nr; i++)
-		x[i] = (float)(int32_t)(mix(i + 1) >> 40) * 0x1p-23f - 1.0f;
+		x[i] = (float)(int32_t)(wr_mix64(i + 1) >> 40) * 0x1p-23f - 1.0f;
 }

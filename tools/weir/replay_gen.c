@@ -6,11 +6,11 @@
 #include "replay_trace.h"
 
 #include <errno.h>
-#include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "base/random.h"
 #include "base/util.h"
+#include "zipf.h"
 
 struct gen {
 	struct wr_trace *t;
@@ -22,16 +22,7 @@ struct gen {
 
 static uint64_t draw(struct gen *g)
 {
-	uint64_t z = (g->random += 0x9e3779b97f4a7c15u);
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
-
-static double draw_unit(struct gen *g)
-{
-	return (double)(draw(g) >> 11) * 0x1p-53;
+	return wr_splitmix64(&g->random);
 }
 
 static void use(struct gen *g, uint64_t space, uint64_t i, uint32_t kind)
@@ -41,41 +32,9 @@ static void use(struct gen *g, uint64_t space, uint64_t i, uint32_t kind)
 				     g->block_bytes);
 }
 
-/* The law of Zipf: thing i is asked for in proportion to 1 / (i + 1)^s. */
-struct zipf {
-	double *sums;
-	uint64_t nr;
-};
-
-static int zipf_init(struct zipf *z, uint64_t nr, double s)
+static uint64_t draw_rank(struct gen *g, const struct wr_zipf *z)
 {
-	double sum = 0;
-
-	z->nr = nr;
-	z->sums = malloc(nr * sizeof(*z->sums));
-	if (!z->sums)
-		return -ENOMEM;
-	for (uint64_t i = 0; i < nr; i++) {
-		sum += pow((double)(i + 1), -s);
-		z->sums[i] = sum;
-	}
-	return 0;
-}
-
-static uint64_t zipf_draw(const struct zipf *z, struct gen *g)
-{
-	double at = draw_unit(g) * z->sums[z->nr - 1];
-	uint64_t low = 0, high = z->nr - 1;
-
-	while (low < high) {
-		uint64_t mid = (low + high) / 2;
-
-		if (z->sums[mid] < at)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
+	return wr_zipf_rank(z, draw(g));
 }
 
 static void loop(struct gen *g, uint64_t space, uint64_t nr, uint64_t rounds)
@@ -87,14 +46,14 @@ static void loop(struct gen *g, uint64_t space, uint64_t nr, uint64_t rounds)
 
 static void zipf(struct gen *g, uint64_t space, uint64_t nr, double s, uint64_t refs)
 {
-	struct zipf z;
+	struct wr_zipf z;
 
-	g->rc = g->rc ? g->rc : zipf_init(&z, nr, s);
+	g->rc = g->rc ? g->rc : wr_zipf_init(&z, nr, s);
 	if (g->rc)
 		return;
 	for (uint64_t r = 0; r < refs && !g->rc; r++)
-		use(g, space, zipf_draw(&z, g), WR_TRACE_OTHER);
-	free(z.sums);
+		use(g, space, draw_rank(g, &z), WR_TRACE_OTHER);
+	wr_zipf_fini(&z);
 }
 
 /* 80 layers of 64 tiles, 60 tokens: facts of a dense model. */
@@ -122,33 +81,33 @@ static void gen_zipf99(struct gen *g)
 /* Weights in turn, and between any two of them a block of a KV cache. */
 static void gen_mix(struct gen *g)
 {
-	struct zipf z;
+	struct wr_zipf z;
 
-	g->rc = zipf_init(&z, 20000, 0.9);
+	g->rc = wr_zipf_init(&z, 20000, 0.9);
 	if (g->rc)
 		return;
 	for (uint64_t r = 0; r < 400000 && !g->rc; r++) {
 		use(g, 1, r % (80 * 64), WR_TRACE_WEIGHTS);
-		use(g, 2, zipf_draw(&z, g), WR_TRACE_KV);
+		use(g, 2, draw_rank(g, &z), WR_TRACE_KV);
 	}
-	free(z.sums);
+	wr_zipf_fini(&z);
 }
 
 /* A hot set, and every 10,000 references a scan over 4,000 things that never come back. */
 static void gen_scan(struct gen *g)
 {
-	struct zipf z;
+	struct wr_zipf z;
 
-	g->rc = zipf_init(&z, 5000, 0.7);
+	g->rc = wr_zipf_init(&z, 5000, 0.7);
 	if (g->rc)
 		return;
 	for (uint64_t r = 0; r < 30 && !g->rc; r++) {
 		for (uint64_t i = 0; i < 10000; i++)
-			use(g, 1, zipf_draw(&z, g), WR_TRACE_OTHER);
+			use(g, 1, draw_rank(g, &z), WR_TRACE_OTHER);
 		for (uint64_t i = 0; i < 4000; i++)
 			use(g, 2, g->fresh++, WR_TRACE_OTHER);
 	}
-	free(z.sums);
+	wr_zipf_fini(&z);
 }
 
 /* Another load every 60,000 references: what was right before is wrong now. */
@@ -169,7 +128,9 @@ static void gen_turns(struct gen *g)
 
 	for (uint64_t r = 0; r < 3000 && !g->rc; r++) {
 		/* Who spoke lately is likely to speak again. */
-		uint64_t who = (r / 20 + (uint64_t)(draw_unit(g) * draw_unit(g) * 40)) % 200;
+		uint64_t who = (r / 20 + (uint64_t)(wr_random_unit(draw(g)) *
+						    wr_random_unit(draw(g)) * 40)) %
+			       200;
 		uint64_t new_blocks = 4 + draw(g) % 24;
 
 		if (!length[who] || length[who] > 300) {
@@ -186,22 +147,22 @@ static void gen_turns(struct gen *g)
 /* Experts: each layer uses 6 of 128, some more often than others, and what is popular drifts. */
 static void gen_experts(struct gen *g)
 {
-	struct zipf z;
+	struct wr_zipf z;
 
-	g->rc = zipf_init(&z, 128, 0.8);
+	g->rc = wr_zipf_init(&z, 128, 0.8);
 	if (g->rc)
 		return;
 	for (uint64_t token = 0; token < 256 && !g->rc; token++) {
 		for (uint64_t layer = 0; layer < 48; layer++) {
 			for (uint64_t k = 0; k < 6; k++) {
-				uint64_t expert = zipf_draw(&z, g) * 37 + layer * 11 +
+				uint64_t expert = draw_rank(g, &z) * 37 + layer * 11 +
 						  (token + layer) / 64 * 5;
 
 				use(g, layer, expert % 128, WR_TRACE_EXPERTS);
 			}
 		}
 	}
-	free(z.sums);
+	wr_zipf_fini(&z);
 }
 
 static const struct generator {

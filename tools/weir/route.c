@@ -5,13 +5,14 @@
 #include "route.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/random.h"
 #include "base/util.h"
 #include "replay_trace.h"
+#include "zipf.h"
 
 void wr_route_close(struct wr_route *r)
 {
@@ -211,7 +212,7 @@ int wr_route_open_mem(const char *name, const void *data, size_t size, int phase
 struct gen {
 	struct wr_route_opts o;
 	uint64_t random;
-	double *sums;	  /* of the popularity by rank */
+	struct wr_zipf popularity;
 	uint16_t *ranked; /* [layer][rank] of this turn */
 	uint16_t *before; /* [layer][chosen] of the token before */
 	uint16_t *chosen; /* of the layer before, then of this one */
@@ -220,32 +221,17 @@ struct gen {
 
 static uint64_t draw(struct gen *g)
 {
-	uint64_t z = (g->random += 0x9e3779b97f4a7c15u);
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
+	return wr_splitmix64(&g->random);
 }
 
 static uint32_t draw_below(struct gen *g, uint32_t n)
 {
-	return (uint32_t)((draw(g) >> 32) * n >> 32);
+	return wr_random_below(draw(g), n);
 }
 
 static uint32_t draw_rank(struct gen *g)
 {
-	double at = (double)(draw(g) >> 11) * 0x1p-53 * g->sums[g->o.nr_experts - 1];
-	uint32_t low = 0, high = g->o.nr_experts - 1;
-
-	while (low < high) {
-		uint32_t mid = (low + high) / 2;
-
-		if (g->sums[mid] < at)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return low;
+	return (uint32_t)wr_zipf_rank(&g->popularity, draw(g));
 }
 
 /* A third of each layer's experts change their popularity with the turn. */
@@ -273,9 +259,7 @@ static uint32_t follower(const struct gen *g, uint32_t layer, uint32_t expert, u
 {
 	uint64_t z = g->o.seed ^ ((uint64_t)layer << 40 | (uint64_t)expert << 8 | which);
 
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return (uint32_t)(((z ^ z >> 31) >> 32) * g->o.nr_experts >> 32);
+	return wr_random_below(wr_mix64(z), g->o.nr_experts);
 }
 
 static uint32_t choose(struct gen *g, uint32_t layer, uint32_t slot)
@@ -364,20 +348,14 @@ static int fill_opts(const struct wr_route_opts *opts, struct wr_route_opts *o)
 static int init_gen(struct gen *g)
 {
 	const struct wr_route_opts *o = &g->o;
-	double sum = 0;
 
 	g->random = o->seed;
-	g->sums = calloc(o->nr_experts, sizeof(*g->sums));
 	g->ranked = calloc((size_t)o->nr_layers * o->nr_experts, sizeof(*g->ranked));
 	g->before = calloc((size_t)o->nr_layers * o->nr_chosen, sizeof(*g->before));
 	g->chosen = calloc((size_t)2 * o->nr_chosen, sizeof(*g->chosen));
-	if (!g->sums || !g->ranked || !g->before || !g->chosen)
+	if (!g->ranked || !g->before || !g->chosen)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < o->nr_experts; i++) {
-		sum += pow(i + 1, -(double)o->zipf_permille / 1000);
-		g->sums[i] = sum;
-	}
-	return 0;
+	return wr_zipf_init(&g->popularity, o->nr_experts, (double)o->zipf_permille / 1000);
 }
 
 int wr_route_generate(const struct wr_route_opts *opts, struct wr_route *ret)
@@ -398,7 +376,7 @@ int wr_route_generate(const struct wr_route_opts *opts, struct wr_route *ret)
 	}
 	for (uint32_t i = 0; !rc && i < r.nr_layers; i++)
 		r.layer_bytes[i] = g.o.expert_bytes;
-	free(g.sums);
+	wr_zipf_fini(&g.popularity);
 	free(g.ranked);
 	free(g.before);
 	free(g.chosen);

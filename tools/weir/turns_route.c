@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/random.h"
 #include "base/util.h"
 
 static int generate(const struct wr_turns *t, uint32_t nr_layers, uint32_t nr_experts,
@@ -108,11 +109,7 @@ uint32_t wr_turns_chosen(const struct wr_turns_routing *r, uint64_t token, uint3
 
 static uint32_t draw_below(struct wr_turns_routing *r, uint32_t n)
 {
-	uint64_t z = (r->random += 0x9e3779b97f4a7c15u);
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return (uint32_t)(((z ^ z >> 31) >> 32) * n >> 32);
+	return wr_random_below(wr_splitmix64(&r->random), n);
 }
 
 uint32_t wr_turns_foreseen(struct wr_turns_routing *r, uint64_t token, uint32_t layer,
