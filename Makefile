@@ -27,6 +27,8 @@ ifeq ($(origin CXX),default)
 CXX := $(if $(findstring clang,$(CC)),clang++,g++)
 endif
 O ?= build
+# One name for one folder, however it was spelt: the lists of headers name objects by it.
+override O := $(patsubst $(CURDIR)/%,%,$(abspath $(O)))
 CFLAGS ?= -O2 -g
 prefix ?= /usr/local
 bindir ?= $(prefix)/bin
