@@ -21,6 +21,7 @@ deps_predict := base
 deps_prefetch := base predict
 deps_cache := base lock knob pool tier policy predict prefetch
 owner_cache_ahead := cache
+owner_cache_rows := cache
 deps_load := base lock weights pool io
 deps_stream := base lock metrics knob weights pool io cache load
 deps_trace := base lock metrics
@@ -29,6 +30,7 @@ owner_trace_symbol := trace
 deps_ctx := base metrics knob topo pool io cache load stream
 # Public headers of a module that has several.
 owner_experts := stream
+owner_rows := stream
 owner_metrics_sample := metrics
 owner_metrics_segment := metrics
 owner_metrics_system := metrics

@@ -609,43 +609,6 @@ WEIR_API WEIR_MUST_CHECK int weir_cache_rule(struct weir_cache *cache, const cha
 					     uint32_t kind);
 
 /**
- * struct weir_cache_table - Rows of one size, such as an embedding's.
- * @key:       Of the table; a row's key is made of it and the row's number.
- * @row_bytes: Of a row; each is an entry of its own.
- * @nr_rows:   How many there are.
- * @source:    Where rows come from; the fill's cookie is the row's number. NULL: from the class's.
- * @class_id:  enum weir_cache_class.
- * @depth:     Rows fetched at a time, 1 to 256. 0: 64.
- */
-struct weir_cache_table {
-	struct weir_key key;
-	size_t row_bytes;
-	uint64_t nr_rows;
-	const struct weir_cache_source *source;
-	uint32_t class_id;
-	uint32_t depth;
-};
-
-/**
- * weir_cache_rows() - Gather rows of a table.
- * @cache: The cache.
- * @table: The table.
- * @rows:  Array of @nr row numbers, in any order, also repeated.
- * @nr:    How many.
- * @to:    Where row @rows[i] goes: @to + i * row_bytes.
- *
- * Rows that are not there are fetched @depth at a time, each once.
- *
- * Context: Any thread. As weir_cache_get(). May block.
- * Return:  0, -EINVAL (a row that does not exist, before anything is done), and the codes of
- *          weir_cache_get(): then @to is undefined.
- * Since:   0.1
- */
-WEIR_API WEIR_MUST_CHECK int weir_cache_rows(struct weir_cache *cache,
-					     const struct weir_cache_table *table,
-					     const uint64_t *rows, size_t nr, void *to);
-
-/**
  * struct weir_cache_entry - An entry, as a dump shows it.
  * @key:       Its key.
  * @name:      Its name, "" if it has none. Valid during the call.

@@ -48,6 +48,27 @@ enum weir_unit_kind {
 /* Leave out the experts of a mixture: they come one by one, see weir/experts.h. */
 #define WEIR_PLAN_NO_EXPERTS (1u << 2)
 
+/* How a tensor is kept whose name matches. */
+enum weir_tensor_rule {
+	WEIR_TENSOR_NORMAL = 0, /* as the plan finds best */
+	WEIR_TENSOR_PIN = 1,	/* in memory from pass to pass, before all else */
+	WEIR_TENSOR_STREAM = 2, /* read in every pass */
+	WEIR_TENSOR_ROWS = 3,	/* in no pass: its rows come one by one, see weir/rows.h */
+};
+
+/* Of a plan at most. */
+#define WEIR_PLAN_RULES_MAX 64u
+
+/**
+ * struct weir_plan_rule - How tensors are kept.
+ * @glob: Pattern of names with * ? and [...]: "*.mlp.*".
+ * @kind: enum weir_tensor_rule.
+ */
+struct weir_plan_rule {
+	const char *glob;
+	uint64_t kind;
+};
+
 /**
  * struct weir_plan - What a pass visits, and how. Zero means the default.
  * @size:         sizeof(struct weir_plan).
@@ -63,6 +84,10 @@ enum weir_unit_kind {
  * @visit:        Called once per tensor while the plan is made; 0 leaves it out.
  *                NULL: all tensors that @flags admit.
  * @visit_arg:    Handed to @visit.
+ * @rules:        Array of @nr_rules; of a tensor the first that matches counts. Only during the
+ *                call. A unit of several tensors stays when one of them is to, and is read in
+ *                every pass when all of them are. What is to stay must fit beside two units.
+ * @nr_rules:     At most WEIR_PLAN_RULES_MAX.
  */
 struct weir_plan {
 	size_t size;
@@ -73,6 +98,8 @@ struct weir_plan {
 	uint64_t passes;
 	int (*visit)(void *arg, const struct weir_tensor *tensor);
 	void *visit_arg;
+	const struct weir_plan_rule *rules;
+	uint64_t nr_rules;
 };
 
 /**
@@ -142,6 +169,17 @@ struct weir_pass_stats {
 	uint32_t nr_stalls;
 	uint32_t complete;
 };
+
+/**
+ * weir_plan_rule() - How a plan wants a tensor to be kept.
+ * @plan:   The plan, or NULL.
+ * @tensor: Of any model.
+ *
+ * Context: Any thread. Takes no lock.
+ * Return:  enum weir_tensor_rule.
+ * Since:   0.1
+ */
+WEIR_API uint32_t weir_plan_rule(const struct weir_plan *plan, const struct weir_tensor *tensor);
 
 /**
  * weir_units_open() - The units of a plan, without reading anything.

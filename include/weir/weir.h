@@ -15,6 +15,7 @@
 #include <weir/base.h>
 #include <weir/cache.h>
 #include <weir/cache_ahead.h>
+#include <weir/cache_rows.h>
 #include <weir/experts.h>
 #include <weir/io.h>
 #include <weir/key.h>
@@ -26,6 +27,7 @@
 #include <weir/metrics_segment.h>
 #include <weir/metrics_system.h>
 #include <weir/pool.h>
+#include <weir/rows.h>
 #include <weir/stream.h>
 #include <weir/topo.h>
 #include <weir/weights.h>

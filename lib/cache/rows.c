@@ -3,6 +3,8 @@
  * Gathering rows of a table: each row is an entry. All of a window's rows are asked for without
  * waiting, then taken in order, so that as many as the window has are under way at a time.
  */
+#include <weir/cache_rows.h>
+
 #include <errno.h>
 #include <string.h>
 
@@ -20,6 +22,7 @@ static struct weir_cache_item row_item(const struct weir_cache_table *table, uin
 	a ^= a >> 27;
 	return (struct weir_cache_item){.key = {table->key.hi ^ row * 0x94d049bb133111ebu, a},
 					.bytes = table->row_bytes,
+					.landing_bytes = table->landing_bytes,
 					.class_id = table->class_id,
 					.cookie = (void *)(uintptr_t)row,
 					.source = table->source};
@@ -109,4 +112,18 @@ int weir_cache_rows(struct weir_cache *cache, const struct weir_cache_table *tab
 		rc = rc ? rc : one;
 	}
 	return rc;
+}
+
+int64_t weir_cache_rows_remove(struct weir_cache *cache, const struct weir_cache_table *table)
+{
+	int64_t nr = 0;
+	int rc = 0;
+
+	for (uint64_t row = 0; row < table->nr_rows; row++) {
+		int one = weir_cache_remove(cache, row_item(table, row).key);
+
+		nr += !one;
+		rc = rc || one == -ENOENT ? rc : one;
+	}
+	return rc ? rc : nr;
 }

@@ -235,6 +235,12 @@ int weir_experts_open(struct weir *weir, const struct weir_model *model, struct 
 	return wr_stream_experts_open(weir->io, weir->cache, model, ret, err);
 }
 
+int weir_rows_open(struct weir *weir, const struct weir_model *model,
+		   const struct weir_tensor *tensor, struct weir_rows **ret, struct weir_error *err)
+{
+	return wr_stream_rows_open(weir->io, weir->cache, model, tensor, ret, err);
+}
+
 int weir_load(struct weir *weir, const struct weir_model *model, const struct weir_plan *plan_arg,
 	      struct weir_loaded **ret, struct weir_error *err)
 {

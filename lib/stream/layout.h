@@ -25,11 +25,12 @@ struct wr_layout {
 };
 
 /*
- * Choose from @bytes[0..nr), the landing sizes in execution order, for @budget bytes.
- * @resident[i] is set for every i. 0, -ENOSPC (@ret->min_budget_bytes is set nevertheless),
+ * Choose from @bytes[0..nr), the landing sizes in execution order, for @budget bytes. @wishes: of
+ * each, enum weir_tensor_rule: what is pinned stays before all else, what is streamed does not;
+ * NULL: nobody wishes anything. @resident[i] is set for every i. 0, -ENOSPC (@ret->min_budget_bytes is set nevertheless),
  * -ENOMEM.
  */
-int wr_layout_choose(const uint64_t *bytes, uint32_t nr, uint64_t budget, bool *resident,
-		     struct wr_layout *ret);
+int wr_layout_choose(const uint64_t *bytes, const uint8_t *wishes, uint32_t nr, uint64_t budget,
+		     bool *resident, struct wr_layout *ret);
 
 #endif /* WR_STREAM_LAYOUT_H */

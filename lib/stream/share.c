@@ -56,8 +56,10 @@ static int measure_stream(const struct weir_units *units, uint64_t *ret_min, uin
 		bytes[i] = wr_align_up(wr_units_bytes(units, i) + around, (uint64_t)4096);
 		*ret_all += bytes[i];
 	}
+	/* Twice: two slots, if all of it is to be read every time. */
 	if (!rc)
-		rc = wr_layout_choose(bytes, units->nr, *ret_all, resident, &layout);
+		rc = wr_layout_choose(bytes, units->wishes, units->nr, 2 * *ret_all, resident,
+				      &layout);
 	*ret_min = layout.min_budget_bytes;
 	wr_free(bytes);
 	wr_free(resident);

@@ -213,7 +213,7 @@ static int choose_residents(struct weir_stream *stream, const struct weir_pool *
 	for (uint32_t i = 0; !rc && i < nr; i++)
 		bytes[i] = stream->stream_units[i].landing_bytes;
 	if (!rc)
-		rc = wr_layout_choose(bytes, nr, budget, resident, layout);
+		rc = wr_layout_choose(bytes, stream->units->wishes, nr, budget, resident, layout);
 	for (uint32_t i = 0; !rc && i < nr; i++)
 		stream->stream_units[i].resident = resident[i];
 	wr_free(bytes);
@@ -341,6 +341,8 @@ int wr_stream_open(const struct wr_stream_parts *parts, const struct weir_model 
 	rc = wr_plan_copy(&stream->plan, plan, err);
 	if (!rc)
 		rc = weir_units_open(model, plan, &stream->units, err);
+	stream->plan.rules = NULL; /* the caller's */
+	stream->plan.nr_rules = 0;
 	if (!rc)
 		rc = wr_files_init(&stream->files, parts->io, model, err);
 	if (rc)

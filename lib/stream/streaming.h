@@ -9,6 +9,7 @@
 #include <weir/knob.h>
 #include <weir/metrics.h>
 #include <weir/pool.h>
+#include <weir/rows.h>
 #include <weir/stream.h>
 
 /* What a stream works with; outlives it. */
@@ -27,5 +28,10 @@ int wr_stream_open(const struct wr_stream_parts *parts, const struct weir_model 
 int wr_stream_experts_open(struct weir_io *io, struct weir_cache *cache,
 			   const struct weir_model *model, struct weir_experts **ret,
 			   struct weir_error *err);
+
+/* As weir_rows_open(). @cache may be NULL: -EINVAL. */
+int wr_stream_rows_open(struct weir_io *io, struct weir_cache *cache,
+			const struct weir_model *model, const struct weir_tensor *tensor,
+			struct weir_rows **ret, struct weir_error *err);
 
 #endif /* WR_STREAM_STREAMING_H */

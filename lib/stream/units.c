@@ -8,6 +8,7 @@
 #include "stream/units.h"
 
 #include <errno.h>
+#include <fnmatch.h>
 
 #include "base/alloc.h"
 #include "base/util.h"
@@ -16,6 +17,18 @@
 #define TILE_MAX_BYTES ((uint64_t)16 << 20)
 /* A default tile is this part of the plan, so that what does not fill the budget is small. */
 #define TILES_PER_PLAN 128
+
+static int check_rules(const struct weir_plan *plan, struct weir_error *err)
+{
+	bool good = plan->nr_rules <= WEIR_PLAN_RULES_MAX && (plan->rules || !plan->nr_rules);
+
+	for (uint64_t i = 0; good && i < plan->nr_rules; i++)
+		good = plan->rules[i].glob && plan->rules[i].kind <= WEIR_TENSOR_ROWS;
+	return good ? 0
+		    : wr_error_set(err, -EINVAL, NULL, WEIR_OFFSET_NONE,
+				   "the plan has more than %u rules, or one that does not exist",
+				   WEIR_PLAN_RULES_MAX);
+}
 
 int wr_plan_copy(struct weir_plan *dst, const struct weir_plan *src, struct weir_error *err)
 {
@@ -29,7 +42,15 @@ int wr_plan_copy(struct weir_plan *dst, const struct weir_plan *src, struct weir
 		return wr_error_set(err, -EINVAL, NULL, WEIR_OFFSET_NONE,
 				    "the plan has unit kind %u and flags %#x, which do not exist",
 				    dst->unit, dst->flags);
-	return 0;
+	return check_rules(dst, err);
+}
+
+uint32_t weir_plan_rule(const struct weir_plan *plan, const struct weir_tensor *tensor)
+{
+	for (uint64_t i = 0; plan && i < plan->nr_rules; i++)
+		if (!fnmatch(plan->rules[i].glob, tensor->name, 0))
+			return (uint32_t)plan->rules[i].kind;
+	return WEIR_TENSOR_NORMAL;
 }
 
 static bool visits(const struct weir_model *model, const struct weir_plan *plan,
@@ -45,6 +66,8 @@ static bool visits(const struct weir_model *model, const struct weir_plan *plan,
 		return false;
 	if (tensor->nr_slices > 1 && (plan->flags & WEIR_PLAN_NO_EXPERTS))
 		return false;
+	if (weir_plan_rule(plan, tensor) == WEIR_TENSOR_ROWS)
+		return false;
 	return !plan->visit || plan->visit(plan->visit_arg, tensor);
 }
 
@@ -59,17 +82,33 @@ static uint64_t nr_tiles(const struct weir_plan *plan, const struct weir_tensor 
 	return (tensor->nr_rows + rows - 1) / rows;
 }
 
+/* Of a unit of several: one that is to stay is enough, to be read every time takes all. */
+static void add_wish(struct weir_units *units, bool is_first, uint32_t wish)
+{
+	uint8_t *of_unit = &units->wishes[units->nr - 1];
+
+	if (is_first || wish == WEIR_TENSOR_PIN)
+		*of_unit = (uint8_t)wish;
+	else if (*of_unit == WEIR_TENSOR_STREAM && wish != WEIR_TENSOR_STREAM)
+		*of_unit = WEIR_TENSOR_NORMAL;
+}
+
 static void add_tensor(struct weir_units *units, const struct weir_plan *plan,
 		       const struct weir_tensor *tensor, uint32_t *last_group)
 {
 	uint64_t tiles = nr_tiles(plan, tensor), row = 0;
+	uint32_t wish = weir_plan_rule(plan, tensor);
 
 	for (uint64_t t = 0; t < tiles; t++) {
 		/* The first nr_rows % tiles tiles are one row longer. */
 		uint64_t rows = tensor->nr_rows / tiles + (t < tensor->nr_rows % tiles);
 
-		if (plan->unit != WEIR_UNIT_GROUP || !units->nr || *last_group != tensor->group)
+		bool is_first =
+			plan->unit != WEIR_UNIT_GROUP || !units->nr || *last_group != tensor->group;
+
+		if (is_first)
 			units->first[units->nr++] = units->nr_parts;
+		add_wish(units, is_first, wish);
 		*last_group = tensor->group;
 		units->parts[units->nr_parts++] =
 			(struct weir_part){.tensor = tensor,
@@ -122,7 +161,8 @@ static int build(struct weir_units *units, const struct weir_model *model,
 
 	units->first = wr_calloc(nr_parts + 1, sizeof(*units->first));
 	units->parts = wr_calloc(nr_parts, sizeof(*units->parts));
-	if (!units->first || !units->parts)
+	units->wishes = wr_calloc(nr_parts, sizeof(*units->wishes));
+	if (!units->first || !units->parts || !units->wishes)
 		return -ENOMEM;
 	for (uint32_t p = 0; p < weir_model_nr_tensors(model); p++)
 		if (visited[p])
@@ -179,6 +219,7 @@ void weir_units_close(struct weir_units *units)
 		return;
 	wr_free(units->first);
 	wr_free(units->parts);
+	wr_free(units->wishes);
 	wr_free(units);
 }
 

@@ -11,6 +11,7 @@ struct weir_units {
 	uint32_t nr_parts;
 	uint32_t *first;
 	struct weir_part *parts;
+	uint8_t *wishes;     /* one a unit: enum weir_tensor_rule */
 	uint64_t plan_bytes; /* sum of all parts */
 	uint64_t unit_bytes; /* largest unit */
 };

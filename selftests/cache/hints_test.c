@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <weir/cache_rows.h>
 #include <weir/pool.h>
 
 #include "kselftest_harness.h"

@@ -265,8 +265,41 @@ TEST_F(mixture, is_documented_and_fits_a_terminal)
 	free(wide);
 }
 
+TEST_F(mixture, reads_the_rows_that_tokens_need_and_no_others)
+{
+	char first[32];
+	int64_t whole;
+
+	ASSERT_EQ(STREAM("--turns", "tt", "--budget", "50%"), 0);
+	EXPECT_EQ(number(self, "rows.tables"), 0);
+	whole = number(self, "budget.always_used_bytes");
+	ASSERT_EQ(STREAM("--turns", "tt", "--budget", "50%", "--rule",
+			 "*embed_tokens.weight=rows,experts.0.*=pin,*gate*=stream", "--prompt",
+			 "32"),
+		  0)
+	{
+		TH_LOG("%s", self->run.out);
+	}
+	EXPECT_EQ(number(self, "rows.tables"), 1);
+	EXPECT_EQ(number(self, "rows.asked"), 2 * (32 + 6));
+	EXPECT_LE(number(self, "rows.read"), 2 * (32 + 6));
+	EXPECT_LT(0, number(self, "rows.read"));
+	EXPECT_LT(number(self, "rows.read_bytes"), number(self, "rows.table_bytes") / 2);
+	EXPECT_EQ(number(self, "budget.always_used_bytes"),
+		  whole - number(self, "rows.table_bytes"));
+	snprintf(first, sizeof(first), "%s", wt_text(self->run.json, "turns.1.checksum"));
+	ASSERT_EQ(STREAM("--turns", "tt", "--rule", "*embed_tokens.weight=rows", "--prompt", "32",
+			 "--io", "mmap"),
+		  0);
+	EXPECT_STREQ(wt_text(self->run.json, "turns.1.checksum"), first);
+}
+
 TEST_F(mixture, refuses_what_has_no_meaning)
 {
+	EXPECT_EQ(STREAM("--rule", "x"), 2);
+	EXPECT_EQ(STREAM("--rule", "=pin"), 2);
+	EXPECT_EQ(STREAM("--rule", "a=pin,b=nonesuch"), 2);
+	EXPECT_EQ(STREAM("--rule", "*experts.gate_up_proj=rows"), 1);
 	EXPECT_EQ(STREAM("--turns", "tx"), 2);
 	EXPECT_EQ(STREAM("--turns", ""), 2);
 	EXPECT_EQ(STREAM("--kv", "0/64KiB"), 2);

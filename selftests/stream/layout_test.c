@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <weir/stream.h>
+
 #include "kselftest_harness.h"
 
 #include "base/alloc.h"
@@ -21,6 +23,7 @@
 
 struct sizes {
 	uint64_t bytes[MAX_NR];
+	uint8_t wishes[MAX_NR]; /* enum weir_tensor_rule */
 	uint32_t nr;
 	uint64_t sum;
 	uint64_t largest;
@@ -99,7 +102,7 @@ static int choose(const struct sizes *s, uint64_t budget, struct outcome *o)
 	int rc;
 
 	memset(o, 0, sizeof(*o));
-	rc = wr_layout_choose(s->bytes, s->nr, budget, o->resident, &o->layout);
+	rc = wr_layout_choose(s->bytes, s->wishes, s->nr, budget, o->resident, &o->layout);
 	for (uint32_t i = 0; i < s->nr; i++)
 		o->streamed += o->resident[i] ? 0 : s->bytes[i];
 	return rc;
@@ -359,6 +362,58 @@ TEST(without_memory_it_says_so)
 	EXPECT_EQ(choose(&s, s.sum / 2, &o), -ENOMEM);
 	EXPECT_TRUE(wr_test_alloc_failed());
 	EXPECT_EQ(choose(&s, s.sum / 2, &o), 0);
+}
+
+TEST(what_is_wished_for_is_done_first_and_counts_towards_the_least_budget)
+{
+	static struct sizes s;
+	static struct outcome o;
+	uint64_t least, pinned = 0;
+
+	make_tiles(&s, 3);
+	for (uint32_t i = 0; i < s.nr; i += 10) {
+		s.wishes[i] = WEIR_TENSOR_PIN;
+		pinned += s.bytes[i];
+	}
+	for (uint32_t i = 5; i < s.nr; i += 10)
+		s.wishes[i] = WEIR_TENSOR_STREAM;
+	EXPECT_EQ(choose(&s, pinned, &o), -ENOSPC);
+	least = o.layout.min_budget_bytes;
+	EXPECT_GT(least, pinned);
+	EXPECT_LE(least, pinned + 2 * s.largest);
+	EXPECT_EQ(choose(&s, least - 1, &o), -ENOSPC);
+	for (uint64_t budget = least; budget < s.sum * 2; budget += s.sum / 7) {
+		uint64_t kept = 0;
+
+		ASSERT_EQ(choose(&s, budget, &o), 0);
+		for (uint32_t i = 0; i < s.nr; i++) {
+			EXPECT_TRUE(s.wishes[i] != WEIR_TENSOR_PIN || o.resident[i]);
+			EXPECT_FALSE(s.wishes[i] == WEIR_TENSOR_STREAM && o.resident[i]);
+			EXPECT_TRUE(o.resident[i] || s.bytes[i] <= o.layout.slot_bytes);
+			kept += o.resident[i] ? s.bytes[i] : 0;
+		}
+		EXPECT_EQ(kept, o.layout.resident_bytes);
+		EXPECT_LE(kept + 2 * o.layout.slot_bytes, budget);
+	}
+	/* With room for all of it only what is to be read every time is. */
+	EXPECT_EQ(o.layout.nr_resident, s.nr - (s.nr + 4) / 10);
+}
+
+TEST(all_of_it_may_be_wished_for)
+{
+	static struct sizes s;
+	static struct outcome o;
+
+	make_tiles(&s, 4);
+	memset(s.wishes, WEIR_TENSOR_PIN, s.nr);
+	EXPECT_EQ(choose(&s, s.sum - 1, &o), -ENOSPC);
+	EXPECT_EQ(o.layout.min_budget_bytes, s.sum);
+	EXPECT_EQ(choose(&s, s.sum, &o), 0);
+	EXPECT_EQ(o.layout.slot_bytes, 0u);
+	memset(s.wishes, WEIR_TENSOR_STREAM, s.nr);
+	EXPECT_EQ(choose(&s, 2 * s.largest, &o), 0);
+	EXPECT_EQ(o.layout.nr_resident, 0u);
+	EXPECT_EQ(o.layout.slot_bytes, s.largest);
 }
 
 TEST_HARNESS_MAIN

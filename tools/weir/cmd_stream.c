@@ -32,6 +32,12 @@ struct stream_args {
 	const char *kv;
 	const char *l3_dir;
 	const char *trace_out;
+	const char *rules;
+	struct weir_plan_rule rule[WEIR_PLAN_RULES_MAX];
+	uint64_t nr_rules;
+	char rule_text[4096];
+	bool has_rows;
+	uint32_t prompt;
 	struct wr_ui_size l3_budget;
 	uint64_t kv_blocks, kv_bytes;
 	uint64_t seed;
@@ -180,7 +186,9 @@ static struct wr_arm arm_of(const struct stream_args *args, const char *path)
 			       .plan = {.size = sizeof(struct weir_plan),
 					.unit = (uint32_t)args->unit,
 					.flags = args->vision ? WEIR_PLAN_VISION : 0,
-					.tile_bytes = (size_t)args->tile.bytes},
+					.tile_bytes = (size_t)args->tile.bytes,
+					.rules = args->rule,
+					.nr_rules = args->nr_rules},
 			       .passes = args->passes,
 			       .compute = (enum wr_compute)args->compute,
 			       .threads = args->threads,
@@ -226,7 +234,8 @@ static int run_turns(const struct stream_args *args, const char *path)
 				 .kv_bytes = args->kv_bytes,
 				 .l3_dir = args->l3_dir,
 				 .l3_bytes = args->l3_budget.bytes,
-				 .trace_out = args->trace_out};
+				 .trace_out = args->trace_out,
+				 .nr_prompt = args->prompt};
 	uint64_t base = 0;
 	int rc;
 
@@ -267,6 +276,36 @@ static bool parse_kv(struct stream_args *args)
 	return true;
 }
 
+/* "GLOB=pin,GLOB=rows": how tensors are kept. */
+static bool parse_rules(struct stream_args *args)
+{
+	static const char *const kinds[] = {"normal", "pin", "stream", "rows"};
+	char *at = args->rule_text, *next, *equals;
+	uint64_t kind;
+
+	if (!args->rules)
+		return true;
+	if (strlen(args->rules) >= sizeof(args->rule_text))
+		return false;
+	strcpy(args->rule_text, args->rules);
+	for (; at; at = next) {
+		next = strchr(at, ',');
+		if (next)
+			*next++ = '\0';
+		equals = strrchr(at, '=');
+		if (!equals || equals == at || args->nr_rules == WEIR_PLAN_RULES_MAX)
+			return false;
+		*equals++ = '\0';
+		for (kind = 0; kind < 4 && strcmp(equals, kinds[kind]) != 0; kind++)
+			;
+		if (kind == 4)
+			return false;
+		args->has_rows |= kind == WEIR_TENSOR_ROWS;
+		args->rule[args->nr_rules++] = (struct weir_plan_rule){at, kind};
+	}
+	return true;
+}
+
 static int check(const struct wr_ui_usage *usage, struct stream_args *args)
 {
 	if (args->tile.relative || args->l3_budget.relative)
@@ -281,6 +320,9 @@ static int check(const struct wr_ui_usage *usage, struct stream_args *args)
 					 WR_TURNS_MAX);
 	if (!parse_kv(args))
 		return wr_ui_usage_error(usage, "--kv takes blocks and bytes of each: 64/2MiB");
+	if (!parse_rules(args))
+		return wr_ui_usage_error(usage, "--rule takes GLOB=pin, stream, rows or normal, "
+						"and commas between several");
 	if (args->l3_dir && !args->kv)
 		return wr_ui_usage_error(usage, "--l3 is for KV blocks: give --kv");
 	if (args->io == NR_MMAP && (args->kv || args->trace_out))
@@ -303,9 +345,10 @@ static int choose(const struct wr_ui_usage *usage, struct stream_args *args, con
 	if (!is_mixture && args->policy && strcmp(args->policy, "auto") && !args->kv)
 		return wr_ui_usage_error(usage, "what stays of a dense model follows from its "
 						"order; --policy is for experts and KV blocks");
-	if (args->pool_map && (is_mixture || args->turns || args->kv || args->trace_out))
+	if (args->pool_map &&
+	    (is_mixture || args->turns || args->kv || args->trace_out || args->has_rows))
 		return wr_ui_usage_error(usage, "--pool-map is for passes over a dense model");
-	if (is_mixture || args->turns || args->kv || args->trace_out)
+	if (is_mixture || args->turns || args->kv || args->trace_out || args->has_rows)
 		return run_turns(args, path);
 	if (args->passes > WR_ARM_MAX_PASSES)
 		return wr_ui_usage_error(usage, "--passes is at most %d without --turns",
@@ -318,6 +361,7 @@ int cmd_stream(int argc, char **argv)
 	struct stream_args args = {.budget = {.relative = true, .permyriad = 6000},
 				   .passes = 5,
 				   .chosen = 8,
+				   .prompt = 64,
 				   .seed = 1};
 	const struct wr_ui_option options[] = {
 		{"budget", WR_UI_SIZE, "SIZE", "memory for weights; N% of what a pass visits (60%)",
@@ -358,6 +402,11 @@ int cmd_stream(int argc, char **argv)
 		 "experts named a layer before, right so often (0)", &args.foresee, 1, 100},
 		{"ahead", WR_UI_FLAG, NULL, "foresee experts from those before, read them ahead",
 		 &args.ahead, 0, 0},
+		{"rule", WR_UI_STRING, "GLOB=KIND,...",
+		 "tensors by name: pin, stream, rows (of a table, by token), normal", &args.rules,
+		 0, 0},
+		{"prompt", WR_UI_U32, "N", "tokens a turn begins with: rows got at once (64)",
+		 &args.prompt, 0, 65536},
 		{"kv", WR_UI_STRING, "N/SIZE", "put N KV blocks of SIZE, and get them back",
 		 &args.kv, 0, 0},
 		{"l3", WR_UI_STRING, "DIR", "where KV blocks go when memory is short", &args.l3_dir,

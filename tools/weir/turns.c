@@ -34,6 +34,7 @@ struct run {
 	struct wr_workload *work;
 	struct wr_turns_trace trace;
 	struct wr_turns_blocks blocks;
+	struct wr_turns_tables tables;
 	struct wr_ui_progress progress;
 	uint64_t token; /* over all turns */
 	uint64_t done;	/* bytes of this turn */
@@ -101,6 +102,7 @@ static struct weir_plan vision_plan(const struct run *r)
 	plan.size = sizeof(plan);
 	plan.flags = WEIR_PLAN_VISION_ONLY;
 	plan.passes = 1;
+	plan.nr_rules = 0; /* what is read in some turns only stays in none */
 	plan.budget_bytes = r->ret->vision_bytes / 2;
 	if (!plan.tile_bytes)
 		plan.tile_bytes = VISION_TILE;
@@ -155,25 +157,33 @@ static uint64_t useful_budget(const struct run *r)
 	return wr_min(r->t->arm.budget_bytes, most);
 }
 
-/* The classes that have something; what of L2 is the KV blocks' while the experts want it too. */
+/*
+ * The classes that have something; what of L2 is the KV blocks' while the experts want it too. What
+ * rows need is little, and theirs.
+ */
 static void set_classes(const struct run *r, struct weir_cache_opts *opts)
 {
 	uint64_t kv = r->t->kv_blocks * r->t->kv_bytes;
 	uint64_t share = kv ? 125 : 0;
+	uint64_t rows = wr_turns_rows_bytes(&r->tables, r->ret->budget_bytes) * 1000;
 
+	rows = wr_min((uint64_t)900, (rows + opts->l2_budget) / (opts->l2_budget + 1));
 	if (kv && !r->ret->experts.nr_layers)
 		share = 1000;
 	else if (kv && !r->t->l3_dir)
 		share = wr_min((uint64_t)900, kv * 1000 / (opts->l2_budget + 1) + 1);
+	share = wr_min(share, 1000 - rows);
 	opts->classes[WEIR_CLASS_KV].share_permille = share;
-	opts->classes[WEIR_CLASS_EXPERTS].share_permille = 1000 - share;
+	opts->classes[WEIR_CLASS_WEIGHTS].share_permille = rows;
+	opts->classes[WEIR_CLASS_EXPERTS].share_permille = 1000 - share - rows;
 	opts->classes[WEIR_CLASS_KV].policy = r->t->policy;
 	opts->classes[WEIR_CLASS_EXPERTS].policy = r->t->policy;
 }
 
 static uint64_t nr_things(const struct run *r)
 {
-	uint64_t nr = r->t->kv_blocks;
+	uint64_t nr =
+		r->t->kv_blocks + wr_turns_rows_bytes(&r->tables, r->ret->budget_bytes) / 4096;
 
 	for (uint32_t g = 0; g < weir_model_nr_groups(r->model); g++)
 		nr += nr_slices(r->model, weir_model_group(r->model, g));
@@ -189,6 +199,7 @@ static int divide(struct run *r)
 	int rc;
 
 	ret->budget_bytes = useful_budget(r);
+	others += wr_turns_rows_bytes(&r->tables, ret->budget_bytes);
 	rc = weir_experts_share(r->model, &r->t->arm.plan,
 				ret->budget_bytes - wr_min(ret->budget_bytes, others),
 				wr_max(r->routing.nr_chosen, 1u), &ret->share, &ret->err);
@@ -214,7 +225,7 @@ static int divide(struct run *r)
 
 static bool needs_cache(const struct run *r)
 {
-	return r->ret->experts.nr_layers || r->t->kv_blocks;
+	return r->ret->experts.nr_layers || r->t->kv_blocks || r->tables.nr;
 }
 
 static int open_context(struct run *r)
@@ -244,6 +255,23 @@ static int open_context(struct run *r)
 	return rc;
 }
 
+/* The rules hold for experts too, under the names that they have in the cache. */
+static int keep_by_name(struct run *r)
+{
+	const struct weir_plan *plan = &r->t->arm.plan;
+	int rc = 0;
+
+	for (uint64_t i = 0; r->experts && !rc && i < plan->nr_rules; i++) {
+		uint64_t kind = plan->rules[i].kind;
+
+		if (kind == WEIR_TENSOR_PIN || kind == WEIR_TENSOR_STREAM)
+			rc = weir_cache_rule(weir_get_cache(r->weir), plan->rules[i].glob,
+					     kind == WEIR_TENSOR_PIN ? WEIR_RULE_PIN
+								     : WEIR_RULE_STREAM);
+	}
+	return rc ? fail(r, rc, "a rule") : 0;
+}
+
 static int open_weir(struct run *r)
 {
 	struct weir_plan plan = r->t->arm.plan;
@@ -263,6 +291,8 @@ static int open_weir(struct run *r)
 		rc = weir_experts_open(r->weir, r->model, &r->experts, &r->ret->err);
 	if (!rc && r->experts && r->t->ahead)
 		rc = weir_experts_foresee(r->experts, &r->ret->err);
+	if (!rc)
+		rc = keep_by_name(r);
 	if (rc)
 		return rc;
 	weir_stream_info(r->stream, &r->ret->stream);
@@ -294,6 +324,7 @@ static int open_units(struct run *r)
 	rc = weir_units_open(r->model, &plan, &r->units, &r->ret->err);
 	plan.flags = WEIR_PLAN_VISION;
 	plan.unit = WEIR_UNIT_TENSOR;
+	plan.nr_rules = 0;
 	return rc ? rc : weir_units_open(r->model, &plan, &r->all, &r->ret->err);
 }
 
@@ -318,9 +349,13 @@ static int open_run(struct run *r)
 	if (!rc)
 		rc = measure_vision(r);
 	if (!rc)
+		rc = wr_turns_rows_find(r->t, r->model, &r->tables, &ret->err);
+	if (!rc)
 		rc = wr_turns_trace_open(r->t->trace_out, &r->trace, &ret->err);
 	if (!rc)
 		rc = mapped ? open_mapping(r) : open_weir(r);
+	if (!rc)
+		rc = wr_turns_rows_open(&r->tables, r->weir, r->model, &ret->err);
 	if (rc)
 		return rc;
 	r->waits = calloc((size_t)ret->nr_groups * r->t->arm.passes + 1, sizeof(*r->waits));
@@ -495,6 +530,30 @@ static int use_unit(struct run *r, struct weir_stream *stream, const struct weir
 	return rc;
 }
 
+/* What @nr tokens look up. */
+static int use_rows(struct run *r, uint32_t nr)
+{
+	for (uint32_t i = 0; i < r->tables.nr; i++) {
+		const struct weir_tensor *tensor = r->tables.tensors[i];
+		const char *base =
+			r->weir ? NULL
+				: (const char *)r->maps.maps[tensor->file].base + tensor->offset;
+		uint64_t begin = wr_ui_now_ns();
+		int rc = wr_turns_rows_draw(&r->tables, i, nr, &r->ret->err);
+
+		end_wait(r, begin);
+		r->tables.ns += wr_ui_now_ns() - begin;
+		if (rc)
+			return rc;
+		for (uint32_t n = 0; n < nr; n++) {
+			struct weir_view view = wr_turns_rows_view(&r->tables, i, n, base);
+
+			compute(r, &view);
+		}
+	}
+	return 0;
+}
+
 static int streamed_token(struct run *r)
 {
 	struct weir_pass_stats pass;
@@ -638,7 +697,12 @@ static int do_turn(struct run *r, uint32_t number)
 	wr_workload_begin(r->work);
 	if (r->turn->has_image)
 		rc = see_image(r);
+	if (!rc)
+		rc = use_rows(r, r->t->nr_prompt);
 	for (uint32_t i = 0; !rc && i < r->t->arm.passes; i++, r->token++) {
+		rc = use_rows(r, 1);
+		if (rc)
+			break;
 		rc = r->weir ? streamed_token(r) : mapped_units(r, r->units, true);
 		if (!rc && r->weir)
 			rc = wr_turns_blocks_put(&r->blocks, r->token + 1, all, &r->ret->err);
@@ -667,6 +731,8 @@ static void note(struct run *r)
 		(void)snprintf(ret->variant, sizeof(ret->variant), "%s",
 			       wr_workload_variant(r->work));
 	}
+	wr_turns_rows_note(&r->tables, &ret->rows);
+	ret->rows.ns = r->tables.ns;
 	if (!r->weir)
 		return;
 	wr_rung_of(weir_get_io(r->weir), r->model, &rung);
@@ -689,6 +755,7 @@ static void close_run(struct run *r)
 {
 	wr_turns_blocks_close(&r->blocks);
 	wr_workload_close(r->work);
+	wr_turns_rows_close(&r->tables);
 	weir_experts_close(r->experts);
 	weir_stream_close(r->stream);
 	weir_close(r->weir);

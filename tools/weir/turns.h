@@ -35,6 +35,9 @@
  * @l3_dir:       Where they go when memory is short, or NULL.
  * @l3_bytes:     Of the files there at most.
  * @trace_out:    Write what the cache was asked for here, or NULL.
+ * @nr_prompt:    Tokens that a turn begins with: rows of each table that are got at once.
+ *
+ * Tensors that a rule of the plan says to be read by rows are tables: each token uses one row.
  */
 struct wr_turns {
 	struct wr_arm arm;
@@ -51,6 +54,7 @@ struct wr_turns {
 	const char *l3_dir;
 	uint64_t l3_bytes;
 	const char *trace_out;
+	uint32_t nr_prompt;
 };
 
 /* One turn. Reads of a mapping are all in @dense_read. */
@@ -78,6 +82,17 @@ struct wr_turns_kv {
 	uint64_t nr_lost;
 };
 
+/* Tables that are read by rows. */
+struct wr_turns_rows {
+	uint64_t nr_tables;
+	uint64_t table_bytes;
+	uint64_t row_bytes; /* the largest */
+	uint64_t nr_got;
+	uint64_t nr_read;
+	uint64_t read_bytes;
+	uint64_t ns; /* that getting them took */
+};
+
 struct wr_turns_result {
 	uint32_t backend;
 	uint32_t page_kind;
@@ -102,6 +117,7 @@ struct wr_turns_result {
 	struct weir_cache_stats stored;			  /* class kv in L3 */
 	struct weir_cache_policy policy;		  /* of the experts */
 	struct wr_turns_kv kv;
+	struct wr_turns_rows rows;
 	char reason[512];
 	char page_reason[512];
 	char variant[16];

@@ -74,4 +74,37 @@ int wr_turns_blocks_put(struct wr_turns_blocks *b, uint64_t done, uint64_t all,
 int wr_turns_blocks_check(struct wr_turns_blocks *b, uint64_t first, uint64_t end,
 			  struct weir_error *err);
 
+/* ---- turns_rows.c: tables of which a token uses a row ---- */
+
+#define WR_TURNS_MAX_TABLES 8u
+
+struct wr_turns_tables {
+	uint32_t nr;
+	uint32_t most_rows; /* at once */
+	const struct weir_tensor *tensors[WR_TURNS_MAX_TABLES];
+	struct weir_rows *rows[WR_TURNS_MAX_TABLES]; /* NULL: over a mapping */
+	uint64_t *numbers;			     /* of the rows drawn last */
+	char *to;
+	uint64_t random;
+	uint64_t least_bytes, table_bytes;
+	uint64_t ns;
+};
+
+/* Those that the plan's rules name. 0, -EINVAL. */
+int wr_turns_rows_find(const struct wr_turns *t, const struct weir_model *model,
+		       struct wr_turns_tables *ret, struct weir_error *err);
+/* What of a budget is theirs. */
+uint64_t wr_turns_rows_bytes(const struct wr_turns_tables *s, uint64_t budget_bytes);
+/* @weir NULL: over a mapping. Closed also when this fails. */
+int wr_turns_rows_open(struct wr_turns_tables *s, struct weir *weir, const struct weir_model *model,
+		       struct weir_error *err);
+void wr_turns_rows_close(struct wr_turns_tables *s);
+/* Draw @nr rows of a table, at most most_rows, and get them. */
+int wr_turns_rows_draw(struct wr_turns_tables *s, uint32_t table, uint32_t nr,
+		       struct weir_error *err);
+/* Row @i of those drawn last; @base: the table in a mapping, or NULL. */
+struct weir_view wr_turns_rows_view(const struct wr_turns_tables *s, uint32_t table, uint32_t i,
+				    const void *base);
+void wr_turns_rows_note(const struct wr_turns_tables *s, struct wr_turns_rows *ret);
+
 #endif /* WR_TOOLS_TURNS_INTERNAL_H */

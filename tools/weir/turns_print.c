@@ -143,7 +143,7 @@ static double per_token(const struct wr_turns_result *r, double *ret_bytes)
 int wr_turns_print_text(const struct wr_turns *t, const struct wr_turns_result *r)
 {
 	const struct weir_cache_stats *kv = &r->classes[WEIR_CLASS_KV];
-	char a[WR_UI_TEXT], b[WR_UI_TEXT];
+	char a[WR_UI_TEXT], b[WR_UI_TEXT], c[WR_UI_TEXT];
 	double bytes, seconds = per_token(r, &bytes);
 	int rc = print_head(t, r);
 
@@ -155,6 +155,11 @@ int wr_turns_print_text(const struct wr_turns *t, const struct wr_turns_result *
 		       " looked at, %" PRIu64 " wrong, %" PRIu64 " lost\n",
 		       r->kv.nr_put, kv->nr_demotions, r->stored.nr_hits, r->kv.nr_checked,
 		       r->kv.nr_wrong, r->kv.nr_lost);
+	if (r->rows.nr_tables && !is_mapped(r))
+		printf("rows: %" PRIu64 " of %s asked for, %" PRIu64
+		       " read, %s; the tables have %s\n",
+		       r->rows.nr_got, wr_ui_memory(a, r->rows.row_bytes), r->rows.nr_read,
+		       wr_ui_bytes(b, r->rows.read_bytes), wr_ui_bytes(c, r->rows.table_bytes));
 	if (t->trace_out)
 		printf("%" PRIu64 " references in %s\n", r->trace_refs, t->trace_out);
 	printf("peak memory of the process: %s\n", wr_ui_memory(a, r->peak_bytes));
@@ -206,6 +211,17 @@ static json_t *json_kv(const struct wr_turns_result *r)
 			 "lost", wr_ui_json_u64(r->kv.nr_lost));
 }
 
+static json_t *json_rows(const struct wr_turns_result *r)
+{
+	const struct wr_turns_rows *n = &r->rows;
+
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:f}", "tables", wr_ui_json_u64(n->nr_tables),
+			 "table_bytes", wr_ui_json_u64(n->table_bytes), "asked",
+			 wr_ui_json_u64(n->nr_got), "read", wr_ui_json_u64(n->nr_read),
+			 "read_bytes", wr_ui_json_u64(n->read_bytes), "seconds",
+			 (double)n->ns / 1e9);
+}
+
 static json_t *json_budget(const struct wr_turns_result *r)
 {
 	if (is_mapped(r))
@@ -236,18 +252,18 @@ int wr_turns_print_json(const struct wr_turns *t, const struct wr_turns_result *
 
 	for (uint32_t i = 0; i < r->nr_turns; i++)
 		json_array_append_new(turns, json_turn(r, &r->turns[i]));
-	rc = wr_ui_json_print(
-		json_pack("{s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:f, s:f, "
-			  "s:o, s:o, s:o, s:o}",
-			  "model", json_model(t, r), "budget", json_budget(r), "peak_bytes",
-			  wr_ui_json_u64(r->peak_bytes), "backend", wr_arm_backend_name(r->backend),
-			  "backend_reason", mapped ? "asked for" : r->reason, "page_kind",
-			  mapped ? "page cache" : weir_page_kind_name((int)r->page_kind),
-			  "page_kind_reason", r->page_reason, "threads", (int)r->threads, "variant",
-			  r->variant, "policy", t->policy ? t->policy : "auto", "policy_chosen",
-			  r->policy.chosen, "policy_reason", r->policy.reason, "open_seconds",
-			  (double)r->open_ns / 1e9, "cpu_seconds", (double)r->cpu_ns / 1e9, "turns",
-			  turns, "experts", json_class(&r->classes[WEIR_CLASS_EXPERTS]), "kv",
-			  json_kv(r), "trace_references", wr_ui_json_u64(r->trace_refs)));
+	rc = wr_ui_json_print(json_pack(
+		"{s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:f, s:f, "
+		"s:o, s:o, s:o, s:o, s:o}",
+		"model", json_model(t, r), "budget", json_budget(r), "peak_bytes",
+		wr_ui_json_u64(r->peak_bytes), "backend", wr_arm_backend_name(r->backend),
+		"backend_reason", mapped ? "asked for" : r->reason, "page_kind",
+		mapped ? "page cache" : weir_page_kind_name((int)r->page_kind), "page_kind_reason",
+		r->page_reason, "threads", (int)r->threads, "variant", r->variant, "policy",
+		t->policy ? t->policy : "auto", "policy_chosen", r->policy.chosen, "policy_reason",
+		r->policy.reason, "open_seconds", (double)r->open_ns / 1e9, "cpu_seconds",
+		(double)r->cpu_ns / 1e9, "turns", turns, "experts",
+		json_class(&r->classes[WEIR_CLASS_EXPERTS]), "kv", json_kv(r), "rows", json_rows(r),
+		"trace_references", wr_ui_json_u64(r->trace_refs)));
 	return rc || r->kv.nr_wrong || r->kv.nr_lost ? WR_EXIT_FAILED : WR_EXIT_OK;
 }
