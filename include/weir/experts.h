@@ -5,7 +5,7 @@
  * Of a mixture of experts a token uses all of the attention and a few of the experts of each
  * layer. The first is a stream (weir/stream.h, with WEIR_PLAN_NO_EXPERTS): its order is known.
  * Which experts come the router says, layer by layer, so they are entries of the context's cache,
- * of the class WEIR_CLASS_EXPERTS: one entry holds an expert's slices of all tensors of a layer.
+ * of the class WEIR_CLASS_EXPERTS: one entry holds an expert's part of all tensors of a layer.
  *
  * Both share one budget. weir_experts_share() divides it: what a token uses for certain stays
  * first, since no expert saves more by staying; the rest is the experts'. Then
@@ -25,7 +25,8 @@
  *	}
  *
  * Experts are those that a checkpoint stacks in one tensor of a layer (nr_slices of struct
- * weir_tensor is above 1), as Qwen3-VL and GGUF do.
+ * weir_tensor is above 1), as Qwen3-VL and GGUF do, or that have tensors of their own (its expert
+ * is 0 or more), as in most other checkpoints. An entry is all that is of one expert.
  */
 #ifndef WEIR_EXPERTS_H
 #define WEIR_EXPERTS_H

@@ -123,6 +123,9 @@ enum weir_group_kind {
  * @nr_slices:   Experts held in the outermost dimension, each a contiguous extent of
  *               @bytes / @nr_slices; 1 for everything that is not an expert tensor.
  * @position:    Place in execution order over the whole model, from 0.
+ * @expert:      Number of the expert that it is of, where each has tensors of its own, as in
+ *               "layers.0.mlp.experts.5.up_proj.weight"; of a group with the experts 0 to some
+ *               number, two at least. -1 for everything else.
  */
 struct weir_tensor {
 	const char *name;
@@ -137,7 +140,18 @@ struct weir_tensor {
 	uint64_t row_bytes;
 	uint32_t nr_slices;
 	uint32_t position;
+	int32_t expert;
 };
+
+/* How many experts it has anything of, counted from 0; 0: it is none's. */
+static inline uint32_t weir_tensor_experts(const struct weir_tensor *tensor)
+{
+	if (!tensor->bytes)
+		return 0;
+	if (tensor->nr_slices > 1)
+		return tensor->nr_slices;
+	return tensor->expert >= 0 ? (uint32_t)tensor->expert + 1 : 0;
+}
 
 /**
  * struct weir_group - Tensors used together, in execution order.

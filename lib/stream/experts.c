@@ -42,11 +42,10 @@ struct expert {
 
 struct layer {
 	uint32_t group;
-	uint32_t first_tensor; /* in tensors */
-	uint32_t nr_tensors;
+	uint32_t nr_parts; /* of an expert, at most */
 	uint32_t nr_experts;
 	uint32_t first_expert; /* in entries */
-	uint32_t first_place;  /* in places: [expert][tensor] */
+	uint32_t first_part;   /* in parts and places: [expert][part] */
 };
 
 /* All [const] after open, but the fetches. */
@@ -56,9 +55,9 @@ struct weir_experts {
 	struct wr_files files;
 	struct weir_experts_info info;
 	struct layer *layers;
-	const struct weir_tensor **tensors;
+	const struct weir_tensor **parts; /* NULL: the expert has no more */
 	struct expert *entries;
-	uint32_t nr_tensors, nr_entries, nr_runs;
+	uint32_t nr_entries, nr_runs, most_parts;
 	size_t *places;
 	struct wr_run *runs;
 	struct wr_fetch_read *reads;
@@ -101,88 +100,111 @@ static void cancel_expert(void *arg, uint64_t token)
 
 /* ---- planning ---- */
 
-static bool is_experts(const struct weir_tensor *tensor)
+/*
+ * Tensors that hold something of an expert: all of a stack, which each has a slice of, and those that
+ * are of one expert. The most that one has.
+ */
+static uint32_t count_parts(const struct weir_model *model, const struct weir_group *group,
+			    uint32_t *ret_experts)
 {
-	return tensor->nr_slices > 1 && tensor->bytes;
+	uint32_t stacked = 0, single = 0, most = 0;
+	int32_t last = -1;
+
+	*ret_experts = 0;
+	for (uint32_t p = group->first; p < group->first + group->nr; p++) {
+		const struct weir_tensor *tensor = weir_model_at(model, p);
+		uint32_t nr = weir_tensor_experts(tensor);
+
+		*ret_experts = wr_max(*ret_experts, nr);
+		if (nr && tensor->nr_slices > 1) {
+			stacked++;
+		} else if (nr) {
+			/* Those of one expert stand together. */
+			single = tensor->expert == last ? single + 1 : 1;
+			last = tensor->expert;
+			most = wr_max(most, single);
+		}
+	}
+	return stacked + most;
 }
 
 /* How much there is of everything, so that all is allocated at once. */
-static int measure(struct weir_experts *x, uint64_t *ret_places)
+static int measure(struct weir_experts *x, uint64_t *ret_parts)
 {
-	uint64_t nr_entries = 0, nr_places = 0;
+	uint64_t nr_entries = 0, nr_parts = 0;
 
 	for (uint32_t g = 0; g < weir_model_nr_groups(x->model); g++) {
-		const struct weir_group *group = weir_model_group(x->model, g);
-		uint32_t most = 0, nr = 0;
+		uint32_t experts, parts;
 
-		for (uint32_t p = group->first; p < group->first + group->nr; p++) {
-			const struct weir_tensor *tensor = weir_model_at(x->model, p);
-
-			nr += is_experts(tensor);
-			most = is_experts(tensor) ? wr_max(most, tensor->nr_slices) : most;
-		}
-		x->nr_tensors += nr;
-		x->info.nr_layers += nr > 0;
-		x->info.nr_experts = wr_max(x->info.nr_experts, most);
-		nr_entries += most;
-		nr_places += (uint64_t)most * nr;
+		parts = count_parts(x->model, weir_model_group(x->model, g), &experts);
+		x->info.nr_layers += parts > 0;
+		x->info.nr_experts = wr_max(x->info.nr_experts, experts);
+		x->most_parts = wr_max(x->most_parts, parts);
+		nr_entries += experts;
+		nr_parts += (uint64_t)experts * parts;
 	}
-	if (nr_places > UINT32_MAX)
+	if (nr_parts > UINT32_MAX)
 		return -EFBIG;
 	x->nr_entries = (uint32_t)nr_entries;
-	*ret_places = nr_places;
+	*ret_parts = nr_parts;
 	return nr_entries ? 0 : -ENODATA;
 }
 
-static int take_memory(struct weir_experts *x, uint64_t nr_places)
+static int take_memory(struct weir_experts *x, uint64_t nr_parts)
 {
 	x->layers = wr_calloc(x->info.nr_layers, sizeof(*x->layers));
-	x->tensors = wr_calloc(x->nr_tensors, sizeof(*x->tensors));
+	x->parts = wr_calloc(nr_parts, sizeof(*x->parts));
 	x->entries = wr_calloc(x->nr_entries, sizeof(*x->entries));
-	x->places = wr_calloc(nr_places, sizeof(*x->places));
-	x->runs = wr_calloc(nr_places, sizeof(*x->runs));
-	x->reads = wr_calloc(nr_places, sizeof(*x->reads));
-	return x->layers && x->tensors && x->entries && x->places && x->runs && x->reads ? 0
-											 : -ENOMEM;
+	x->places = wr_calloc(nr_parts, sizeof(*x->places));
+	x->runs = wr_calloc(nr_parts, sizeof(*x->runs));
+	x->reads = wr_calloc(nr_parts, sizeof(*x->reads));
+	return x->layers && x->parts && x->entries && x->places && x->runs && x->reads ? 0
+										       : -ENOMEM;
+}
+
+static uint32_t part_at(const struct layer *l, uint32_t expert, uint32_t part)
+{
+	return l->first_part + expert * l->nr_parts + part;
+}
+
+/* Bytes of an expert in one of its tensors, and where they begin. */
+static uint64_t part_bytes(const struct weir_tensor *tensor)
+{
+	return tensor->bytes / tensor->nr_slices;
+}
+
+static uint64_t part_offset(const struct weir_tensor *tensor, uint32_t expert)
+{
+	return tensor->offset + (tensor->nr_slices > 1 ? expert * part_bytes(tensor) : 0);
 }
 
 /* The identity of the file and what of it: contents, as far as a file that is not written to has. */
 static struct weir_key key_of(const struct weir_experts *x, const struct layer *l, uint32_t expert)
 {
-	const struct weir_model_file *file =
-		weir_model_file(x->model, x->tensors[l->first_tensor]->file);
-	const uint64_t what[] = {file->dev,
-				 file->ino,
-				 file->mtime_ns,
-				 file->bytes,
-				 x->tensors[l->first_tensor]->offset,
-				 expert};
+	const struct weir_tensor *first = x->parts[part_at(l, expert, 0)];
+	const struct weir_model_file *file = weir_model_file(x->model, first->file);
+	const uint64_t what[] = {file->dev,   file->ino,     file->mtime_ns,
+				 file->bytes, first->offset, expert};
 	XXH128_hash_t hash = XXH3_128bits(what, sizeof(what));
 
 	return (struct weir_key){.hi = hash.high64, .lo = hash.low64};
 }
 
-static uint64_t slice_bytes(const struct weir_tensor *tensor)
-{
-	return tensor->bytes / tensor->nr_slices;
-}
-
-/* Slices that an expert has; a tensor with fewer experts than others ends before. */
-static uint32_t list_slices(const struct weir_experts *x, const struct layer *l, uint32_t expert,
-			    struct wr_extent *extents, struct wr_extent **sorted)
+/* What an expert has; a tensor with fewer experts than others ends before. */
+static uint32_t list_parts(const struct weir_experts *x, const struct layer *l, uint32_t expert,
+			   struct wr_extent *extents, struct wr_extent **sorted)
 {
 	uint32_t nr = 0;
 
-	for (uint32_t t = 0; t < l->nr_tensors; t++) {
-		const struct weir_tensor *tensor = x->tensors[l->first_tensor + t];
+	for (; nr < l->nr_parts; nr++) {
+		const struct weir_tensor *tensor = x->parts[part_at(l, expert, nr)];
 
-		if (expert >= tensor->nr_slices)
-			continue;
-		extents[t] =
-			(struct wr_extent){.file = tensor->file,
-					   .offset = tensor->offset + expert * slice_bytes(tensor),
-					   .bytes = slice_bytes(tensor)};
-		sorted[nr++] = &extents[t];
+		if (!tensor)
+			break;
+		extents[nr] = (struct wr_extent){.file = tensor->file,
+						 .offset = part_offset(tensor, expert),
+						 .bytes = part_bytes(tensor)};
+		sorted[nr] = &extents[nr];
 	}
 	return nr;
 }
@@ -191,7 +213,7 @@ static int plan_expert(struct weir_experts *x, const struct layer *l, uint32_t e
 		       struct wr_extent *extents, struct wr_extent **sorted)
 {
 	struct expert *e = &x->entries[l->first_expert + expert];
-	uint32_t nr = list_slices(x, l, expert, extents, sorted);
+	uint32_t nr = list_parts(x, l, expert, extents, sorted);
 	int nr_runs;
 
 	wr_extents_sort(sorted, nr);
@@ -199,8 +221,8 @@ static int plan_expert(struct weir_experts *x, const struct layer *l, uint32_t e
 			       &e->bytes);
 	if (nr_runs < 0)
 		return nr_runs;
-	for (uint32_t t = 0; t < l->nr_tensors; t++)
-		x->places[l->first_place + expert * l->nr_tensors + t] = extents[t].place;
+	for (uint32_t t = 0; t < nr; t++)
+		x->places[part_at(l, expert, t)] = extents[t].place;
 	e->experts = x;
 	e->key = key_of(x, l, expert);
 	e->first_run = x->nr_runs;
@@ -223,8 +245,8 @@ static int plan_expert(struct weir_experts *x, const struct layer *l, uint32_t e
 
 static int plan_experts(struct weir_experts *x)
 {
-	struct wr_extent *extents = wr_calloc(x->nr_tensors, sizeof(*extents));
-	struct wr_extent **sorted = wr_calloc(x->nr_tensors, sizeof(*sorted));
+	struct wr_extent *extents = wr_calloc(x->most_parts, sizeof(*extents));
+	struct wr_extent **sorted = wr_calloc(x->most_parts, sizeof(*sorted));
 	int rc = extents && sorted ? 0 : -ENOMEM;
 
 	for (uint32_t i = 0; i < x->info.nr_layers && !rc; i++)
@@ -235,44 +257,57 @@ static int plan_experts(struct weir_experts *x)
 	return rc;
 }
 
+/* Behind those that it has. */
+static void add_part(struct weir_experts *x, const struct layer *l, uint32_t expert,
+		     const struct weir_tensor *tensor)
+{
+	uint32_t part = 0;
+
+	while (x->parts[part_at(l, expert, part)])
+		part++;
+	wr_assert(part < l->nr_parts);
+	x->parts[part_at(l, expert, part)] = tensor;
+}
+
+static void add_tensor(struct weir_experts *x, const struct layer *l,
+		       const struct weir_tensor *tensor)
+{
+	if (tensor->nr_slices > 1)
+		for (uint32_t e = 0; e < tensor->nr_slices; e++)
+			add_part(x, l, e, tensor);
+	else if (weir_tensor_experts(tensor))
+		add_part(x, l, (uint32_t)tensor->expert, tensor);
+}
+
 static void list_layers(struct weir_experts *x)
 {
-	uint32_t nr = 0, nr_tensors = 0, nr_entries = 0, nr_places = 0;
+	uint32_t nr = 0, nr_entries = 0, nr_parts = 0;
 
 	for (uint32_t g = 0; g < weir_model_nr_groups(x->model); g++) {
 		const struct weir_group *group = weir_model_group(x->model, g);
-		struct layer l = {.group = g,
-				  .first_tensor = nr_tensors,
-				  .first_expert = nr_entries,
-				  .first_place = nr_places};
+		struct layer l = {.group = g, .first_expert = nr_entries, .first_part = nr_parts};
 
-		for (uint32_t p = group->first; p < group->first + group->nr; p++) {
-			const struct weir_tensor *tensor = weir_model_at(x->model, p);
-
-			if (!is_experts(tensor))
-				continue;
-			x->tensors[nr_tensors++] = tensor;
-			l.nr_tensors++;
-			l.nr_experts = wr_max(l.nr_experts, tensor->nr_slices);
-		}
-		if (!l.nr_tensors)
+		l.nr_parts = count_parts(x->model, group, &l.nr_experts);
+		if (!l.nr_parts)
 			continue;
+		for (uint32_t p = group->first; p < group->first + group->nr; p++)
+			add_tensor(x, &l, weir_model_at(x->model, p));
 		x->layers[nr++] = l;
 		nr_entries += l.nr_experts;
-		nr_places += l.nr_experts * l.nr_tensors;
+		nr_parts += l.nr_experts * l.nr_parts;
 	}
 }
 
 static int plan(struct weir_experts *x, struct weir_error *err)
 {
-	uint64_t nr_places = 0;
-	int rc = measure(x, &nr_places);
+	uint64_t nr_parts = 0;
+	int rc = measure(x, &nr_parts);
 
 	if (rc == -ENODATA)
 		return wr_error_set(err, rc, weir_model_file(x->model, 0)->path, WEIR_OFFSET_NONE,
 				    "the model has no experts");
 	if (!rc)
-		rc = take_memory(x, nr_places);
+		rc = take_memory(x, nr_parts);
 	if (!rc) {
 		list_layers(x);
 		rc = plan_experts(x);
@@ -326,7 +361,7 @@ void weir_experts_close(struct weir_experts *x)
 	}
 	wr_files_fini(&x->files);
 	wr_free(x->layers);
-	wr_free(x->tensors);
+	wr_free(x->parts);
 	wr_free(x->entries);
 	wr_free(x->places);
 	wr_free(x->runs);
@@ -467,19 +502,18 @@ int weir_experts_view(const struct weir_experts *x, uint32_t layer, uint32_t exp
 	const struct layer *l;
 	uint64_t rows;
 
-	if (!e || !pin->slot || index >= x->layers[layer].nr_tensors)
+	if (!e || !pin->slot || index >= x->layers[layer].nr_parts)
 		return -EINVAL;
 	l = &x->layers[layer];
-	tensor = x->tensors[l->first_tensor + index];
-	if (expert >= tensor->nr_slices)
+	tensor = x->parts[part_at(l, expert, index)];
+	if (!tensor)
 		return -EINVAL;
 	rows = tensor->nr_rows / tensor->nr_slices;
-	*ret = (struct weir_view){
-		.tensor = tensor,
-		.first_row = expert * rows,
-		.nr_rows = rows,
-		.data = (const char *)pin->data +
-			x->places[l->first_place + expert * l->nr_tensors + index],
-		.bytes = slice_bytes(tensor)};
+	*ret = (struct weir_view){.tensor = tensor,
+				  .first_row = tensor->nr_slices > 1 ? expert * rows : 0,
+				  .nr_rows = rows,
+				  .data = (const char *)pin->data +
+					  x->places[part_at(l, expert, index)],
+				  .bytes = part_bytes(tensor)};
 	return 0;
 }

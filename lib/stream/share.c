@@ -19,26 +19,49 @@
 /* What reads begin before and end behind the bytes that are wanted, at most. */
 #define READ_AROUND ((uint64_t)2 * 4096)
 
+/* Of one expert, what it is and what is read for it. */
+struct one {
+	uint64_t bytes;
+	uint64_t around;
+};
+
+static void add_part(struct one *one, uint64_t bytes)
+{
+	one->bytes += bytes;
+	one->around += bytes + READ_AROUND;
+}
+
 /* Experts of one group: the largest, all, those of a token. */
 static void add_group(const struct weir_model *model, const struct weir_group *group,
 		      uint32_t nr_chosen, struct weir_experts_share *s)
 {
-	uint64_t one = 0, around = 0, all = 0;
-	uint32_t most = 0;
+	struct one stacked = {0}, single = {0}, most = {0};
+	uint64_t all = 0;
+	uint32_t nr = 0;
+	int32_t last = -1;
 
 	for (uint32_t p = group->first; p < group->first + group->nr; p++) {
 		const struct weir_tensor *tensor = weir_model_at(model, p);
 
-		if (tensor->nr_slices <= 1 || !tensor->bytes)
+		if (!weir_tensor_experts(tensor))
 			continue;
-		one += tensor->bytes / tensor->nr_slices;
-		around += tensor->bytes / tensor->nr_slices + READ_AROUND;
 		all += tensor->bytes;
-		most = wr_max(most, tensor->nr_slices);
+		nr = wr_max(nr, weir_tensor_experts(tensor));
+		if (tensor->nr_slices > 1) {
+			add_part(&stacked, tensor->bytes / tensor->nr_slices);
+			continue;
+		}
+		if (tensor->expert != last)
+			single = (struct one){0};
+		last = tensor->expert;
+		add_part(&single, tensor->bytes);
+		most.bytes = wr_max(most.bytes, single.bytes);
+		most.around = wr_max(most.around, single.around);
 	}
-	s->expert_bytes = wr_max(s->expert_bytes, wr_align_up(around, (uint64_t)4096));
+	s->expert_bytes =
+		wr_max(s->expert_bytes, wr_align_up(stacked.around + most.around, (uint64_t)4096));
 	s->all_bytes += all;
-	s->cycle_bytes += one * wr_min(nr_chosen, most);
+	s->cycle_bytes += (stacked.bytes + most.bytes) * wr_min(nr_chosen, nr);
 }
 
 /* What the stream needs at least, and all it can use. */

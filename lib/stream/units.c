@@ -64,7 +64,7 @@ static bool visits(const struct weir_model *model, const struct weir_plan *plan,
 		return false;
 	if (!vision && (plan->flags & WEIR_PLAN_VISION_ONLY))
 		return false;
-	if (tensor->nr_slices > 1 && (plan->flags & WEIR_PLAN_NO_EXPERTS))
+	if (weir_tensor_experts(tensor) && (plan->flags & WEIR_PLAN_NO_EXPERTS))
 		return false;
 	if (weir_plan_rule(plan, tensor) == WEIR_TENSOR_ROWS)
 		return false;

@@ -264,6 +264,33 @@ static uint32_t slices(const struct weir_tensor *t, const struct wr_place *place
 	return (uint32_t)t->dims[0];
 }
 
+/*
+ * Tensors of one expert each, which stand together in the order of their numbers: experts, when
+ * there are two and none is missing. A number alone promises nothing.
+ */
+static void number_experts(struct sort *s, const struct weir_group *group)
+{
+	uint32_t next = 0;
+	bool whole = true;
+
+	for (uint32_t i = group->first; i < group->first + group->nr; i++) {
+		const struct wr_place *place = &s->key[i].place;
+		const struct weir_tensor *t = &s->model->table.entry[s->key[i].entry].t;
+
+		if (!place->single || t->bytes == 0)
+			continue;
+		whole = whole && place->expert <= next && place->expert + 1 >= next;
+		next = place->expert == next ? next + 1 : next;
+	}
+	for (uint32_t i = group->first; i < group->first + group->nr; i++) {
+		const struct wr_place *place = &s->key[i].place;
+		struct weir_tensor *t = &s->model->table.entry[s->key[i].entry].t;
+
+		if (place->single && t->bytes != 0 && whole && next > 1)
+			t->expert = (int32_t)place->expert;
+	}
+}
+
 static void fill_groups(struct sort *s, size_t text_bytes)
 {
 	struct weir_model *model = s->model;
@@ -289,8 +316,11 @@ static void fill_groups(struct sort *s, size_t text_bytes)
 		t->group = model->nr_groups - 1;
 		t->position = i;
 		t->nr_slices = slices(t, &key->place);
+		t->expert = -1;
 		model->order[i] = key->entry;
 	}
+	for (uint32_t g = 0; g < model->nr_groups; g++)
+		number_experts(s, &model->group[g]);
 }
 
 static int make_groups(struct sort *s)

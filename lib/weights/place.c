@@ -239,6 +239,7 @@ static void place_in_layer(const struct parts *parts, uint32_t from, struct wr_p
 		place->stacked = expert < 0;
 		if (expert >= 0) {
 			place->slot = SLOT_EXPERTS;
+			place->single = true;
 			place->expert = (uint32_t)expert;
 			place->part = part_of(last);
 			return;

@@ -31,6 +31,7 @@ struct wr_place {
 	uint8_t part;	   /* of an expert */
 	uint8_t tail;	   /* weight before bias */
 	bool stacked;	   /* holds all experts of a layer, outermost */
+	bool single;	   /* holds one, @expert */
 };
 
 struct wr_place wr_place_of(const char *name);

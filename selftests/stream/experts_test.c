@@ -30,6 +30,11 @@ FIXTURE(experts) {
 	struct weir_experts_info info;
 	struct weir_error err;
 };
+FIXTURE_VARIANT(experts) {
+	enum tm_format format;
+};
+FIXTURE_VARIANT_ADD(experts, stacked) { .format = TM_EXPERTS };
+FIXTURE_VARIANT_ADD(experts, singles) { .format = TM_SINGLES };
 /* clang-format on */
 
 static int open_context(FIXTURE_DATA(experts) * self, bool has_cache, bool is_packed)
@@ -49,7 +54,7 @@ static int open_context(FIXTURE_DATA(experts) * self, bool has_cache, bool is_pa
 
 FIXTURE_SETUP(experts)
 {
-	ASSERT_TRUE(tm_open(&self->tm, TM_EXPERTS, NR_LAYERS, false));
+	ASSERT_TRUE(tm_open(&self->tm, variant->format, NR_LAYERS, false));
 	ASSERT_EQ(open_context(self, true, true), 0);
 	ASSERT_EQ(weir_experts_open(self->weir, self->tm.model, &self->experts, &self->err), 0);
 	weir_experts_info(self->experts, &self->info);
@@ -62,6 +67,14 @@ FIXTURE_TEARDOWN(experts)
 	tm_close(&self->tm);
 }
 
+/* Of a stack its slice, or a whole tensor of its own. */
+static bool is_of(const struct weir_view *view, uint32_t expert)
+{
+	if (view->tensor->nr_slices == TM_NR_EXPERTS)
+		return view->first_row == expert * view->nr_rows;
+	return view->tensor->expert == (int32_t)expert && view->nr_rows == view->tensor->nr_rows;
+}
+
 /* All views of a pinned expert, which is put. How many of them were right; less than 0: one was not. */
 static int check(FIXTURE_DATA(experts) * self, uint32_t layer, uint32_t expert,
 		 struct weir_pin *pin)
@@ -71,11 +84,7 @@ static int check(FIXTURE_DATA(experts) * self, uint32_t layer, uint32_t expert,
 
 	while (nr >= 0 &&
 	       !weir_experts_view(self->experts, layer, expert, pin, (uint32_t)nr, &view))
-		nr = tm_view_is_right(&self->tm, &view) &&
-				     view.tensor->nr_slices == TM_NR_EXPERTS &&
-				     view.first_row == expert * view.nr_rows
-			     ? nr + 1
-			     : -1;
+		nr = tm_view_is_right(&self->tm, &view) && is_of(&view, expert) ? nr + 1 : -1;
 	weir_cache_put(weir_get_cache(self->weir), pin);
 	return nr;
 }
@@ -237,7 +246,9 @@ TEST_F(experts, a_file_that_was_cut_fails_those_that_are_gone)
 				group = weir_model_group(self->tm.model, g);
 		for (uint32_t p = group->first; p < group->first + group->nr; p++) {
 			last = weir_model_at(self->tm.model, p);
-			end = last->nr_slices > 1 ? wr_max(end, last->offset + last->bytes) : end;
+			end = weir_tensor_experts(last) == TM_NR_EXPERTS
+				      ? wr_max(end, last->offset + last->bytes)
+				      : end;
 		}
 		rc = get(self, layer, TM_NR_EXPERTS - 1, 1, &right);
 		if (end < self->tm.nr_bytes[0] / 2) {
@@ -297,7 +308,7 @@ TEST_F(experts, are_not_visited_by_a_plan_without_them)
 	for (uint32_t i = 0; i < weir_units_nr(units); i++) {
 		nr = weir_units_parts(units, i, &parts);
 		for (int p = 0; p < nr; p++)
-			EXPECT_EQ(parts[p].tensor->nr_slices, 1);
+			EXPECT_EQ(weir_tensor_experts(parts[p].tensor), 0u);
 	}
 	weir_units_close(units);
 }

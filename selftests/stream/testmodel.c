@@ -98,7 +98,19 @@ static void add_experts(struct tm_list *list, uint64_t rows, uint64_t cols, cons
 	t->dims[2] = cols;
 }
 
-static void list_mixture(struct tm_list *list, unsigned layers)
+/* The same, a tensor for each; the last expert first in the file. */
+static void add_singles(struct tm_list *list, uint64_t rows, uint64_t cols, const char *part,
+			unsigned number)
+{
+	char fmt[96];
+
+	for (unsigned e = TM_NR_EXPERTS; e--;) {
+		snprintf(fmt, sizeof(fmt), "%smlp.experts.%u.%s.weight", LAYER, e, part);
+		add(list, "BF16", 2, rows, cols, fmt, number);
+	}
+}
+
+static void list_mixture(struct tm_list *list, unsigned layers, bool is_stacked)
 {
 	add(list, "BF16", 2, 1500, 97, "lm_head.weight", 0);
 	add(list, "BF16", 2, 3000, 96, "model.language_model.embed_tokens.weight", 0);
@@ -106,8 +118,13 @@ static void list_mixture(struct tm_list *list, unsigned layers)
 		add(list, "F32", 1, 1, 96, LAYER "input_layernorm.weight", i);
 		add(list, "BF16", 2, 333, 97, LAYER "self_attn.q_proj.weight", i);
 		add(list, "BF16", 2, TM_NR_EXPERTS, 96, LAYER "mlp.gate.weight", i);
-		add_experts(list, 97, 131, LAYER "mlp.experts.gate_up_proj", i);
-		add_experts(list, 65, 97, LAYER "mlp.experts.down_proj", i);
+		if (is_stacked) {
+			add_experts(list, 97, 131, LAYER "mlp.experts.gate_up_proj", i);
+			add_experts(list, 65, 97, LAYER "mlp.experts.down_proj", i);
+			continue;
+		}
+		add_singles(list, 65, 97, "down_proj", i);
+		add_singles(list, 97, 131, "up_proj", i);
 	}
 	add(list, "F32", 1, 1, 96, "model.language_model.norm.weight", 0);
 	add(list, "BF16", 2, 195, 65, BLOCK "attn.qkv.weight", 0);
@@ -236,11 +253,11 @@ static bool write_model(struct test_model *tm, unsigned layers)
 		return false;
 	if (tm->format == TM_GGUF)
 		list_gguf(list, layers);
-	else if (tm->format == TM_EXPERTS)
-		list_mixture(list, layers);
+	else if (tm->format == TM_EXPERTS || tm->format == TM_SINGLES)
+		list_mixture(list, layers, tm->format == TM_EXPERTS);
 	else
 		list_safetensors(list, layers);
-	if (tm->format == TM_SINGLE || tm->format == TM_EXPERTS)
+	if (tm->format == TM_SINGLE || tm->format == TM_EXPERTS || tm->format == TM_SINGLES)
 		good = write_safetensors(tm, "model.safetensors", list, 0, list->nr, &state);
 	if (tm->format == TM_SHARDED)
 		good = write_sharded(tm, list, &state);

@@ -24,6 +24,7 @@ enum tm_format {
 	TM_SHARDED, /* two shards and an index */
 	TM_GGUF,    /* one file, no vision tower */
 	TM_EXPERTS, /* one safetensors file, a mixture of TM_NR_EXPERTS a layer */
+	TM_SINGLES, /* the same, each expert in tensors of its own */
 };
 
 struct test_model {

@@ -336,6 +336,69 @@ TEST_F(order, gguf_experts_are_stacked_outermost)
 	EXPECT_EQ(weir_model_find(self->model, "blk.0.ffn_gate_inp.weight")->nr_slices, 1);
 }
 
+/* ---- experts in tensors of their own ------------------------------------------------------ */
+
+/* A file of tensors of a byte each, of these names. */
+static int make_named(const char *dir, const char *const *names, uint32_t nr)
+{
+	struct mb_bytes header = {0}, file = {0};
+	int rc;
+
+	for (uint32_t i = 0; i < nr; i++)
+		mb_text(&header,
+			"%c\"%s\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%u,%u]}",
+			i ? ',' : '{', names[i], i, i + 1);
+	mb_text(&header, "}");
+	while (header.n % 8)
+		mb_text(&header, " ");
+	mb_u64(&file, header.n);
+	mb_put(&file, header.p, header.n);
+	for (uint32_t i = 0; i < nr; i++)
+		mb_put(&file, "x", 1);
+	rc = mb_file(dir, "model.safetensors", &file, file.n);
+	mb_free(&header);
+	mb_free(&file);
+	return rc;
+}
+
+TEST_F(order, experts_in_tensors_of_their_own_are_numbered)
+{
+	static const char *const names[] = {
+		"model.layers.0.mlp.experts.1.up_proj.weight",
+		"model.layers.0.mlp.experts.0.down_proj.weight",
+		"model.layers.0.mlp.experts.0.gate_proj.weight",
+		"model.layers.0.mlp.experts.0.gate_proj.weight_scale_inv",
+		"model.layers.0.mlp.experts.1.gate_proj.weight",
+		"model.layers.0.mlp.experts.0.up_proj.weight",
+		"model.layers.0.mlp.experts.1.down_proj.weight",
+		"model.layers.0.mlp.gate.weight",
+		"model.layers.0.mlp.shared_experts.up_proj.weight",
+		/* One is missing, so these are not. */
+		"model.layers.1.block_sparse_moe.experts.0.w1.weight",
+		"model.layers.1.block_sparse_moe.experts.2.w1.weight",
+		/* And one alone is none. */
+		"model.layers.2.mlp.experts.0.up_proj.weight",
+		"model.layers.3.mlp.experts.9999999.up_proj.weight",
+		"model.layers.3.mlp.experts.0.up_proj.weight",
+	};
+	static const int expected[] = {1, 0, 0, 0, 1, 0, 1, -1, -1, -1, -1, -1, -1, -1};
+
+	ASSERT_EQ(make_named(self->dir, names, 14), 0);
+	ASSERT_EQ(weir_model_open(self->dir, &self->model, NULL), 0);
+	for (uint32_t i = 0; i < 14; i++) {
+		const struct weir_tensor *t = weir_model_find(self->model, names[i]);
+
+		ASSERT_NE(t, NULL);
+		EXPECT_EQ(t->expert, expected[i]) TH_LOG("%s", names[i]);
+		EXPECT_EQ(weir_tensor_experts(t), (uint32_t)(expected[i] + 1));
+	}
+	EXPECT_TRUE(HOLDS("layers.0", "model.layers.0.mlp.", "gate.weight",
+			  "experts.0.gate_proj.weight", "experts.0.gate_proj.weight_scale_inv",
+			  "experts.0.up_proj.weight", "experts.0.down_proj.weight",
+			  "experts.1.gate_proj.weight", "experts.1.up_proj.weight",
+			  "experts.1.down_proj.weight", "shared_experts.up_proj.weight"));
+}
+
 /* ---- taps without config.json, and with a strange one ------------------------------------- */
 
 TEST_F(order, without_config_the_published_towers_are_tapped_where_they_are)

@@ -53,13 +53,12 @@ static int fail(struct run *r, int rc, const char *what)
 	return rc;
 }
 
-static uint32_t nr_slices(const struct weir_model *model, const struct weir_group *group)
+static uint32_t nr_experts(const struct weir_model *model, const struct weir_group *group)
 {
 	uint32_t most = 0;
 
 	for (uint32_t p = group->first; p < group->first + group->nr; p++)
-		if (weir_model_at(model, p)->nr_slices > 1)
-			most = wr_max(most, weir_model_at(model, p)->nr_slices);
+		most = wr_max(most, weir_tensor_experts(weir_model_at(model, p)));
 	return most;
 }
 
@@ -72,7 +71,7 @@ int wr_turns_is_mixture(const char *path, bool *ret, struct weir_error *err)
 		return rc;
 	*ret = false;
 	for (uint32_t g = 0; g < weir_model_nr_groups(model); g++)
-		*ret |= nr_slices(model, weir_model_group(model, g)) > 0;
+		*ret |= nr_experts(model, weir_model_group(model, g)) > 0;
 	weir_model_close(model);
 	return 0;
 }
@@ -87,7 +86,7 @@ static int number_layers(struct run *r)
 	if (!r->layers)
 		return fail(r, -ENOMEM, "numbering the layers");
 	for (uint32_t g = 0; g < nr; g++) {
-		uint32_t experts = nr_slices(r->model, weir_model_group(r->model, g));
+		uint32_t experts = nr_experts(r->model, weir_model_group(r->model, g));
 
 		r->layers[g] = experts ? (int)r->ret->experts.nr_layers++ : -1;
 		r->ret->experts.nr_experts = wr_max(r->ret->experts.nr_experts, experts);
@@ -186,7 +185,7 @@ static uint64_t nr_things(const struct run *r)
 		r->t->kv_blocks + wr_turns_rows_bytes(&r->tables, r->ret->budget_bytes) / 4096;
 
 	for (uint32_t g = 0; g < weir_model_nr_groups(r->model); g++)
-		nr += nr_slices(r->model, weir_model_group(r->model, g));
+		nr += nr_experts(r->model, weir_model_group(r->model, g));
 	return nr;
 }
 
@@ -449,8 +448,8 @@ static void foresee(struct run *r, uint32_t layer)
 		(void)weir_experts_likely(r->experts, layer, said, nr, r->t->foresee_permille);
 }
 
-/* The same over the mapping: slices where they lie. */
-static void use_slices(struct run *r, const struct weir_group *group, uint32_t layer)
+/* The same over the mapping: where they lie. */
+static void use_mapped(struct run *r, const struct weir_group *group, uint32_t layer)
 {
 	uint32_t chosen[WR_TURNS_MAX_CHOSEN];
 	uint32_t nr = wr_turns_chosen(&r->routing, r->token, layer, chosen);
@@ -459,16 +458,18 @@ static void use_slices(struct run *r, const struct weir_group *group, uint32_t l
 	for (uint32_t i = 0; i < nr; i++)
 		for (uint32_t p = group->first; p < group->first + group->nr; p++) {
 			const struct weir_tensor *tensor = weir_model_at(r->model, p);
-			uint64_t bytes = tensor->bytes / tensor->nr_slices;
+			uint64_t rows = tensor->nr_rows / tensor->nr_slices;
+			bool is_stack = tensor->nr_slices > 1;
 			struct weir_view view = {.tensor = tensor,
-						 .nr_rows = tensor->nr_rows / tensor->nr_slices,
-						 .bytes = bytes};
+						 .first_row = is_stack ? chosen[i] * rows : 0,
+						 .nr_rows = rows,
+						 .bytes = rows * tensor->row_bytes};
 
-			if (tensor->nr_slices <= 1 || chosen[i] >= tensor->nr_slices)
+			if (chosen[i] >= weir_tensor_experts(tensor) ||
+			    (!is_stack && tensor->expert != (int32_t)chosen[i]))
 				continue;
-			view.first_row = chosen[i] * view.nr_rows;
 			view.data = (char *)r->maps.maps[tensor->file].base + tensor->offset +
-				    chosen[i] * bytes;
+				    view.first_row * tensor->row_bytes;
 			compute(r, &view);
 		}
 }
@@ -483,7 +484,7 @@ static int end_group(struct run *r, uint32_t group)
 		foresee(r, (uint32_t)layer);
 		rc = use_experts(r, (uint32_t)layer);
 	} else if (layer >= 0) {
-		use_slices(r, weir_model_group(r->model, group), (uint32_t)layer);
+		use_mapped(r, weir_model_group(r->model, group), (uint32_t)layer);
 	}
 	r->waits[r->nr_waits++] = r->wait_ns;
 	r->wait_ns = 0;

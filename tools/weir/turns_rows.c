@@ -45,12 +45,13 @@ int wr_turns_rows_find(const struct wr_turns *t, const struct weir_model *model,
 
 		if (weir_plan_rule(&t->arm.plan, tensor) != WEIR_TENSOR_ROWS)
 			continue;
-		if (!tensor->nr_rows || tensor->nr_slices > 1 || ret->nr == WR_TURNS_MAX_TABLES)
+		if (!tensor->nr_rows || weir_tensor_experts(tensor) ||
+		    ret->nr == WR_TURNS_MAX_TABLES)
 			return wr_error_set(err, -EINVAL, t->arm.path, WEIR_OFFSET_NONE,
 					    "%s cannot be read by rows: %s", tensor->name,
-					    tensor->nr_slices > 1 ? "it holds experts"
-					    : tensor->nr_rows	  ? "there are too many such"
-								  : "it has none");
+					    weir_tensor_experts(tensor) ? "it holds experts"
+					    : tensor->nr_rows		? "there are too many such"
+									: "it has none");
 		ret->tensors[ret->nr++] = tensor;
 		ret->least_bytes +=
 			LEAST_ROWS * wr_align_up(tensor->row_bytes + AROUND, (uint64_t)4096);
