@@ -53,29 +53,6 @@ static int fail(struct run *r, int rc, const char *what)
 	return rc;
 }
 
-static uint32_t nr_experts(const struct weir_model *model, const struct weir_group *group)
-{
-	uint32_t most = 0;
-
-	for (uint32_t p = group->first; p < group->first + group->nr; p++)
-		most = wr_max(most, weir_tensor_experts(weir_model_at(model, p)));
-	return most;
-}
-
-int wr_turns_is_mixture(const char *path, bool *ret, struct weir_error *err)
-{
-	struct weir_model *model;
-	int rc = weir_model_open(path, &model, err);
-
-	if (rc)
-		return rc;
-	*ret = false;
-	for (uint32_t g = 0; g < weir_model_nr_groups(model); g++)
-		*ret |= nr_experts(model, weir_model_group(model, g)) > 0;
-	weir_model_close(model);
-	return 0;
-}
-
 /* ---- opening ---- */
 
 static int number_layers(struct run *r)
@@ -86,7 +63,7 @@ static int number_layers(struct run *r)
 	if (!r->layers)
 		return fail(r, -ENOMEM, "numbering the layers");
 	for (uint32_t g = 0; g < nr; g++) {
-		uint32_t experts = nr_experts(r->model, weir_model_group(r->model, g));
+		uint32_t experts = wr_turns_nr_experts(r->model, weir_model_group(r->model, g));
 
 		r->layers[g] = experts ? (int)r->ret->experts.nr_layers++ : -1;
 		r->ret->experts.nr_experts = wr_max(r->ret->experts.nr_experts, experts);
@@ -185,7 +162,7 @@ static uint64_t nr_things(const struct run *r)
 		r->t->kv_blocks + wr_turns_rows_bytes(&r->tables, r->ret->budget_bytes) / 4096;
 
 	for (uint32_t g = 0; g < weir_model_nr_groups(r->model); g++)
-		nr += nr_experts(r->model, weir_model_group(r->model, g));
+		nr += wr_turns_nr_experts(r->model, weir_model_group(r->model, g));
 	return nr;
 }
 
@@ -744,6 +721,8 @@ static void note(struct run *r)
 		       weir_pool_page_reason(weir_get_pool(r->weir)));
 	if (!weir_get_cache(r->weir))
 		return;
+	if (r->t->ahead && weir_cache_ahead_stats(weir_get_cache(r->weir), &ret->ahead))
+		ret->ahead = (struct weir_cache_ahead_stats){0};
 	for (uint32_t c = 0; c < WEIR_NR_CLASSES; c++)
 		read_stats(r, WEIR_TIER_L2, c, &ret->classes[c]);
 	read_stats(r, WEIR_TIER_L3, WEIR_CLASS_KV, &ret->stored);

@@ -118,6 +118,7 @@ struct wr_turns_result {
 	struct weir_cache_policy policy;		  /* of the experts */
 	struct wr_turns_kv kv;
 	struct wr_turns_rows rows;
+	struct weir_cache_ahead_stats ahead; /* all 0: nothing was foreseen */
 	char reason[512];
 	char page_reason[512];
 	char variant[16];

@@ -13,6 +13,9 @@
 
 /* ---- turns_route.c: which experts a token uses ---- */
 
+/* Experts of a group of a model. */
+uint32_t wr_turns_nr_experts(const struct weir_model *model, const struct weir_group *group);
+
 struct wr_turns_routing {
 	struct wr_route route;
 	uint32_t *tokens; /* first visit of each, one more than there are */

@@ -140,6 +140,17 @@ static double per_token(const struct wr_turns_result *r, double *ret_bytes)
 	return tokens ? (double)ns / 1e9 / (double)tokens : 0;
 }
 
+static void print_ahead(const struct weir_cache_ahead_stats *s)
+{
+	char a[WR_UI_TEXT], b[WR_UI_TEXT];
+
+	printf("ahead: %s; %" PRIu64 " reads begun, %" PRIu64 " useful, %" PRIu64 " late, %" PRIu64
+	       " in vain; %s in vain, %s of thinking\n",
+	       s->off_why ? "off" : "on", s->nr_started, s->nr_useful, s->nr_late,
+	       s->nr_wasted + s->nr_cancelled, wr_ui_bytes(a, s->wasted_bytes),
+	       wr_ui_duration(b, (double)s->spent_ns / 1e9));
+}
+
 int wr_turns_print_text(const struct wr_turns *t, const struct wr_turns_result *r)
 {
 	const struct weir_cache_stats *kv = &r->classes[WEIR_CLASS_KV];
@@ -155,6 +166,8 @@ int wr_turns_print_text(const struct wr_turns *t, const struct wr_turns_result *
 		       " looked at, %" PRIu64 " wrong, %" PRIu64 " lost\n",
 		       r->kv.nr_put, kv->nr_demotions, r->stored.nr_hits, r->kv.nr_checked,
 		       r->kv.nr_wrong, r->kv.nr_lost);
+	if (t->ahead && !is_mapped(r))
+		print_ahead(&r->ahead);
 	if (r->rows.nr_tables && !is_mapped(r))
 		printf("rows: %" PRIu64 " of %s asked for, %" PRIu64
 		       " read, %s; the tables have %s\n",
@@ -211,6 +224,20 @@ static json_t *json_kv(const struct wr_turns_result *r)
 			 "lost", wr_ui_json_u64(r->kv.nr_lost));
 }
 
+static json_t *json_ahead(const struct weir_cache_ahead_stats *s)
+{
+	return json_pack(
+		"{s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f}", "off",
+		weir_cache_ahead_off_name(s->off_why), "precision_permille",
+		(int)s->precision_permille, "references", wr_ui_json_u64(s->nr_references), "lost",
+		wr_ui_json_u64(s->nr_lost), "forecasts", wr_ui_json_u64(s->nr_forecasts), "started",
+		wr_ui_json_u64(s->nr_started), "useful", wr_ui_json_u64(s->nr_useful), "late",
+		wr_ui_json_u64(s->nr_late), "wasted", wr_ui_json_u64(s->nr_wasted), "cancelled",
+		wr_ui_json_u64(s->nr_cancelled), "wasted_bytes", wr_ui_json_u64(s->wasted_bytes),
+		"stops", wr_ui_json_u64(s->nr_stops), "stopped_at", wr_ui_json_u64(s->stopped_at),
+		"spent_seconds", (double)s->spent_ns / 1e9);
+}
+
 static json_t *json_rows(const struct wr_turns_result *r)
 {
 	const struct wr_turns_rows *n = &r->rows;
@@ -264,6 +291,7 @@ int wr_turns_print_json(const struct wr_turns *t, const struct wr_turns_result *
 		r->policy.reason, "open_seconds", (double)r->open_ns / 1e9, "cpu_seconds",
 		(double)r->cpu_ns / 1e9, "turns", turns, "experts",
 		json_class(&r->classes[WEIR_CLASS_EXPERTS]), "kv", json_kv(r), "rows", json_rows(r),
-		"trace_references", wr_ui_json_u64(r->trace_refs)));
+		"ahead", t->ahead ? json_ahead(&r->ahead) : json_null(), "trace_references",
+		wr_ui_json_u64(r->trace_refs)));
 	return rc || r->kv.nr_wrong || r->kv.nr_lost ? WR_EXIT_FAILED : WR_EXIT_OK;
 }

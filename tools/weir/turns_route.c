@@ -9,6 +9,29 @@
 #include "base/random.h"
 #include "base/util.h"
 
+uint32_t wr_turns_nr_experts(const struct weir_model *model, const struct weir_group *group)
+{
+	uint32_t most = 0;
+
+	for (uint32_t p = group->first; p < group->first + group->nr; p++)
+		most = wr_max(most, weir_tensor_experts(weir_model_at(model, p)));
+	return most;
+}
+
+int wr_turns_is_mixture(const char *path, bool *ret, struct weir_error *err)
+{
+	struct weir_model *model;
+	int rc = weir_model_open(path, &model, err);
+
+	if (rc)
+		return rc;
+	*ret = false;
+	for (uint32_t g = 0; g < weir_model_nr_groups(model); g++)
+		*ret |= wr_turns_nr_experts(model, weir_model_group(model, g)) > 0;
+	weir_model_close(model);
+	return 0;
+}
+
 static int generate(const struct wr_turns *t, uint32_t nr_layers, uint32_t nr_experts,
 		    struct wr_turns_routing *r, struct weir_error *err)
 {
