@@ -150,7 +150,7 @@ FIXTURE_SETUP(live)
 	self->io = NULL;
 	if (wr_io_probe_direct(probe, &align, &memory)) {
 		close(probe);
-		SKIP(return, "this file system has no direct reads (O_DIRECT)");
+		SKIP_SETUP("this file system has no direct reads (O_DIRECT)");
 	}
 	close(probe);
 	ASSERT_EQ(weir_io_open(&opts, &self->io, &err), 0);

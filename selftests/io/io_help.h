@@ -15,6 +15,8 @@
 
 #include <weir/io.h>
 
+#include "harness/skip.h"
+
 /*
  * The same tests on every rung. "mixed" is the highest rung with a file that only the page cache
  * has (tmpfs), so the workers serve it beside the ring.
@@ -42,36 +44,43 @@
 		.memory = true,                 \
 	};
 
-/*
- * A skip in a fixture's setup: the harness goes on with the test unless the setup has not passed,
- * and reports the skip all the same.
- */
-#define IO_SKIP_SETUP(...)             \
-	do {                           \
-		SKIP(, __VA_ARGS__);   \
-		_metadata->passed = 0; \
-		return;                \
+/* In a setup: @call must succeed, or give -EOPNOTSUPP on a machine that lacks a rung. */
+#define IO_OR_SKIP(call, path, err)                      \
+	do {                                             \
+		int rc_ = (call);                        \
+		if (rc_ == -EOPNOTSUPP) {                \
+			unlink(path);                    \
+			SKIP_SETUP("%s", (err).message); \
+		}                                        \
+		ASSERT_EQ(rc_, 0)                        \
+		{                                        \
+			TH_LOG("%s", (err).message);     \
+		}                                        \
 	} while (0)
 
-/* In a setup: @call must succeed, or give -EOPNOTSUPP on a machine that lacks a rung. */
-#define IO_OR_SKIP(call, path, err)                         \
-	do {                                                \
-		int rc_ = (call);                           \
-		if (rc_ == -EOPNOTSUPP) {                   \
-			unlink(path);                       \
-			IO_SKIP_SETUP("%s", (err).message); \
-		}                                           \
-		ASSERT_EQ(rc_, 0)                           \
-		{                                           \
-			TH_LOG("%s", (err).message);        \
-		}                                           \
+/* In a setup: a context on the variant's rung with @pool_bytes in pages of 4 KiB. */
+#define IO_OPEN_WEIR(pool_bytes, ret)                                                            \
+	do {                                                                                     \
+		struct weir_opts opts_ = {.size = sizeof(opts_),                                 \
+					  .budget_bytes = (pool_bytes),                          \
+					  .io_backend = variant->backend,                        \
+					  .page_kinds = 1u << WEIR_PAGE_4K};                     \
+		struct weir_error err_;                                                          \
+		int rc_ = weir_open(&opts_, (ret), &err_);                                       \
+                                                                                                 \
+		if (rc_ == -EOPNOTSUPP && variant->backend && variant->backend <= WEIR_IO_URING) \
+			SKIP_SETUP("io_uring is refused here");                                  \
+		ASSERT_EQ(rc_, 0)                                                                \
+		{                                                                                \
+			TH_LOG("%s", err_.message);                                              \
+		}                                                                                \
 	} while (0)
 
 /* Of a variant, in a fixture's setup. */
 #define IO_NEED_MEMORY_FILES(memory)                           \
 	do {                                                   \
 		if ((memory) && access("/dev/shm", W_OK) != 0) \
-			IO_SKIP_SETUP("there is no /dev/shm"); \
+			SKIP_SETUP("there is no /dev/shm");    \
 	} while (0)
 
 /* A name in the build folder, or in memory (tmpfs), of this process. */

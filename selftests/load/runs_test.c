@@ -38,7 +38,7 @@ FIXTURE_SETUP(runs)
 	int rc = weir_io_open(&opts, &self->io, NULL);
 
 	if (rc == -EOPNOTSUPP && variant->backend && variant->backend <= WEIR_IO_URING)
-		SKIP(return, "io_uring is refused here");
+		SKIP_SETUP("io_uring is refused here");
 	ASSERT_EQ(rc, 0);
 	/* Of these only the files are looked at: the extents need not be theirs. */
 	ASSERT_TRUE(tm_open(&self->tm, TM_SHARDED, 1, variant->memory));

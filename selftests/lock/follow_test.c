@@ -19,6 +19,7 @@
 
 #include "base/atomic.h"
 #include "base/process.h"
+#include "harness/skip.h"
 #include "lock/lock.h"
 #include "trace/pinned_host.h"
 
@@ -123,9 +124,9 @@ FIXTURE_SETUP(follow)
 {
 	wr_mutex_init(&self->mutex, WR_RANK_LOAD, "a mutex");
 	if (!bpf_fs_mount() || mkdir(WEIR_TRACE_PIN_DIR, 01777) != 0)
-		SKIP(return, NO_BPF_FS);
+		SKIP_SETUP(NO_BPF_FS);
 	if (!pin_right())
-		SKIP(return, "BPF: root, and a kernel that maps BPF arrays");
+		SKIP_SETUP("BPF: root, and a kernel that maps BPF arrays");
 	unpin();
 	self->ready = true;
 }

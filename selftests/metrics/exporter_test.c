@@ -19,6 +19,7 @@
 
 #include "base/util.h"
 #include "harness/run_weir.h"
+#include "harness/skip.h"
 
 /* clang-format off */
 FIXTURE(exporter) {
@@ -37,7 +38,7 @@ FIXTURE_SETUP(exporter)
 	uint32_t id;
 
 	if (access("/dev/shm", W_OK) != 0)
-		SKIP(return, "there is no /dev/shm");
+		SKIP_SETUP("there is no /dev/shm");
 	wt_dir_make(self->dir, sizeof(self->dir), "/dev/shm");
 	opts.segment_dir = self->dir;
 	ASSERT_EQ(weir_metrics_open_opts(&opts, &self->m, NULL), 0);

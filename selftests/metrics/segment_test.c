@@ -21,6 +21,7 @@
 #include "base/random.h"
 #include "base/util.h"
 #include "harness/run_weir.h"
+#include "harness/skip.h"
 #include "metrics/grid.h"
 #include "metrics/segment.h"
 
@@ -48,7 +49,7 @@ static struct weir_metrics *open_shared(const char *dir, size_t bytes)
 FIXTURE_SETUP(segment)
 {
 	if (access("/dev/shm", W_OK) != 0)
-		SKIP(return, "there is no /dev/shm");
+		SKIP_SETUP("there is no /dev/shm");
 	wt_dir_make(self->dir, sizeof(self->dir), "/dev/shm");
 	self->live = wr_test_alloc_live();
 	self->m = open_shared(self->dir, 0);

@@ -16,6 +16,7 @@
 
 #include "base/util.h"
 #include "harness/run_weir.h"
+#include "harness/skip.h"
 #include "top.h"
 
 /* clang-format off */
@@ -72,7 +73,7 @@ FIXTURE_SETUP(top)
 	int ready[2];
 
 	if (access("/dev/shm", W_OK) != 0)
-		SKIP(return, "there is no /dev/shm");
+		SKIP_SETUP("there is no /dev/shm");
 	wt_dir_make(self->dir, sizeof(self->dir), "/dev/shm");
 	ASSERT_EQ(pipe(ready), 0);
 	self->host = fork();

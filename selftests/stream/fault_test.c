@@ -64,19 +64,7 @@ static int64_t replace(void *arg, uint64_t offset, size_t bytes, int64_t res)
 
 FIXTURE_SETUP(troubled)
 {
-	struct weir_opts opts = {.size = sizeof(opts),
-				 .budget_bytes = POOL_BYTES,
-				 .io_backend = variant->backend,
-				 .page_kinds = 1u << WEIR_PAGE_4K};
-	struct weir_error err;
-	int rc = weir_open(&opts, &self->weir, &err);
-
-	if (rc == -EOPNOTSUPP && variant->backend && variant->backend <= WEIR_IO_URING)
-		SKIP(return, "io_uring is refused here");
-	ASSERT_EQ(rc, 0)
-	{
-		TH_LOG("%s", err.message);
-	}
+	IO_OPEN_WEIR(POOL_BYTES, &self->weir);
 	ASSERT_TRUE(tm_open(&self->tm, TM_SINGLE, NR_LAYERS, variant->memory));
 	io_gate_init(&self->gate, false);
 	self->gate.replace = replace;

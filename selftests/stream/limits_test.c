@@ -41,19 +41,7 @@ IO_EVERY_RUNG(limits)
 
 FIXTURE_SETUP(limits)
 {
-	struct weir_opts opts = {.size = sizeof(opts),
-				 .budget_bytes = POOL_BYTES,
-				 .io_backend = variant->backend,
-				 .page_kinds = 1u << WEIR_PAGE_4K};
-	struct weir_error err;
-	int rc = weir_open(&opts, &self->weir, &err);
-
-	if (rc == -EOPNOTSUPP && variant->backend && variant->backend <= WEIR_IO_URING)
-		SKIP(return, "io_uring is refused here");
-	ASSERT_EQ(rc, 0)
-	{
-		TH_LOG("%s", err.message);
-	}
+	IO_OPEN_WEIR(POOL_BYTES, &self->weir);
 	ASSERT_TRUE(tm_open(&self->tm, TM_SHARDED, 2, variant->memory));
 	self->plan = (struct weir_plan){
 		.size = sizeof(self->plan), .tile_bytes = TILE_BYTES, .budget_bytes = 500000};

@@ -51,19 +51,7 @@ static int64_t sometimes_fail(void *arg, uint64_t offset, size_t bytes, int64_t 
 
 FIXTURE_SETUP(streams)
 {
-	struct weir_opts opts = {.size = sizeof(opts),
-				 .budget_bytes = POOL_BYTES,
-				 .io_backend = variant->backend,
-				 .page_kinds = 1u << WEIR_PAGE_4K};
-	struct weir_error err;
-	int rc = weir_open(&opts, &self->weir, &err);
-
-	if (rc == -EOPNOTSUPP && variant->backend && variant->backend <= WEIR_IO_URING)
-		SKIP(return, "io_uring is refused here");
-	ASSERT_EQ(rc, 0)
-	{
-		TH_LOG("%s", err.message);
-	}
+	IO_OPEN_WEIR(POOL_BYTES, &self->weir);
 	ASSERT_TRUE(tm_open(&self->tm, TM_SHARDED, 3, variant->memory));
 	self->fault = (struct wr_io_fault){.filter = sometimes_fail, .arg = &self->random};
 	wr_io_set_fault(weir_get_io(self->weir), &self->fault);

@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "harness/sanitized.h"
+#include "harness/skip.h"
 #include "tier/store_help.h"
 
 #define KEYS 64u
@@ -49,11 +50,8 @@ FIXTURE_SETUP(model)
 	self->next_version = 1;
 	self->seed = 7;
 	rc = weir_io_open(&io, &self->io, &err);
-	if (rc == -EOPNOTSUPP) {
-		SKIP(, "io_uring is refused here");
-		_metadata->passed = 0;
-		return;
-	}
+	if (rc == -EOPNOTSUPP)
+		SKIP_SETUP("io_uring is refused here");
 	ASSERT_EQ(rc, 0);
 	st_dir(self->dir, sizeof(self->dir), "model");
 	self->opts = st_opts(12);
