@@ -22,7 +22,7 @@
 
 #define REST_NS UINT64_C(1000000)
 
-#if WR_RCU_TSAN
+#if WR_SANITIZE_THREAD
 char wr_rcu_grace;
 #endif
 

@@ -30,28 +30,18 @@
 #include <stdint.h>
 
 #include "base/atomic.h"
+#include "base/sanitizer.h"
 #include "lock/lock.h"
 
 #if HAVE_URCU
 #include <urcu/urcu-bp.h>
 #endif
 
-#if defined(__SANITIZE_THREAD__)
-#define WR_RCU_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define WR_RCU_TSAN 1
-#endif
-#endif
-#ifndef WR_RCU_TSAN
-#define WR_RCU_TSAN 0
-#endif
-
 /*
  * ThreadSanitizer does not see into liburcu. Each section's end releases to this one word, and the
  * end of a grace period acquires from it.
  */
-#if WR_RCU_TSAN
+#if WR_SANITIZE_THREAD
 extern char wr_rcu_grace;
 void __tsan_acquire(void *address);
 void __tsan_release(void *address);

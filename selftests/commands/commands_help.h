@@ -14,18 +14,6 @@
 
 #include "harness/run_weir.h"
 
-/* The sanitizers' own memory and time are not ours. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define CT_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define CT_SANITIZED 1
-#endif
-#endif
-#ifndef CT_SANITIZED
-#define CT_SANITIZED 0
-#endif
-
 #define CT_PATH 600
 
 /* Long enough for a folder and a file below a folder's name. */

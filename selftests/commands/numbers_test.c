@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "commands_help.h"
+#include "harness/sanitized.h"
 
 #define OVERHEAD_BYTES (80 << 20)
 
@@ -73,7 +74,7 @@ TEST_F(big, the_process_stays_within_its_budget_and_80_mib)
 	static const char *const pages[] = {"auto", "4k", "thp"};
 	static const char *const ios[] = {"auto", "buffered"};
 
-	if (CT_SANITIZED)
+	if (SANITIZED)
 		SKIP(return, "a build without sanitizers");
 	for (int i = 0; i < 6; i++) {
 		wt_weir(&self->run, "stream", "--json", "--passes", "2", "--compute", "gemv",

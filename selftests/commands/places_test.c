@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "commands_help.h"
+#include "harness/sanitized.h"
 #include "io/io_help.h"
 #include "limit.h"
 
@@ -339,7 +340,7 @@ TEST(within_a_memory_cgroup_of_its_budget_and_80_mib)
 	struct ct_path path;
 	const uint64_t budget = 48 << 20;
 
-	if (CT_SANITIZED)
+	if (SANITIZED)
 		SKIP(return, "a build without sanitizers");
 	wt_dir_make(dir, sizeof(dir), NULL);
 	path = ct_join(dir, "model");

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "commands_help.h"
+#include "harness/sanitized.h"
 
 FIXTURE(big)
 {
@@ -129,7 +130,7 @@ static void expect_stopped(struct __test_metadata *_metadata, struct wt_run *run
 			continue;
 		EXPECT_EQ(run->status, 130) TH_LOG("%s %s: %s", args[0], args[1], run->err);
 		/* "Within a second or so"; a loaded machine and sanitizers get more. */
-		EXPECT_GT(CT_SANITIZED ? 15 : 5, seconds);
+		EXPECT_GT(SANITIZED ? 15 : 5, seconds);
 		return;
 	}
 	EXPECT_TRUE(false) TH_LOG("%s %s was never in the middle", args[0], args[1]);
@@ -224,7 +225,7 @@ static void expect_error(struct __test_metadata *_metadata, FIXTURE_DATA(big) * 
 			      "--io",	io,	  self->path.text, NULL};
 
 	ASSERT_EQ(wt_start(&self->run, args), 0);
-	pause_ms(CT_SANITIZED ? 1000 : 300);
+	pause_ms(SANITIZED ? 1000 : 300);
 	change(self);
 	wt_wait(&self->run);
 	EXPECT_EQ(self->run.status, 1) TH_LOG("--io %s: %s", io, self->run.err);

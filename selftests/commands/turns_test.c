@@ -11,6 +11,7 @@
 #include <sys/stat.h>
 
 #include "commands_help.h"
+#include "harness/sanitized.h"
 
 #define OVERHEAD_BYTES (80 << 20)
 #define MAX_OPTIONS    12
@@ -166,7 +167,7 @@ TEST_F(mixture, divides_a_budget_that_holds)
 		  number(self, "experts.gets"));
 	EXPECT_EQ(number(self, "turns.0.experts_used") + number(self, "turns.1.experts_used"),
 		  number(self, "experts.gets"));
-	if (!CT_SANITIZED)
+	if (!SANITIZED)
 		EXPECT_LE(number(self, "peak_bytes"), budget + OVERHEAD_BYTES);
 }
 

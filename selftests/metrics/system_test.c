@@ -16,21 +16,11 @@
 #include <weir/metrics_system.h>
 
 #include "base/alloc.h"
+#include "base/sanitizer.h"
 #include "base/util.h"
 #include "harness/run_weir.h"
 #include "metrics/registry.h"
 #include "metrics/system.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define CHILD_THREADS 0
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define CHILD_THREADS 0
-#endif
-#endif
-#ifndef CHILD_THREADS
-#define CHILD_THREADS 1
-#endif
 
 /* clang-format off */
 FIXTURE(system) {
@@ -406,7 +396,7 @@ TEST_F(system, a_child_has_no_collector_and_may_start_its_own)
 	if (pid == 0) {
 		weir_collector_stop(self->m);
 		/* The thread sanitizer does not let a child of threads start any. */
-		status = CHILD_THREADS ? weir_collector_start(self->m, &opts, NULL) : 0;
+		status = WR_SANITIZE_THREAD ? 0 : weir_collector_start(self->m, &opts, NULL);
 		weir_metrics_close(self->m);
 		(_exit)(status == 0 ? 0 : 1);
 	}

@@ -16,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/atomic.h"
+#include "base/sanitizer.h"
 #include "base/util.h"
 #include "fake_machine.h"
 #include "pool/gate.h"
@@ -347,18 +348,6 @@ TEST_F(magazines, a_full_pool_keeps_nothing_and_opens_again_when_there_is_room)
 	free(all);
 }
 
-/* The thread sanitizer ends a child that starts threads after a fork of many. */
-#if defined(__SANITIZE_THREAD__)
-#define CHILD_MAY_START_THREADS 0
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define CHILD_MAY_START_THREADS 0
-#endif
-#endif
-#ifndef CHILD_MAY_START_THREADS
-#define CHILD_MAY_START_THREADS 1
-#endif
-
 struct churn {
 	fixture *f;
 	_Atomic bool stop;
@@ -400,7 +389,8 @@ static int in_child(fixture *f)
 	if (wr_pool_open_on(&f->machine.system, &opts, &mine, NULL) != 0)
 		return 3;
 	f->pool = mine;
-	if (CHILD_MAY_START_THREADS)
+	/* The thread sanitizer ends a child that starts threads after a fork of many. */
+	if (!WR_SANITIZE_THREAD)
 		run(f, use_and_end);
 	use_and_end(f);
 	if (atomic_load(&f->nr_faults) != 0)

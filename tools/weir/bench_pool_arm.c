@@ -17,17 +17,10 @@
 
 #include <weir/pool_malloc.h>
 
+#include "base/sanitizer.h"
 #include "bench_pool.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#endif
-#ifdef SANITIZED
+#if WR_SANITIZE_ADDRESS || WR_SANITIZE_THREAD
 #define LOAD_FLAGS (RTLD_NOW | RTLD_LOCAL)
 #else
 #define LOAD_FLAGS (RTLD_NOW | RTLD_LOCAL | RTLD_DEEPBIND)
