@@ -136,6 +136,23 @@ static int load_safetensors(struct opener *o, struct wr_src *src, const struct s
 
 /* ---- sharded safetensors ------------------------------------------------------------------ */
 
+/* Open a file that another one names, of a known kind; @where ends what is said of a directory. */
+static int open_named(struct opener *o, const char *path, const char *where, struct wr_src *src,
+		      struct stat *st, enum wr_file_kind *ret)
+{
+	int code = wr_src_open(src, path, st, o->err);
+
+	if (code != 0)
+		return code;
+	if (S_ISDIR(st->st_mode))
+		code = wr_src_fail(src, -EISDIR, WEIR_OFFSET_NONE, "a directory where %s", where);
+	if (code == 0)
+		code = check_kind(src, ret);
+	if (code != 0)
+		wr_src_fini(src);
+	return code;
+}
+
 static int load_shard(struct opener *o, const char *path, const struct wr_st_index *index,
 		      uint32_t shard, bool *found)
 {
@@ -145,16 +162,11 @@ static int load_shard(struct opener *o, const char *path, const struct wr_st_ind
 	uint32_t left = 0;
 	struct wr_src src;
 	struct stat st;
-	int code = wr_src_open(&src, path, &st, o->err);
+	int code = open_named(o, path, "the index names a file", &src, &st, &kind);
 
 	if (code != 0)
 		return code;
-	if (S_ISDIR(st.st_mode))
-		code = wr_src_fail(&src, -EISDIR, WEIR_OFFSET_NONE,
-				   "a directory where the index names a file");
-	if (code == 0)
-		code = check_kind(&src, &kind);
-	if (code == 0 && kind != WR_FILE_SAFETENSORS)
+	if (kind != WR_FILE_SAFETENSORS)
 		code = wr_src_fail(&src, -EBADMSG, 0, "the index names %s as a shard",
 				   kind == WR_FILE_JSON ? "an index" : "a GGUF file");
 	if (code == 0)
@@ -270,16 +282,11 @@ static int load_gguf_path(struct opener *o, const char *path, struct wr_gguf_inf
 	enum wr_file_kind kind = WR_FILE_OTHER;
 	struct wr_src src;
 	struct stat st;
-	int code = wr_src_open(&src, path, &st, o->err);
+	int code = open_named(o, path, "a GGUF file belongs", &src, &st, &kind);
 
 	if (code != 0)
 		return code;
-	if (S_ISDIR(st.st_mode))
-		code = wr_src_fail(&src, -EISDIR, WEIR_OFFSET_NONE,
-				   "a directory where a GGUF file belongs");
-	if (code == 0)
-		code = check_kind(&src, &kind);
-	if (code == 0 && kind != WR_FILE_GGUF)
+	if (kind != WR_FILE_GGUF)
 		code = wr_src_fail(&src, -EBADMSG, 0, "no GGUF file, but it belongs to one");
 	if (code == 0)
 		code = load_gguf(o, &src, &st, ret);
