@@ -38,34 +38,38 @@ static int read_text(const char *path, char *text, size_t size)
 	return rc;
 }
 
-int wr_procfile_text(char *text, size_t size, const char *fmt, ...)
+static int read_of(char *text, size_t size, const char *fmt, va_list ap)
 {
 	char path[256];
-	va_list ap;
-	int n;
+	int n = vsnprintf(path, sizeof(path), fmt, ap);
 
-	va_start(ap, fmt);
-	n = vsnprintf(path, sizeof(path), fmt, ap);
-	va_end(ap);
 	if (n < 0 || (size_t)n >= sizeof(path))
 		return -ENAMETOOLONG;
 	return read_text(path, text, size);
 }
 
-int wr_procfile_number(uint64_t *ret, const char *fmt, ...)
+int wr_procfile_text(char *text, size_t size, const char *fmt, ...)
 {
-	char path[256], text[64];
 	va_list ap;
-	int n;
+	int rc;
 
 	va_start(ap, fmt);
-	n = vsnprintf(path, sizeof(path), fmt, ap);
+	rc = read_of(text, size, fmt, ap);
 	va_end(ap);
-	if (n < 0 || (size_t)n >= sizeof(path))
-		return -ENAMETOOLONG;
-	n = read_text(path, text, sizeof(text));
-	if (n < 0)
-		return n;
+	return rc;
+}
+
+int wr_procfile_number(uint64_t *ret, const char *fmt, ...)
+{
+	char text[64];
+	va_list ap;
+	int rc;
+
+	va_start(ap, fmt);
+	rc = read_of(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	if (rc < 0)
+		return rc;
 	return sscanf(text, "%" SCNu64, ret) == 1 ? 0 : -EBADMSG;
 }
 
