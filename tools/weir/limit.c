@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "peak.h"
 
 /* Names that differ between the versions. */
 static const struct {
@@ -60,16 +61,9 @@ static int read_file(const struct group *g, const char *name, char *text, size_t
 static int write_file(const char *dir, const char *name, const char *text)
 {
 	char path[640];
-	int fd, code = 0;
 
 	snprintf(path, sizeof(path), "%s/%s", dir, name);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (write(fd, text, strlen(text)) < 0)
-		code = -errno;
-	close(fd);
-	return code;
+	return wr_peak_write(path, text);
 }
 
 static uint64_t read_u64(const struct group *g, const char *name)

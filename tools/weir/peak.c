@@ -48,7 +48,7 @@ int wr_peak_memory(struct wr_peak_memory *ret)
 	return 0;
 }
 
-static int write_text(const char *path, const char *text)
+int wr_peak_write(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
 	int code = 0;
@@ -64,7 +64,7 @@ static int write_text(const char *path, const char *text)
 int wr_peak_memory_reset(void)
 {
 	/* 5: reset the high-water mark; see proc(5), /proc/pid/clear_refs. */
-	return write_text("/proc/self/clear_refs", "5");
+	return wr_peak_write("/proc/self/clear_refs", "5");
 }
 
 uint64_t wr_peak_bytes(void)
@@ -240,7 +240,7 @@ static int write_read_ahead(const struct wr_peak_device *dev, uint64_t kb)
 		return -EOPNOTSUPP;
 	snprintf(path, sizeof(path), "%s/read_ahead_kb", dev->queue);
 	snprintf(text, sizeof(text), "%" PRIu64, kb);
-	return write_text(path, text);
+	return wr_peak_write(path, text);
 }
 
 int wr_peak_device_set_read_ahead(struct wr_peak_device *dev, uint64_t kb)

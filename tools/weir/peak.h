@@ -29,6 +29,9 @@ struct wr_peak_memory {
 /* Return: 0 or -EIO when /proc is not there. */
 int wr_peak_memory(struct wr_peak_memory *ret);
 
+/* Write a setting of the kernel's, which is there; 0 or a negative errno. */
+int wr_peak_write(const char *path, const char *text);
+
 /* Start VmHWM again from what is resident now; 0 or a negative errno. */
 int wr_peak_memory_reset(void);
 
