@@ -26,6 +26,11 @@ static int by_value(const void *pa, const void *pb)
 	return (a > b) - (a < b);
 }
 
+void wr_bench_sort(double *v, size_t nr)
+{
+	qsort(v, nr, sizeof(*v), by_value);
+}
+
 struct wr_bench_summary wr_bench_summary(const struct wr_bench_series *series)
 {
 	struct wr_bench_series sorted = *series;
@@ -33,7 +38,7 @@ struct wr_bench_summary wr_bench_summary(const struct wr_bench_series *series)
 
 	if (!nr)
 		return (struct wr_bench_summary){NAN, NAN, NAN};
-	qsort(sorted.v, nr, sizeof(sorted.v[0]), by_value);
+	wr_bench_sort(sorted.v, nr);
 	return (struct wr_bench_summary){.median = (sorted.v[(nr - 1) / 2] + sorted.v[nr / 2]) / 2,
 					 .min = sorted.v[0],
 					 .max = sorted.v[nr - 1]};

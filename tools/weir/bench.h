@@ -59,6 +59,9 @@ struct wr_bench_summary {
 };
 
 void wr_bench_add(struct wr_bench_series *series, double v);
+
+/* The least first. */
+void wr_bench_sort(double *v, size_t nr);
 /* All NAN for an empty series. */
 struct wr_bench_summary wr_bench_summary(const struct wr_bench_series *series);
 

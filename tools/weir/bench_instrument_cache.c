@@ -11,6 +11,7 @@
 
 #include "base/random.h"
 #include "base/util.h"
+#include "bench.h"
 #include "bench_hollow.h"
 #include "bench_race.h"
 
@@ -63,13 +64,6 @@ static uint32_t steps(const struct wr_bi_cache *arm, uint64_t *random, uint32_t 
 	return nr_missed;
 }
 
-static int by_value(const void *pa, const void *pb)
-{
-	double a = *(const double *)pa, b = *(const double *)pb;
-
-	return (a > b) - (a < b);
-}
-
 /* A few steps before warm what other arms displaced. */
 static double time_batch(const struct wr_bi_cache *arm, uint64_t *random, uint32_t *nr_missed)
 {
@@ -103,7 +97,7 @@ int wr_bi_cache_pairs(const struct wr_bi_cache arms[WR_BI_ARMS], double ret[WR_B
 		}
 	}
 	for (unsigned i = 0; i < WR_BI_ARMS; i++) {
-		qsort(ns[i], NR_BATCHES, sizeof(ns[i][0]), by_value);
+		wr_bench_sort(ns[i], NR_BATCHES);
 		ret[i] = ns[i][NR_BATCHES / 4];
 	}
 	free(ns);

@@ -246,13 +246,6 @@ static double one_turn(int size, enum wr_br_arm arm, unsigned nr_threads, unsign
 	return ns / NR_FINDS;
 }
 
-static int compare(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-
-	return (x > y) - (x < y);
-}
-
 static void round_of(struct wr_br *br, int size, unsigned nr_threads)
 {
 	double ns[WR_BR_ARMS][NR_TURNS];
@@ -265,7 +258,7 @@ static void round_of(struct wr_br *br, int size, unsigned nr_threads)
 		}
 	}
 	for (int i = 0; i < WR_BR_ARMS; i++) {
-		qsort(ns[i], NR_TURNS, sizeof(ns[i][0]), compare);
+		wr_bench_sort(ns[i], NR_TURNS);
 		if (wr_br_has((enum wr_br_arm)i))
 			wr_bench_add(&br->ns[size][nr_threads - 1][i], ns[i][NR_TURNS / 2]);
 	}

@@ -165,17 +165,10 @@ static double time_batch(const struct wr_pb_arm *arm, struct lane *lane, const s
 	return (double)(wr_now_ns() - begin) / BATCH;
 }
 
-static int by_value(const void *pa, const void *pb)
-{
-	double a = *(const double *)pa, b = *(const double *)pb;
-
-	return (a > b) - (a < b);
-}
-
 /* The value that @permille of them lie below. */
 static double quantile(double *v, size_t nr, unsigned permille)
 {
-	qsort(v, nr, sizeof(*v), by_value);
+	wr_bench_sort(v, nr);
 	return nr ? v[(nr - 1) * permille / 1000] : NAN;
 }
 

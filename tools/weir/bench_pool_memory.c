@@ -97,13 +97,6 @@ static int open_pool(size_t bytes, uint32_t kinds, uint32_t flags, struct weir_p
 	return weir_pool_open(&opts, ret, err);
 }
 
-static int by_value(const void *pa, const void *pb)
-{
-	double a = *(const double *)pa, b = *(const double *)pb;
-
-	return (a > b) - (a < b);
-}
-
 /* A mapping and nothing else, touched, in the largest pages that come without a reservation. */
 static uint8_t *map_huge(size_t bytes, void **ret_map, size_t *ret_bytes)
 {
@@ -143,7 +136,7 @@ static void compare_loads(uint32_t rounds, const uint8_t *const memory[MEMORIES]
 			for (uint32_t k = 0; k < nr; k++)
 				w[(i + k) % nr].sample[i] = time_loads(&w[(i + k) % nr]);
 		for (uint32_t k = 0; k < nr; k++) {
-			qsort(sample[k], NR_TURNS, sizeof(sample[k][0]), by_value);
+			wr_bench_sort(sample[k], NR_TURNS);
 			ns[k] = sample[k][NR_TURNS / 4];
 			wr_bench_add(series[k], ns[k]);
 		}

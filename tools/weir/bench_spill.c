@@ -109,13 +109,6 @@ static int get_one(struct spill *s, uint64_t *random, double *ret_us)
 	return rc;
 }
 
-static int compare(const void *a, const void *b)
-{
-	const double *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
 /* 99th percentile of the arm. */
 static int run_arm(struct spill *s, enum arm arm, double *ret)
 {
@@ -141,7 +134,7 @@ static int run_arm(struct spill *s, enum arm arm, double *ret)
 	atomic_store(&s->stop, true);
 	if (arm != ALONE)
 		pthread_join(thread, NULL);
-	qsort(s->us, NR_GETS, sizeof(s->us[0]), compare);
+	wr_bench_sort(s->us, NR_GETS);
 	*ret = s->us[NR_GETS * 99 / 100];
 	return rc ? rc : atomic_load(&s->code);
 }
