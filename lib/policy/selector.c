@@ -258,11 +258,3 @@ uint64_t wr_selector_rate(const struct wr_selector *s)
 {
 	return (uint64_t)1 << s->shift;
 }
-
-const char *wr_selector_score(const struct wr_selector *s, size_t i, double *ret)
-{
-	if (i >= s->nr)
-		return NULL;
-	*ret = s->total > 0 ? s->hits[i] / s->total : 0;
-	return s->names[i];
-}

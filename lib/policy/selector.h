@@ -68,7 +68,4 @@ uint64_t wr_selector_changes(const struct wr_selector *s);
 /* One key in so many is in the sample. */
 uint64_t wr_selector_rate(const struct wr_selector *s);
 
-/* Name of candidate @i and its share of hits of late, in the sample; NULL past the last. */
-const char *wr_selector_score(const struct wr_selector *s, size_t i, double *ret);
-
 #endif /* WR_POLICY_SELECTOR_H */

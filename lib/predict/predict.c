@@ -23,17 +23,6 @@ struct wr_predict {
 	struct wr_guesses guesses[WR_PREDICT_NR_SOURCES];
 };
 
-static const char *const source_names[] = {
-#define SOURCE_NAME(name, text) text,
-	WR_PREDICT_SOURCES(SOURCE_NAME)
-#undef SOURCE_NAME
-};
-
-const char *wr_predict_source_name(uint32_t source)
-{
-	return source < WR_PREDICT_NR_SOURCES ? source_names[source] : NULL;
-}
-
 static uint64_t bytes_of(const struct wr_predict_opts *o)
 {
 	uint64_t bytes = sizeof(struct wr_predict) + wr_catalog_bytes(o->nr_items) +

@@ -151,6 +151,5 @@ int wr_predict_plan(struct wr_predict *p, const struct weir_key *keys, const uin
 		    uint32_t nr, bool cyclic) WEIR_MUST_CHECK;
 
 void wr_predict_stat(const struct wr_predict *p, uint32_t source, struct wr_predict_stat *ret);
-const char *wr_predict_source_name(uint32_t source);
 
 #endif /* WR_PREDICT_PREDICT_H */

@@ -219,13 +219,4 @@ int wr_store_set_budget(struct wr_store *s, uint64_t budget_bytes) WEIR_MUST_CHE
 
 void wr_store_stats(struct wr_store *s, struct wr_store_stats *ret);
 
-/*
- * Call @fn once for every block that could be got at some moment during the call; blocks put or
- * removed meanwhile may be missed or seen. No lock is held in @fn, which may call everything but
- * close. Stops at the first result that is not 0 and returns it. -ENOMEM.
- */
-int wr_store_iterate(struct wr_store *s,
-		     int (*fn)(void *arg, struct weir_key key, const struct wr_store_info *info),
-		     void *arg) WEIR_MUST_CHECK;
-
 #endif /* WR_TIER_STORE_H */

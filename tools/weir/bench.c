@@ -171,11 +171,6 @@ double wr_bench_pass_read(const struct wr_arm_pass *pass)
 	return (double)pass->bytes_read;
 }
 
-double wr_bench_pass_stall(const struct wr_arm_pass *pass)
-{
-	return (double)pass->stall_ns / 1e9;
-}
-
 double wr_bench_steady(const struct wr_arm_result *res, double (*get)(const struct wr_arm_pass *))
 {
 	struct wr_bench_series series = {0};

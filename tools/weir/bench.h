@@ -112,7 +112,6 @@ int wr_bench_fio(const struct wr_bench_model *m, bool huge, struct wr_fio_result
 double wr_bench_steady(const struct wr_arm_result *res, double (*get)(const struct wr_arm_pass *));
 double wr_bench_pass_seconds(const struct wr_arm_pass *pass);
 double wr_bench_pass_read(const struct wr_arm_pass *pass);
-double wr_bench_pass_stall(const struct wr_arm_pass *pass);
 
 /* Half of a cache of 131,072 entries of 4 KiB goes back to the system: one round. */
 struct wr_bench_pressure {

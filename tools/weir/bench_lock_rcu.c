@@ -62,19 +62,10 @@ static struct {
 
 static pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
 
-const char *wr_br_arm_name(enum wr_br_arm arm)
-{
-	return names[arm];
-}
-
-bool wr_br_has(enum wr_br_arm arm)
+/* False where this build has no liburcu; the arm has no numbers then. */
+static bool has(enum wr_br_arm arm)
 {
 	return arm != WR_BR_LFHT || HAS_LFHT;
-}
-
-unsigned wr_br_nodes(int size)
-{
-	return nr_nodes[size];
 }
 
 static bool is_key(struct wr_rcu_node *rcu, const void *arg)
@@ -254,12 +245,12 @@ static void round_of(struct wr_br *br, int size, unsigned nr_threads)
 		for (int i = 0; i < WR_BR_ARMS; i++) {
 			enum wr_br_arm arm = (enum wr_br_arm)(t % 2 ? WR_BR_ARMS - 1 - i : i);
 
-			ns[arm][t] = wr_br_has(arm) ? one_turn(size, arm, nr_threads, t) : 0;
+			ns[arm][t] = has(arm) ? one_turn(size, arm, nr_threads, t) : 0;
 		}
 	}
 	for (int i = 0; i < WR_BR_ARMS; i++) {
 		wr_bench_sort(ns[i], NR_TURNS);
-		if (wr_br_has((enum wr_br_arm)i))
+		if (has((enum wr_br_arm)i))
 			wr_bench_add(&br->ns[size][nr_threads - 1][i], ns[i][NR_TURNS / 2]);
 	}
 }

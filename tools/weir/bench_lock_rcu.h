@@ -29,11 +29,6 @@ int wr_br_open(void);
 void wr_br_close(void);
 void wr_br_round(struct wr_br *br);
 
-const char *wr_br_arm_name(enum wr_br_arm arm);
-/* False where this build has no liburcu; the arm has no numbers then. */
-bool wr_br_has(enum wr_br_arm arm);
-unsigned wr_br_nodes(int size);
-
 void wr_br_print(const struct wr_br *br);
 json_t *wr_br_json(const struct wr_br *br);
 

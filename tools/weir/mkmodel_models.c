@@ -102,11 +102,6 @@ static const struct wr_mk_model models[] = {
 	 .nr_deepstack = 3},
 };
 
-const struct wr_mk_model *wr_mk_model_at(size_t i)
-{
-	return i < wr_array_size(models) ? &models[i] : NULL;
-}
-
 const struct wr_mk_model *wr_mk_model_find(const char *name)
 {
 	static const char prefix[] = "qwen3-vl-";

@@ -148,8 +148,6 @@ struct wr_mk_plan {
 
 /* mkmodel_models.c */
 const struct wr_mk_model *wr_mk_model_find(const char *name);
-/* The i-th known model, NULL behind the last. */
-const struct wr_mk_model *wr_mk_model_at(size_t i);
 /* Returns NULL, or a static sentence saying what cannot be shrunk. */
 const char *wr_mk_model_shrink(struct wr_mk_model *m, const struct wr_mk_shrink *s);
 

@@ -2,8 +2,7 @@
 /*
  * peak.c - Numbers of the kernel about this process, a file and its device.
  *
- * A partition has counters of its own but the queue of its disk. The page cache is
- * asked with cachestat() (Linux 6.5), else with mincore() over a mapping that is
+ * The page cache is asked with cachestat() (Linux 6.5), else with mincore() over a mapping that is
  * never touched.
  */
 #include "peak.h"
@@ -59,12 +58,6 @@ int wr_peak_write(const char *path, const char *text)
 		code = -errno;
 	close(fd);
 	return code;
-}
-
-int wr_peak_memory_reset(void)
-{
-	/* 5: reset the high-water mark; see proc(5), /proc/pid/clear_refs. */
-	return wr_peak_write("/proc/self/clear_refs", "5");
 }
 
 uint64_t wr_peak_bytes(void)
@@ -215,7 +208,6 @@ int wr_peak_device_find(const char *path, struct wr_peak_device *ret)
 	if (!dir)
 		return -ENODEV;
 	snprintf(d.name, sizeof(d.name), "%s", strrchr(dir, '/') + 1);
-	snprintf(d.counters, sizeof(d.counters), "%s/stat", dir);
 	/* A partition is a folder in its disk's and has no queue of its own. */
 	snprintf(d.queue, sizeof(d.queue), "%s/queue", dir);
 	if (access(d.queue, F_OK))
@@ -256,21 +248,4 @@ void wr_peak_device_restore(struct wr_peak_device *dev)
 {
 	if (dev && dev->changed && !write_read_ahead(dev, dev->read_ahead_kb))
 		dev->changed = false;
-}
-
-int wr_peak_device_read_bytes(const struct wr_peak_device *dev, uint64_t *ret)
-{
-	uint64_t sectors;
-	FILE *f = fopen(dev->counters, "re");
-	int nr;
-
-	if (!f)
-		return -errno;
-	/* Reads completed, reads merged, sectors of 512 bytes: Documentation/block/stat.rst. */
-	nr = fscanf(f, "%*u %*u %" SCNu64, &sectors);
-	fclose(f);
-	if (nr != 1)
-		return -EIO;
-	*ret = sectors * 512;
-	return 0;
 }

@@ -32,9 +32,6 @@ int wr_peak_memory(struct wr_peak_memory *ret);
 /* Write a setting of the kernel's, which is there; 0 or a negative errno. */
 int wr_peak_write(const char *path, const char *text);
 
-/* Start VmHWM again from what is resident now; 0 or a negative errno. */
-int wr_peak_memory_reset(void);
-
 /* The most memory this process ever had, hugetlb pages that it has now included. */
 uint64_t wr_peak_bytes(void);
 
@@ -60,7 +57,6 @@ int wr_peak_cached(const char *path, uint64_t *ret);
  * struct wr_peak_device - The block device below a file.
  * @name:          Of the disk or the partition: "vda1".
  * @queue:         Folder of its queue's settings in /sys, "" when it has none.
- * @counters:      File of its counters in /sys.
  * @read_ahead_kb: As found.
  * @scheduler:     As found: "mq-deadline".
  * @changed:       read_ahead_kb was set by us.
@@ -68,7 +64,6 @@ int wr_peak_cached(const char *path, uint64_t *ret);
 struct wr_peak_device {
 	char name[64];
 	char queue[320];
-	char counters[320];
 	uint64_t read_ahead_kb;
 	char scheduler[32];
 	bool changed;
@@ -87,8 +82,5 @@ int wr_peak_device_find(const char *path, struct wr_peak_device *ret);
 /* Change read_ahead_kb until wr_peak_device_restore(). 0, -EACCES, -EOPNOTSUPP. */
 int wr_peak_device_set_read_ahead(struct wr_peak_device *dev, uint64_t kb);
 void wr_peak_device_restore(struct wr_peak_device *dev);
-
-/* Bytes read from the device since boot, by anybody. 0 or a negative errno. */
-int wr_peak_device_read_bytes(const struct wr_peak_device *dev, uint64_t *ret);
 
 #endif /* WR_TOOLS_PEAK_H */
