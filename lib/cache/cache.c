@@ -336,7 +336,9 @@ void weir_cache_filled(struct weir_cache *cache, uint64_t token, int result, siz
 
 /* ---- budgets ---- */
 
-int wr_cache_set_limit(struct weir_cache *cache, unsigned int tier, uint64_t limit)
+/* The limit of L2, between what pressure leaves and the budget; then down to it. As wr_cache_shrink(). */
+static int set_limit(struct weir_cache *cache, unsigned int tier, uint64_t limit)
+	WR_REQUIRES(cache->lock)
 {
 	int rc;
 
@@ -367,7 +369,7 @@ int weir_cache_set_budget(struct weir_cache *cache, uint32_t tier, uint64_t byte
 	t->budget = bytes;
 	if (tier == WEIR_TIER_L2)
 		wr_cache_move_knob(cache, &cache->l2_knob, bytes);
-	rc = wr_cache_set_limit(cache, tier - 1, bytes);
+	rc = set_limit(cache, tier - 1, bytes);
 	wr_mutex_unlock(&cache->lock);
 	return rc;
 }
@@ -390,7 +392,7 @@ int weir_cache_pressure(struct weir_cache *cache, uint32_t keep_permille)
 	if (keep_permille > 1000)
 		return -EINVAL;
 	wr_mutex_lock(&cache->lock);
-	rc = wr_cache_set_limit(cache, WR_L2, t->budget / 1000 * keep_permille);
+	rc = set_limit(cache, WR_L2, t->budget / 1000 * keep_permille);
 	if (keep_permille == 1000)
 		t->limit = t->budget;
 	used = t->used;
@@ -408,7 +410,7 @@ int64_t weir_cache_shed(struct weir_cache *cache, uint64_t bytes)
 	wr_mutex_lock(&cache->lock);
 	before = t->used;
 	limit = t->limit;
-	(void)wr_cache_set_limit(cache, WR_L2, before > bytes ? before - bytes : 0);
+	(void)set_limit(cache, WR_L2, before > bytes ? before - bytes : 0);
 	used = t->used;
 	/* Somebody may have moved it meanwhile; then that holds. */
 	if (t->limit == (before > bytes ? before - bytes : 0)) {

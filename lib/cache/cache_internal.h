@@ -385,17 +385,14 @@ void wr_cache_drain_all(struct weir_cache *cache) WR_REQUIRES(cache->lock);
 /* ---- room.c: budgets, eviction, going down ---- */
 
 /*
- * Charge @bytes of a tier to a class, evicting as need be. Unlocks meanwhile. @demand: also by
- * copying down, and by waiting for pins. 0, -ENOSPC, -EAGAIN (not @demand), -ECANCELED, or what a
- * lower tier said.
+ * Memory of a tier, charged to a class, evicting as need be: also more than the sum of bytes says,
+ * when the tier's alloc wants it. Unlocks meanwhile. @demand: also by copying down, and by waiting
+ * for pins. 0, -ENOSPC, -EAGAIN (not @demand), -ECANCELED, or what a lower tier said.
  */
-int wr_cache_make_room(struct weir_cache *cache, unsigned int tier, uint32_t class_id,
-		       uint64_t bytes, bool demand) WR_REQUIRES(cache->lock);
-/* A place in the table for one more entry. As above. */
-int wr_cache_make_place(struct weir_cache *cache, bool demand) WR_REQUIRES(cache->lock);
-/* make_room and the tier's alloc, which may want more to leave than the sum of bytes says. */
 int wr_cache_take(struct weir_cache *cache, unsigned int tier, uint32_t class_id, uint64_t bytes,
 		  bool demand, struct weir_tier_mem *ret) WR_REQUIRES(cache->lock);
+/* A place in the table for one more entry. As above. */
+int wr_cache_make_place(struct weir_cache *cache, bool demand) WR_REQUIRES(cache->lock);
 /* Give memory back and its charge with it. Unlocks meanwhile. */
 void wr_cache_give(struct weir_cache *cache, unsigned int tier, uint32_t class_id,
 		   const struct weir_tier_mem *mem, uint64_t charged) WR_REQUIRES(cache->lock);
@@ -404,8 +401,6 @@ void wr_cache_detach(struct weir_cache *cache, uint32_t index, unsigned int tier
 	WR_REQUIRES(cache->lock);
 /* Down to the limit. 0, -EBUSY, or what a lower tier said. */
 int wr_cache_shrink(struct weir_cache *cache, unsigned int tier) WR_REQUIRES(cache->lock);
-/* Free what is dead and no longer pinned. True if there was any. Unlocks meanwhile. */
-bool wr_cache_reap(struct weir_cache *cache) WR_REQUIRES(cache->lock);
 /* What leaves L2 next of a class and could be written now, marked MOVING. Their number. */
 uint32_t wr_cache_choose_moves(struct weir_cache *cache, uint32_t class_id, uint64_t bytes,
 			       struct wr_victim *v, uint32_t max) WR_REQUIRES(cache->lock);
@@ -418,10 +413,6 @@ uint64_t wr_cache_share(struct weir_cache *cache, unsigned int tier, uint32_t cl
 	WR_REQUIRES(cache->lock);
 /* Somebody waits for room: tell him to look again. */
 void wr_cache_room_changed(struct weir_cache *cache) WR_REQUIRES(cache->lock);
-
-/* The limit of L2, between what pressure leaves and the budget; then down to it. As shrink. */
-int wr_cache_set_limit(struct weir_cache *cache, unsigned int tier, uint64_t limit)
-	WR_REQUIRES(cache->lock);
 
 /* ---- down.c: from a tier to the one below ---- */
 

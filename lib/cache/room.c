@@ -414,7 +414,8 @@ void wr_cache_detach(struct weir_cache *cache, uint32_t index, unsigned int tier
 	cache->dead = dead;
 }
 
-bool wr_cache_reap(struct weir_cache *cache)
+/* Free what is dead and no longer pinned. True if there was any. Unlocks meanwhile. */
+static bool reap(struct weir_cache *cache) WR_REQUIRES(cache->lock)
 {
 	struct wr_dead **link = &cache->dead, *d;
 	bool any = false;
@@ -479,7 +480,7 @@ static int evict(struct weir_cache *cache, unsigned int tier, uint64_t bytes, bo
 	int rc;
 
 	wr_lock_assert_held(&cache->lock);
-	if (cache->dead && wr_cache_reap(cache))
+	if (cache->dead && reap(cache))
 		return 0;
 	if (!demand)
 		return drop_some(cache, &b, CHOOSE_DROPS, bytes) ? 0 : -EAGAIN;
@@ -629,8 +630,9 @@ static int until_it_fits(struct weir_cache *cache, unsigned int tier, uint64_t b
 	return rc;
 }
 
-int wr_cache_make_room(struct weir_cache *cache, unsigned int tier, uint32_t class_id,
-		       uint64_t bytes, bool demand)
+/* Charge @bytes of a tier to a class. As wr_cache_take(). */
+static int make_room(struct weir_cache *cache, unsigned int tier, uint32_t class_id, uint64_t bytes,
+		     bool demand) WR_REQUIRES(cache->lock)
 {
 	int rc;
 
@@ -660,7 +662,7 @@ int wr_cache_take(struct weir_cache *cache, unsigned int tier, uint32_t class_id
 {
 	struct wr_tier *t = &cache->tiers[tier];
 	struct wr_in_line me = {0};
-	int rc = wr_cache_make_room(cache, tier, class_id, bytes, demand);
+	int rc = make_room(cache, tier, class_id, bytes, demand);
 
 	if (rc)
 		return rc;

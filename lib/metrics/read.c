@@ -42,7 +42,8 @@ static void add_hist(const struct hist *hist, struct weir_histogram *ret)
 	}
 }
 
-void wr_baseline_subtract(struct baseline *baseline, struct weir_histogram *ret)
+/* Take from @ret what @baseline holds, or add nothing. Before the buckets are read. */
+static void subtract_baseline(struct baseline *baseline, struct weir_histogram *ret)
 {
 	uint64_t seq;
 
@@ -65,7 +66,7 @@ void wr_metrics_sum_histogram(struct weir_metrics *metrics, struct entry *entry,
 
 	memset(ret, 0, sizeof(*ret));
 	/* First: buckets read after what they held then cannot be below it. */
-	wr_baseline_subtract(wr_load_acquire(&entry->baseline), ret);
+	subtract_baseline(wr_load_acquire(&entry->baseline), ret);
 	/* A3, A2: pair with the releases in metrics.c. */
 	for (struct shard *s = wr_load_acquire(&metrics->shards); s != NULL; s = s->next) {
 		struct hist_chunk *chunk = wr_load_acquire(&s->hist_chunks[id / CHUNK_CELLS]);
@@ -105,7 +106,8 @@ static int64_t nearest(int64_t bits)
 	return value <= -9223372036854775808.0 ? INT64_MIN : llround(value);
 }
 
-int64_t wr_metrics_value_of(struct weir_metrics *metrics, struct entry *entry)
+/* The value now; remembers it. */
+static int64_t value_of(struct weir_metrics *metrics, struct entry *entry)
 {
 	struct weir_histogram hist;
 	int64_t value;
@@ -132,7 +134,7 @@ int weir_metrics_read_sum(struct weir_metrics *metrics, uint32_t id, int64_t *re
 
 	if (entry == NULL)
 		return -ENOENT;
-	*ret = wr_metrics_value_of(metrics, entry);
+	*ret = value_of(metrics, entry);
 	return 0;
 }
 
@@ -276,7 +278,7 @@ void wr_metrics_show(struct weir_metrics *metrics, struct entry *entry, struct w
 	if (wr_metrics_has_buckets(entry->kind))
 		show_buckets(metrics, entry, ret);
 	else
-		ret->value = wr_metrics_value_of(metrics, entry);
+		ret->value = value_of(metrics, entry);
 	ret->number = (double)ret->value;
 	if (entry->kind == WEIR_METRIC_FLOAT) {
 		bits = wr_load_relaxed(&entry->live->base);

@@ -176,15 +176,12 @@ struct entry *wr_metrics_make_entry(const struct weir_metric_desc *desc);
 /* Sum of what all threads added. */
 int64_t wr_metrics_sum_cells(struct weir_metrics *metrics, uint32_t id);
 
-/* read.c: the value now; remembers it. */
-int64_t wr_metrics_value_of(struct weir_metrics *metrics, struct entry *entry);
+/* read.c */
 void wr_metrics_sum_histogram(struct weir_metrics *metrics, struct entry *entry,
 			      struct weir_histogram *ret);
 /* All there is to show of @entry, which is no family with labels. */
 void wr_metrics_show(struct weir_metrics *metrics, struct entry *entry, struct weir_metric *ret);
 void wr_histogram_show(const struct weir_histogram *hist, uint64_t ret[4]);
-/* Take from @ret what @baseline holds, or add nothing. Before the buckets are read. */
-void wr_baseline_subtract(struct baseline *baseline, struct weir_histogram *ret);
 
 /* window.c */
 struct window *wr_window_make(void);

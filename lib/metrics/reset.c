@@ -26,7 +26,7 @@ static void note(struct baseline *baseline, const struct weir_histogram *hist)
 {
 	uint64_t seq = wr_load_relaxed(&baseline->seq);
 
-	/* A5: pairs with the acquires in wr_baseline_subtract(). */
+	/* A5: pairs with the acquires in subtract_baseline(). */
 	wr_store_relaxed(&baseline->seq, seq + 1);
 	wr_store_release(&baseline->sum, wr_load_relaxed(&baseline->sum) + hist->sum);
 	for (uint32_t i = 0; i < WEIR_HISTOGRAM_BUCKETS; i++)

@@ -261,7 +261,6 @@ static inline void wr_store_step(enum wr_store_step step)
 /* ---- keeper.c, open.c -------------------------------------------------------------------------------- */
 
 void *wr_store_keeper_main(void *arg);
-int wr_store_load(struct wr_store *s, bool verify, struct weir_error *err) WEIR_MUST_CHECK;
 /* Everything but the keeper and what is under way. */
 void wr_store_free(struct wr_store *s);
 

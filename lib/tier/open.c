@@ -452,7 +452,7 @@ static uint64_t first_ceiling(struct wr_store *s)
 	return wr_max(wr_max(budget, s->stats.disk_bytes), sealed);
 }
 
-int wr_store_load(struct wr_store *s, bool verify, struct weir_error *err)
+static int load_all(struct wr_store *s, bool verify, struct weir_error *err)
 {
 	struct names names = {0};
 	void *window = wr_calloc_aligned(WR_STORE_PAGE, WR_STORE_WINDOW);
@@ -518,7 +518,7 @@ static int start(struct wr_store *s, const struct wr_store_opts *o, struct weir_
 		s->own_io = rc == 0;
 	}
 	if (rc == 0)
-		rc = wr_store_load(s, o->verify != 0, err);
+		rc = load_all(s, o->verify != 0, err);
 	if (rc == 0 && o->budget_bytes < WR_STORE_OVERHEAD + 4 * s->segment_bytes)
 		rc = wr_error_set(err, -EINVAL, s->dir, WEIR_OFFSET_NONE,
 				  "the budget is less than 4 segments of %llu bytes",

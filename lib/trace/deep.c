@@ -131,7 +131,8 @@ static int look_for(void *arg, const struct wr_mapping *m)
 	return 0;
 }
 
-int wr_deep_find(int pid, struct wr_deep_plan *ret)
+/* The library of a process: a descriptor of it, -ENOENT, or why the process cannot be looked at. */
+static int find_library(int pid, struct wr_deep_plan *ret)
 {
 	struct finding f = {.pid = pid, .fd = -1, .plan = ret};
 	int rc = wr_mapping_each(pid, look_for, &f);
@@ -146,7 +147,7 @@ int wr_deep_find(int pid, struct wr_deep_plan *ret)
 int weir_trace_deep_plan(int pid, struct weir_trace_deep_plan *ret)
 {
 	struct wr_deep_plan plan;
-	int fd = wr_deep_find(pid, &plan);
+	int fd = find_library(pid, &plan);
 
 	if (fd < 0)
 		return fd;
@@ -218,7 +219,7 @@ int wr_trace_attach_deep(struct weir_trace *t, struct bpf_object *object)
 {
 	size_t before = t->nr_links;
 	struct wr_deep_plan plan;
-	int fd = wr_deep_find(t->pid, &plan), rc;
+	int fd = find_library(t->pid, &plan), rc;
 
 	if (fd < 0)
 		return fd;

@@ -41,7 +41,4 @@ int wr_deep_read(int fd, struct wr_deep_plan *ret);
 /* Whether a place that is needed would have to be stepped. */
 bool wr_deep_is_refused(const struct wr_deep_plan *plan);
 
-/* The library of a process: a descriptor of it, -ENOENT, or why the process cannot be looked at. */
-int wr_deep_find(int pid, struct wr_deep_plan *ret);
-
 #endif /* WR_TRACE_DEEP_H */
