@@ -134,6 +134,7 @@ static void arc_resize(struct wr_policy *p)
 }
 
 const struct wr_policy_ops wr_policy_arc = {.name = "arc",
+					    .by_recency = true,
 					    .open = arc_open,
 					    .close = arc_close,
 					    .miss = arc_miss,

@@ -147,9 +147,9 @@ static struct wr_policy_node *auto_victim(struct wr_policy *p, wr_policy_may *ma
 	return wr_policy_victim(a->current, may, ctx);
 }
 
-static bool is_sampled(const struct automatic *a, const struct wr_policy_node *node)
+static bool is_sampled(const struct automatic *a, struct weir_key key)
 {
-	return wr_selector_is_sampled(a->selector, wr_policy_hash(node->key, a->p.seed));
+	return wr_selector_is_sampled(a->selector, wr_policy_hash(key, a->p.seed));
 }
 
 /* The shadows hear of a forecast in references from now. */
@@ -157,16 +157,18 @@ static void tell(struct automatic *a, const struct wr_policy_node *node)
 {
 	uint64_t next = node->next_use;
 
+	if (node->prob)
+		next = node->due;
 	if (next != WR_POLICY_UNKNOWN && next != WR_POLICY_NEVER)
 		next = next > a->p.clock ? next - a->p.clock : 0;
-	wr_selector_forecast(a->selector, node->key, next);
+	wr_selector_forecast(a->selector, node->key, next, node->prob);
 }
 
 static void auto_insert(struct wr_policy *p, struct wr_policy_node *node)
 {
 	struct automatic *a = wr_container_of(p, struct automatic, p);
 
-	if (is_sampled(a, node)) {
+	if (is_sampled(a, node->key)) {
 		a->sampled_bytes += node->bytes;
 		tell(a, node);
 	}
@@ -187,7 +189,7 @@ static void auto_remove(struct wr_policy *p, struct wr_policy_node *node, bool e
 {
 	struct automatic *a = wr_container_of(p, struct automatic, p);
 
-	if (is_sampled(a, node))
+	if (is_sampled(a, node->key))
 		a->sampled_bytes -= node->bytes;
 	wr_policy_remove(a->current, node, evicted);
 }
@@ -196,10 +198,19 @@ static void auto_forecast(struct wr_policy *p, struct wr_policy_node *node)
 {
 	struct automatic *a = wr_container_of(p, struct automatic, p);
 
-	if (is_sampled(a, node))
+	if (is_sampled(a, node->key))
 		tell(a, node);
-	if (a->current->ops->forecast)
-		a->current->ops->forecast(a->current, node);
+	a->current->clock = p->clock;
+	wr_policy_tell(a->current, node, node->next_use);
+}
+
+static void auto_foretell(struct wr_policy *p, struct weir_key key, uint64_t distance,
+			  uint32_t prob)
+{
+	struct automatic *a = wr_container_of(p, struct automatic, p);
+
+	if (is_sampled(a, key))
+		wr_selector_forecast(a->selector, key, distance, prob);
 }
 
 static void auto_resize(struct wr_policy *p)
@@ -243,6 +254,7 @@ const struct wr_policy_ops wr_policy_auto = {.name = "auto",
 					     .hit = auto_hit,
 					     .remove = auto_remove,
 					     .forecast = auto_forecast,
+					     .foretell = auto_foretell,
 					     .resize = auto_resize,
 					     .drain = auto_drain,
 					     .info = auto_info};

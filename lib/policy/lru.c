@@ -68,6 +68,7 @@ static void lru_remove(struct wr_policy *p, struct wr_policy_node *node, bool ev
 }
 
 const struct wr_policy_ops wr_policy_lru = {.name = "lru",
+					    .by_recency = true,
 					    .open = lru_open,
 					    .close = lru_close,
 					    .victim = lru_victim,

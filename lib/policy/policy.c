@@ -9,6 +9,13 @@
 #include "policy/policy_ops.h"
 
 #define DEFAULT_ENTRIES 4096
+/*
+ * With forecasts at hand, so many of the nodes that would leave next are looked at: a part of all,
+ * and one for so many bytes of a node at most, so that the look costs little against a read.
+ */
+#define TAIL_PART  8
+#define TAIL_BYTES 4096
+#define MOST_TAIL  128
 
 /* The first that a name matches; auto's pick and `weir replay --policy all` follow this order. */
 static const struct wr_policy_ops *const policies[] = {
@@ -82,12 +89,73 @@ bool wr_policy_admit_full(struct wr_policy *p, struct weir_key key, uint64_t byt
 	return p->ops->admit(p, wr_policy_hash(key, p->seed), bytes, next_use);
 }
 
+/* The next victims in order, of which the one used latest, as far as is known, is the one. */
+struct tail {
+	const struct wr_policy *p;
+	wr_policy_may *may;
+	void *ctx;
+	const struct wr_policy_node *best;
+	uint64_t distance; /* of the best */
+	uint64_t left;	   /* to be looked at */
+};
+
+/*
+ * References that a byte is held for a use, as one expects: while it is not due, the distance
+ * divided by the probability. Of two that are as probable the nearer one is worth more, and one
+ * that is near but improbable may be worth more than one that is far, for what is near is known
+ * soon. Unused for t stands for not used for another t.
+ */
+static uint64_t hold_of(const struct wr_policy *p, const struct wr_policy_node *node)
+{
+	if (node->prob && node->next_use != WR_POLICY_UNKNOWN && node->due > p->clock)
+		return (node->due - p->clock) * WR_POLICY_SURE / node->prob;
+	if (node->next_use == WR_POLICY_UNKNOWN || node->next_use <= p->clock)
+		return p->clock - node->stamp;
+	return node->next_use - p->clock;
+}
+
+static bool look(void *ctx, const struct wr_policy_node *node)
+{
+	struct tail *t = ctx;
+	uint64_t d;
+
+	if (t->may && !t->may(t->ctx, node))
+		return false;
+	d = hold_of(t->p, node);
+	if (!t->best || d > t->distance) {
+		t->best = node;
+		t->distance = d;
+	}
+	return --t->left == 0;
+}
+
+static struct wr_policy_node *latest_of_tail(struct wr_policy *p, wr_policy_may *may, void *ctx)
+{
+	struct tail t = {.p = p, .may = may, .ctx = ctx};
+
+	t.left = wr_min(p->nr / TAIL_PART, (p->bytes / p->nr) / TAIL_BYTES);
+	t.left = wr_min(wr_max(t.left, (uint64_t)1), (uint64_t)MOST_TAIL);
+	(void)p->ops->victim(p, look, &t);
+	return (struct wr_policy_node *)(uintptr_t)t.best;
+}
+
 struct wr_policy_node *wr_policy_victim(struct wr_policy *p, wr_policy_may *may, void *ctx)
 {
 	if (!p->nr)
 		return NULL;
 	p->was_full = true;
+	if (p->ops->by_recency && p->told_until > p->clock)
+		return latest_of_tail(p, may, ctx);
 	return p->ops->victim(p, may, ctx);
+}
+
+bool wr_policy_outranks(struct wr_policy *p, uint64_t distance, uint32_t prob, wr_policy_may *may,
+			void *ctx)
+{
+	const struct wr_policy_node *victim = prob ? wr_policy_victim(p, may, ctx) : NULL;
+
+	return victim && (victim->next_use == WR_POLICY_NEVER ||
+			  hold_of(p, victim) > distance * WR_POLICY_SURE / prob);
 }
 
 /* Through here, so that a policy within another one does not count twice. */
@@ -101,6 +169,7 @@ static void insert(struct wr_policy *p, struct wr_policy_node *node)
 void wr_policy_insert(struct wr_policy *p, struct wr_policy_node *node)
 {
 	node->stamp = p->clock;
+	node->prob = 0;
 	node->freq = 0;
 	node->flags = 0;
 	node->rank = 0;
@@ -124,11 +193,35 @@ void wr_policy_remove(struct wr_policy *p, struct wr_policy_node *node, bool evi
 	p->nr--;
 }
 
-void wr_policy_forecast(struct wr_policy *p, struct wr_policy_node *node, uint64_t next_use)
+void wr_policy_tell(struct wr_policy *p, struct wr_policy_node *node, uint64_t next_use)
 {
 	node->next_use = next_use;
+	if (node->prob)
+		p->told_until = wr_max(p->told_until, next_use);
 	if (p->ops->forecast)
 		p->ops->forecast(p, node);
+}
+
+void wr_policy_forecast(struct wr_policy *p, struct wr_policy_node *node, uint64_t next_use)
+{
+	node->prob = 0;
+	wr_policy_tell(p, node, next_use);
+}
+
+void wr_policy_expect(struct wr_policy *p, struct wr_policy_node *node, uint64_t distance,
+		      uint32_t prob)
+{
+	prob = wr_min(wr_max(prob, 1u), WR_POLICY_SURE);
+	distance = wr_min(wr_max(distance, (uint64_t)1), (uint64_t)1 << 40);
+	node->prob = prob;
+	node->due = p->clock + distance;
+	wr_policy_tell(p, node, p->clock + distance * WR_POLICY_SURE / prob);
+}
+
+void wr_policy_foretell(struct wr_policy *p, struct weir_key key, uint64_t distance, uint32_t prob)
+{
+	if (p->ops->foretell)
+		p->ops->foretell(p, key, distance, prob);
 }
 
 uint64_t wr_policy_clock(const struct wr_policy *p)
@@ -231,6 +324,7 @@ void wr_policy_switch(struct wr_policy *old, struct wr_policy *fresh)
 	node = sort(all.head.next);
 	fresh->clock = wr_max(fresh->clock, old->clock);
 	fresh->was_full = old->was_full;
+	fresh->told_until = old->told_until;
 	while (node) {
 		struct wr_policy_node *next = node->next;
 

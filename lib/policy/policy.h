@@ -65,6 +65,8 @@ struct wr_policy_node {
 	struct wr_policy_node *sibling;
 	struct wr_policy_node *parent; /* or the sibling before */
 	uint64_t stamp;		       /* clock at the last use */
+	uint64_t due;		       /* when it may be used next, with @prob */
+	uint32_t prob;		       /* of WR_POLICY_SURE; 0: nobody said */
 	uint32_t rank;
 	uint16_t freq; /* uses since it came, saturating */
 	uint8_t queue;
@@ -122,6 +124,13 @@ struct wr_policy_node *wr_policy_victim(struct wr_policy *p,
 					bool (*may)(void *ctx, const struct wr_policy_node *node),
 					void *ctx);
 
+/*
+ * Whether what is expected so is worth more than the victim, as far as is known. @may and @ctx as
+ * above.
+ */
+bool wr_policy_outranks(struct wr_policy *p, uint64_t distance, uint32_t prob,
+			bool (*may)(void *ctx, const struct wr_policy_node *node), void *ctx);
+
 /* The node is resident from now on. It must not be in any policy. */
 void wr_policy_insert(struct wr_policy *p, struct wr_policy_node *node);
 
@@ -133,9 +142,22 @@ void wr_policy_remove(struct wr_policy *p, struct wr_policy_node *node, bool evi
 
 /*
  * Next use of a resident node, as a point on wr_policy_clock(), or UNKNOWN, or NEVER. Holds
- * until the next hit. Policies other than forecast take no notice.
+ * until the next hit. Policies other than forecast, lru and arc take no notice.
  */
 void wr_policy_forecast(struct wr_policy *p, struct wr_policy_node *node, uint64_t next_use);
+
+/*
+ * A forecast with a doubt: a resident node will be used @distance references from now with a
+ * probability of @prob, or else after as long again, and so on. Its next use is when that may be
+ * expected. lru and arc look at it too: of what would leave soon, the least @prob for its distance
+ * leaves first.
+ */
+void wr_policy_expect(struct wr_policy *p, struct wr_policy_node *node, uint64_t distance,
+		      uint32_t prob);
+#define WR_POLICY_SURE 65536u
+
+/* The same of a key that is not resident: auto simulates what others would have kept. */
+void wr_policy_foretell(struct wr_policy *p, struct weir_key key, uint64_t distance, uint32_t prob);
 
 /* References so far: hits and misses. */
 uint64_t wr_policy_clock(const struct wr_policy *p);

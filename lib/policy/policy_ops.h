@@ -21,6 +21,7 @@ struct wr_policy_queue {
 
 struct wr_policy_ops {
 	const char *name;
+	bool by_recency; /* the order of victims; refusing one changes nothing */
 	/* opts are complete. The policy's own struct begins with a struct wr_policy. */
 	int (*open)(const struct wr_policy_opts *opts, struct wr_policy **ret);
 	void (*close)(struct wr_policy *p);
@@ -34,6 +35,8 @@ struct wr_policy_ops {
 	void (*hit)(struct wr_policy *p, struct wr_policy_node *node);
 	void (*remove)(struct wr_policy *p, struct wr_policy_node *node, bool evicted);
 	void (*forecast)(struct wr_policy *p, struct wr_policy_node *node);
+	void (*foretell)(struct wr_policy *p, struct weir_key key, uint64_t distance,
+			 uint32_t prob);
 	void (*resize)(struct wr_policy *p);
 	/* Start from counts of one use in so many, made with wr_sketch_init(nr_entries, 255). */
 	void (*learn)(struct wr_policy *p, const struct wr_sketch *counts, unsigned times);
@@ -52,7 +55,8 @@ struct wr_policy {
 	uint64_t nr;
 	uint64_t nr_entries;
 	uint64_t seed;
-	bool was_full; /* nr says how many fit */
+	bool was_full;	     /* nr says how many fit */
+	uint64_t told_until; /* the latest next use that was forecast */
 };
 
 extern const struct wr_policy_ops wr_policy_lru;
@@ -69,6 +73,9 @@ extern const struct wr_policy_ops wr_policy_auto;
 /* What every open does first. @queues is part of the policy's own struct. */
 void wr_policy_init(struct wr_policy *p, const struct wr_policy_ops *ops,
 		    const struct wr_policy_opts *opts, struct wr_policy_queue *queues, unsigned nr);
+
+/* What a forecast does once due and prob are set. */
+void wr_policy_tell(struct wr_policy *p, struct wr_policy_node *node, uint64_t next_use);
 
 /* All nodes of @p to the end of @to, in any order; @p is empty then. */
 void wr_policy_drain(struct wr_policy *p, struct wr_policy_queue *to);

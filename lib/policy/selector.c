@@ -216,11 +216,12 @@ bool wr_selector_access(struct wr_selector *s, struct weir_key key, uint64_t byt
 	return decide(s);
 }
 
-void wr_selector_forecast(struct wr_selector *s, struct weir_key key, uint64_t distance)
+void wr_selector_forecast(struct wr_selector *s, struct weir_key key, uint64_t distance,
+			  uint32_t prob)
 {
 	if (distance < WR_POLICY_NEVER)
 		distance >>= s->shift;
-	wr_shadows_forecast(&s->shadows, key, wr_policy_hash(key, s->seed), distance);
+	wr_shadows_forecast(&s->shadows, key, wr_policy_hash(key, s->seed), distance, prob);
 }
 
 void wr_selector_share(struct wr_selector *s, uint64_t sampled_bytes, uint64_t bytes)

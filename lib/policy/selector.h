@@ -48,9 +48,10 @@ bool wr_selector_access(struct wr_selector *s, struct weir_key key, uint64_t byt
 
 /*
  * What wr_policy_forecast() said of a sampled key: references from now until its next use, or
- * WR_POLICY_UNKNOWN or WR_POLICY_NEVER. Whether that helps is seen in the shadow that uses it.
+ * WR_POLICY_UNKNOWN or WR_POLICY_NEVER; @prob as of wr_policy_expect(), 0 if it is certain. Whether that helps is seen in the shadow that uses it.
  */
-void wr_selector_forecast(struct wr_selector *s, struct weir_key key, uint64_t distance);
+void wr_selector_forecast(struct wr_selector *s, struct weir_key key, uint64_t distance,
+			  uint32_t prob);
 
 /*
  * How much of what the real cache holds is in the sample: corrects the shadows' size, which by

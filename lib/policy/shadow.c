@@ -173,7 +173,7 @@ uint32_t wr_shadows_access(struct wr_shadows *s, struct weir_key key, uint64_t h
 }
 
 void wr_shadows_forecast(struct wr_shadows *s, struct weir_key key, uint64_t hash,
-			 uint64_t distance)
+			 uint64_t distance, uint32_t prob)
 {
 	struct wr_shadow_entry *e = find(s, key, hash);
 
@@ -182,6 +182,10 @@ void wr_shadows_forecast(struct wr_shadows *s, struct weir_key key, uint64_t has
 
 		if (!(e->has & (uint32_t)1 << i))
 			continue;
+		if (prob) {
+			wr_policy_expect(s->policies[i], &e->nodes[i]->node, distance, prob);
+			continue;
+		}
 		if (distance < WR_POLICY_NEVER)
 			next += wr_policy_clock(s->policies[i]) + 1;
 		wr_policy_forecast(s->policies[i], &e->nodes[i]->node, next);

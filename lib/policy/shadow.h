@@ -32,9 +32,9 @@ void wr_shadows_fini(struct wr_shadows *s);
 /* A reference, in all of them: a bit for each that had it. */
 uint32_t wr_shadows_access(struct wr_shadows *s, struct weir_key key, uint64_t hash,
 			   uint64_t bytes);
-/* References of the shadows until its next use, or UNKNOWN, or NEVER. */
+/* References of the shadows until its next use, or UNKNOWN, or NEVER; @prob: 0, or its doubt. */
 void wr_shadows_forecast(struct wr_shadows *s, struct weir_key key, uint64_t hash,
-			 uint64_t distance);
+			 uint64_t distance, uint32_t prob);
 void wr_shadows_resize(struct wr_shadows *s, uint64_t capacity_bytes);
 
 #endif /* WR_POLICY_SHADOW_H */

@@ -67,6 +67,7 @@ struct wr_experts {
 	uint16_t *visits;  /* [layer] */
 	struct table back[2];
 	struct choice past[3]; /* the newest, still open, first */
+	struct wr_recur recur;
 	struct wr_tally classes[NR_REACHES][NR_CLASSES];
 	uint32_t probs[NR_REACHES][NR_CLASSES]; /* from the tallies; the surest last */
 	struct wr_judged judged[2];		/* by context, by the hot list */
@@ -92,7 +93,8 @@ uint64_t wr_experts_bytes(uint32_t nr_layers, uint32_t nr_experts)
 
 	return sizeof(struct wr_experts) + rows * sizeof(uint32_t) +
 	       nr_layers * (width * 3 + sizeof(uint16_t)) +
-	       2 * rows * (width * 3 + sizeof(uint16_t));
+	       2 * rows * (width * 3 + sizeof(uint16_t)) +
+	       wr_recur_bytes(nr_layers, (uint32_t)width);
 }
 
 static int open_tables(struct wr_experts *x)
@@ -114,7 +116,7 @@ static int open_tables(struct wr_experts *x)
 		if (!t->counts || !t->lifts || !t->visits)
 			return -ENOMEM;
 	}
-	return 0;
+	return wr_recur_init(&x->recur, x->nr_layers, x->width);
 }
 
 static uint32_t bin_of(int32_t score)
@@ -186,6 +188,7 @@ void wr_experts_close(struct wr_experts *x)
 		wr_free(x->back[i].lifts);
 		wr_free(x->back[i].visits);
 	}
+	wr_recur_fini(&x->recur);
 	wr_free(x->items);
 	wr_free(x->hot);
 	wr_free(x->hot_logs);
@@ -315,6 +318,7 @@ static void judge_closed(struct wr_experts *x)
 
 	if (x->nr_closed > 512 && (x->nr_closed + x->nr_closed / x->nr_layers) % 4)
 		return;
+	wr_recur_judge(&x->recur, closed->layer, closed->experts, closed->nr, x->nr_experts);
 	reach = score(x, closed->layer, &x->past[1], &x->past[2], x->scores);
 	judge_scores(x, closed, reach);
 	if (reach == NEAR && x->nr_ahead > 1 &&
@@ -370,6 +374,7 @@ static void learn_hot(struct wr_experts *x, uint32_t layer, uint32_t expert)
 {
 	size_t cell = (size_t)layer * x->width + expert;
 
+	wr_recur_chosen(&x->recur, layer, expert);
 	if (x->hot[cell] + 1u >= x->halve_at)
 		return;
 	x->hot[cell]++;
@@ -388,6 +393,7 @@ static void visit_layer(struct wr_experts *x, uint32_t layer)
 		}
 	}
 	x->visits[layer]++;
+	wr_recur_visit(&x->recur, layer);
 }
 
 /* The layer is done: what was chosen is known, and becomes the past. */
@@ -515,6 +521,26 @@ void wr_experts_guess(struct wr_experts *x, uint32_t min_prob, uint32_t max, str
 	      x->nr_ahead > 1 && reach[1] != HOT ? &x->ahead[1] : &none, max, ret);
 	merge(reach[0] == HOT ? &x->ahead[0] : &none,
 	      x->nr_ahead > 1 && reach[1] == HOT ? &x->ahead[1] : &none, max, hot);
+}
+
+uint32_t wr_experts_recur(const struct wr_experts *x, uint32_t min_prob, struct wr_guess *ret)
+{
+	const struct choice *left = &x->past[1];
+	uint32_t passed = x->past[0].nr + x->typical / 2, turn = x->nr_layers * x->typical, nr = 0;
+	const uint32_t *items;
+
+	if (left->layer == WR_PREDICT_NONE || left->layer == x->past[0].layer)
+		return 0;
+	items = &x->items[(size_t)left->layer * x->nr_experts];
+	for (uint32_t e = 0; e < x->nr_experts; e++) {
+		uint32_t prob = x->recur.probs[wr_recur_class(&x->recur, left->layer, e)];
+
+		ret[nr] = (struct wr_guess){.item = items[e] - 1,
+					    .prob = prob,
+					    .distance = turn - wr_min(passed, turn)};
+		nr += (prob >= min_prob) & (items[e] != 0);
+	}
+	return nr;
 }
 
 const struct wr_judged *wr_experts_judged(const struct wr_experts *x, bool hot)

@@ -293,6 +293,18 @@ uint32_t wr_predict_forecast(struct wr_predict *p, struct wr_forecast *ret, uint
 	return nr;
 }
 
+uint32_t wr_predict_recur(const struct wr_predict *p, struct wr_recurrent *ret)
+{
+	struct wr_guess found[WR_PREDICT_MAX];
+	uint32_t nr = p->experts ? wr_experts_recur(p->experts, p->opts.min_prob, found) : 0;
+
+	for (uint32_t i = 0; i < nr; i++)
+		ret[i] = (struct wr_recurrent){.key = p->cat.items[found[i].item].key,
+					       .prob = found[i].prob,
+					       .distance = found[i].distance};
+	return nr;
+}
+
 bool wr_predict_next_use(const struct wr_predict *p, struct weir_key key, uint64_t *ret)
 {
 	uint32_t item = wr_catalog_find(&p->cat, key);

@@ -124,6 +124,20 @@ void wr_predict_observe(struct wr_predict *p, const struct wr_predict_ref *ref);
  */
 uint32_t wr_predict_forecast(struct wr_predict *p, struct wr_forecast *ret, uint32_t max);
 
+/* An expert that comes again. */
+struct wr_recurrent {
+	struct weir_key key;
+	uint32_t prob;	   /* that its layer's next visit uses it */
+	uint64_t distance; /* references until then */
+};
+
+/*
+ * How probable each expert of the layer that was left last is at the layer's next visit, in no
+ * order, without those below min_prob. Of a layer this is asked once, when the next one has begun.
+ * @ret has room for WR_PREDICT_MAX. Returns how many.
+ */
+uint32_t wr_predict_recur(const struct wr_predict *p, struct wr_recurrent *ret);
+
 /*
  * The next use of one key in references from now, as far as a plan or its rhythm says. Of a key
  * that is overdue the rhythm says nothing.

@@ -125,6 +125,31 @@ void wr_rhythm_guess(const struct wr_rhythm *r, uint32_t min_prob, uint32_t max,
 /* References until it is due; false: unknown, or overdue. */
 bool wr_rhythm_due(const struct wr_rhythm *r, uint32_t item, uint64_t *ret);
 
+/* ---- recur: whether an expert comes again with its layer --------------------------------------- */
+
+#define WR_RECUR_CLASSES 128u
+
+struct wr_recur {
+	uint8_t *ages;	 /* [layer][width]: visits since it was chosen, UINT8_MAX: never */
+	uint16_t *rates; /* [layer][width]: of the last visits, of WR_PREDICT_SURE */
+	uint32_t width;
+	uint8_t starts[UINT8_MAX + 1]; /* of an age: its first class */
+	uint32_t hits[WR_RECUR_CLASSES];
+	uint32_t tries[WR_RECUR_CLASSES];
+	uint32_t probs[WR_RECUR_CLASSES];
+};
+
+/* @width: a multiple of 16, at least the number of experts. */
+uint64_t wr_recur_bytes(uint32_t nr_layers, uint32_t width);
+int wr_recur_init(struct wr_recur *r, uint32_t nr_layers, uint32_t width) WEIR_MUST_CHECK;
+void wr_recur_fini(struct wr_recur *r);
+uint32_t wr_recur_class(const struct wr_recur *r, uint32_t layer, uint32_t expert);
+/* Hold what would have been said against what was chosen: before the two below. */
+void wr_recur_judge(struct wr_recur *r, uint32_t layer, const uint16_t *chosen, uint32_t nr,
+		    uint32_t nr_experts);
+void wr_recur_visit(struct wr_recur *r, uint32_t layer);
+void wr_recur_chosen(struct wr_recur *r, uint32_t layer, uint32_t expert);
+
 /* ---- experts: see expert.c -------------------------------------------------------------------- */
 
 struct wr_experts;
@@ -138,6 +163,8 @@ void wr_experts_observe(struct wr_experts *x, uint32_t layer, uint32_t expert);
 /* @hot: what comes from the hot list alone. */
 void wr_experts_guess(struct wr_experts *x, uint32_t min_prob, uint32_t max, struct wr_guesses *ret,
 		      struct wr_guesses *hot);
+/* Those of the layer left last that come again likely enough with its next visit, in no order. */
+uint32_t wr_experts_recur(const struct wr_experts *x, uint32_t min_prob, struct wr_guess *ret);
 const struct wr_judged *wr_experts_judged(const struct wr_experts *x, bool hot);
 
 /* ---- hints ------------------------------------------------------------------------------------ */

@@ -114,9 +114,15 @@ static void reference(FIXTURE_DATA(policy) * self, struct thing *t)
 			wr_policy_forecast(self->p, &t->node,
 					   draw(self) % 9 ? wr_policy_clock(self->p) + 50
 							  : WR_POLICY_NEVER);
+		else if (draw(self) % 4 == 0)
+			wr_policy_expect(self->p, &t->node, draw(self) % 500,
+					 (uint32_t)draw(self) % (WR_POLICY_SURE + 2));
 		return;
 	}
 	wr_policy_miss(self->p, t->node.key, t->node.bytes);
+	if (draw(self) % 4 == 0)
+		wr_policy_foretell(self->p, t->node.key, draw(self) % 500,
+				   (uint32_t)draw(self) % (WR_POLICY_SURE + 2));
 	/* Some come in against the advice. */
 	if ((!wr_policy_admit(self->p, t->node.key, t->node.bytes, t->node.next_use) &&
 	     draw(self) % 3) ||
@@ -306,6 +312,69 @@ TEST(forecasts_decide_who_leaves)
 	/* A hit uses its forecast up. */
 	wr_policy_hit(p, &nodes[0]);
 	EXPECT_EQ(wr_policy_victim(p, NULL, NULL), &nodes[2]);
+	wr_policy_close(p);
+}
+
+/* 64 nodes of a megabyte, the first the oldest. */
+static struct wr_policy *open_aged(const char *name, struct wr_policy_node *nodes)
+{
+	const struct wr_policy_opts opts = {.capacity_bytes = (uint64_t)64 << 20, .nr_entries = 64};
+	struct wr_policy *p;
+
+	if (wr_policy_open(name, &opts, &p))
+		return NULL;
+	for (uint64_t i = 0; i < 64; i++) {
+		nodes[i] = (struct wr_policy_node){
+			.key = {.lo = i}, .bytes = 1 << 20, .next_use = WR_POLICY_UNKNOWN};
+		wr_policy_miss(p, nodes[i].key, 1 << 20);
+		wr_policy_insert(p, &nodes[i]);
+	}
+	return p;
+}
+
+TEST(of_the_oldest_the_least_probable_for_its_distance_leaves)
+{
+	static const char *const names[] = {"lru", "arc"};
+	struct wr_policy_node nodes[64];
+
+	for (size_t n = 0; n < wr_array_size(names); n++) {
+		struct wr_policy *p = open_aged(names[n], nodes);
+
+		ASSERT_NE(p, NULL);
+		EXPECT_EQ(wr_policy_victim(p, NULL, NULL), &nodes[0]);
+		/* What is sure to be used by then changes nothing, as before. */
+		wr_policy_forecast(p, &nodes[0], 1000);
+		EXPECT_EQ(wr_policy_victim(p, NULL, NULL), &nodes[0]);
+		wr_policy_expect(p, &nodes[0], 10, WR_POLICY_SURE / 2);
+		wr_policy_expect(p, &nodes[1], 300, WR_POLICY_SURE / 4);
+		wr_policy_expect(p, &nodes[2], 300, WR_POLICY_SURE / 2);
+		EXPECT_EQ(wr_policy_victim(p, NULL, NULL), &nodes[1]);
+		/* Near but improbable, and far out of the tail. */
+		wr_policy_expect(p, &nodes[0], 10, WR_POLICY_SURE / 256);
+		wr_policy_expect(p, &nodes[60], 300, 1);
+		EXPECT_EQ(wr_policy_victim(p, NULL, NULL), &nodes[0]);
+		/* Worth more than that, and not. */
+		EXPECT_TRUE(wr_policy_outranks(p, 300, WR_POLICY_SURE / 2, NULL, NULL));
+		EXPECT_FALSE(wr_policy_outranks(p, 300, WR_POLICY_SURE / 64, NULL, NULL));
+		EXPECT_FALSE(wr_policy_outranks(p, 300, 0, NULL, NULL));
+		/* A hit uses it up. */
+		wr_policy_hit(p, &nodes[0]);
+		EXPECT_EQ(wr_policy_victim(p, NULL, NULL), &nodes[1]);
+		wr_policy_close(p);
+	}
+}
+
+TEST(what_was_expected_and_did_not_come_is_judged_by_its_age)
+{
+	struct wr_policy_node nodes[64];
+	struct wr_policy *p = open_aged("lru", nodes);
+
+	ASSERT_NE(p, NULL);
+	wr_policy_expect(p, &nodes[0], 2, WR_POLICY_SURE);
+	EXPECT_EQ(wr_policy_victim(p, NULL, NULL), &nodes[1]);
+	for (uint64_t i = 0; i < 4; i++)
+		wr_policy_hit(p, &nodes[63]);
+	EXPECT_EQ(wr_policy_victim(p, NULL, NULL), &nodes[0]);
 	wr_policy_close(p);
 }
 

@@ -209,6 +209,63 @@ TEST(counts_that_are_halved_forget_what_is_over)
 	wr_predict_close(p);
 }
 
+/* Expert 0 of a layer at every token, 1 at every second one, all others evenly at random. */
+static struct wr_predict *open_recurring(uint32_t nr_tokens)
+{
+	const struct wr_predict_opts opts = {.nr_items = 1024, .nr_layers = 6, .nr_experts = 64};
+	uint64_t state = 3;
+	struct wr_predict *p;
+
+	if (wr_predict_open(&opts, &p))
+		return NULL;
+	for (uint32_t i = 0; i < nr_tokens * 6; i++) {
+		use_expert(p, i % 6, 0);
+		use_expert(p, i % 6, i / 6 % 2 ? 1 : 2 + (uint32_t)(next_random(&state) % 62));
+	}
+	return p;
+}
+
+TEST(experts_of_the_layer_just_left_are_told_as_often_as_they_come_back)
+{
+	struct wr_predict *p = open_recurring(400);
+	struct wr_recurrent r[WR_PREDICT_MAX];
+	uint32_t nr, found = 0;
+
+	ASSERT_NE(NULL, p);
+	/* The last reference was to layer 5; begin layer 0 again. */
+	EXPECT_LT(2, wr_predict_recur(p, r));
+	EXPECT_EQ(4, r[0].key.hi);
+	use_expert(p, 0, 0);
+	nr = wr_predict_recur(p, r);
+	for (uint32_t i = 0; i < nr; i++) {
+		EXPECT_EQ(5, r[i].key.hi);
+		EXPECT_TRUE(r[i].distance >= 8 && r[i].distance <= 12);
+		found += r[i].key.lo == 0 && r[i].prob > WR_PREDICT_SURE * 9 / 10;
+		/* 1 came just now, and never does twice running. */
+		if (r[i].key.lo)
+			EXPECT_LT(r[i].prob, WR_PREDICT_SURE / 2);
+	}
+	EXPECT_EQ(1, found);
+	wr_predict_close(p);
+}
+
+TEST(without_experts_or_a_layer_that_was_left_nothing_recurs)
+{
+	struct wr_predict *p = open_plain(1024);
+	struct wr_recurrent r[WR_PREDICT_MAX];
+
+	ASSERT_NE(NULL, p);
+	use(p, 1);
+	EXPECT_EQ(0, wr_predict_recur(p, r));
+	wr_predict_close(p);
+	p = open_experts(0, 0);
+	ASSERT_NE(NULL, p);
+	EXPECT_EQ(0, wr_predict_recur(p, r));
+	use_expert(p, 2, 1);
+	EXPECT_EQ(0, wr_predict_recur(p, r));
+	wr_predict_close(p);
+}
+
 TEST(a_prompt_feeds_the_hot_list_and_overflows_nothing)
 {
 	const struct wr_predict_opts opts = {.nr_items = 512, .nr_layers = 2, .nr_experts = 200};

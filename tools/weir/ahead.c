@@ -27,7 +27,9 @@ struct object {
 	struct wr_policy_node node;
 	uint64_t pinned; /* visit that needs it */
 	uint64_t left;	 /* bytes to be read */
-	uint32_t next;	 /* in a queue */
+	uint64_t due;	 /* STAGED: when it may be used next, with @prob */
+	uint32_t prob;
+	uint32_t next; /* in a queue */
 	uint8_t where;
 	bool ahead;  /* being read ahead */
 	bool demand; /* somebody waits for it */
@@ -160,6 +162,7 @@ static bool stage(struct sim *s, struct object *o)
 	s->staged_bytes += o->node.bytes;
 	set_reserve(s, wr_max(s->reserve, s->staged_bytes));
 	o->where = STAGED;
+	o->prob = 0;
 	if (make_room(s, 0, true))
 		return true;
 	unstage(s, o);
@@ -305,9 +308,24 @@ static void op_expect(void *ctx, struct weir_key key, uint32_t prob, uint32_t di
 	struct object *o = &s->objects[index_of(s, key)];
 
 	if (o->where == RESIDENT)
-		wr_policy_forecast(s->policy, &o->node,
-				   wr_policy_clock(s->policy) +
-					   (uint64_t)distance * WR_PREDICT_SURE / prob);
+		wr_policy_expect(s->policy, &o->node, distance, prob);
+}
+
+/* It will come back before what would leave for it: the policy has it from now on. */
+static bool stays(struct sim *s, struct object *o)
+{
+	uint64_t clock = wr_policy_clock(s->policy), distance = o->due - wr_min(clock, o->due);
+
+	if (!wr_policy_outranks(s->policy, distance, o->prob, may_leave, s))
+		return false;
+	unstage(s, o);
+	if (!make_room(s, o->node.bytes, true))
+		return true;
+	o->node.next_use = WR_POLICY_UNKNOWN;
+	wr_policy_insert(s->policy, &o->node);
+	wr_policy_expect(s->policy, &o->node, distance, o->prob);
+	o->where = RESIDENT;
+	return true;
 }
 
 static void op_unwanted(void *ctx, struct weir_key key)
@@ -315,7 +333,7 @@ static void op_unwanted(void *ctx, struct weir_key key)
 	struct sim *s = ctx;
 	uint32_t i = index_of(s, key);
 
-	if (s->objects[i].where != STAGED)
+	if (s->objects[i].where != STAGED || stays(s, &s->objects[i]))
 		return;
 	s->objects[i].stale = true;
 	if (s->nr_stale == MAX_STALE)
@@ -391,6 +409,26 @@ static void follow_switch(struct sim *s, uint32_t nr_refs)
 	set_reserve(s, s->reserve - (info.on ? unused / 4 : unused));
 }
 
+/* The policy hears when those of the layer before will come again. */
+static void tell_recurrent(struct sim *s)
+{
+	struct wr_recurrent list[WR_PREDICT_MAX];
+	uint32_t nr = wr_predict_recur(s->predict, list);
+
+	for (uint32_t i = 0; i < nr; i++) {
+		struct object *o = &s->objects[index_of(s, list[i].key)];
+
+		if (o->where == RESIDENT)
+			wr_policy_expect(s->policy, &o->node, list[i].distance, list[i].prob);
+		else
+			wr_policy_foretell(s->policy, o->node.key, list[i].distance, list[i].prob);
+		if (o->where == STAGED) {
+			o->due = wr_policy_clock(s->policy) + list[i].distance;
+			o->prob = list[i].prob;
+		}
+	}
+}
+
 static void run_visit(struct sim *s, uint32_t v)
 {
 	uint32_t from = s->w->visits[v], to = s->w->visits[v + 1];
@@ -409,6 +447,8 @@ static void run_visit(struct sim *s, uint32_t v)
 		wr_prefetch_reference(s->prefetch, s->now, ref.key, ref.bytes, outcome,
 				      ref.bytes - s->objects[i].left);
 	}
+	if (s->prefetch)
+		tell_recurrent(s);
 	if (s->prefetch && wr_prefetch_wants(s->prefetch)) {
 		uint32_t nr = wr_predict_forecast(s->predict, s->forecasts,
 						  s->o->nr_asked ? s->o->nr_asked : 24);

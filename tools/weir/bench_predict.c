@@ -104,6 +104,8 @@ static int run_routing(struct predict_bench *b, const char *name, const struct w
 	if (!rc)
 		rc = run_devices(b, name, w, "auto", 300);
 	if (!rc)
+		rc = run_devices(b, name, w, "forecast", 300);
+	if (!rc)
 		rc = run_case(b, name, w, "lru", &devices[0], 100);
 	return rc ? rc : run_case(b, name, w, "lru", &devices[0], 500);
 }
