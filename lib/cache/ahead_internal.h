@@ -31,6 +31,7 @@
 #define WR_AHEAD_REFS	1024u /* of them, references at most */
 #define WR_AHEAD_OTHERS 1792u /* and evictions with them; ends of fetches always find room */
 #define WR_AHEAD_EXPECT 32u
+#define WR_AHEAD_RECUR	(2 * WR_PREDICT_MAX) /* of two layers at least */
 
 enum wr_ahead_kind { WR_AHEAD_REF, WR_AHEAD_NEEDED, WR_AHEAD_FILLED, WR_AHEAD_EVICTED };
 
@@ -47,7 +48,8 @@ struct wr_ahead_event {
 
 struct wr_ahead_expected {
 	struct weir_key key;
-	uint64_t distance;
+	uint32_t distance;
+	uint32_t prob;
 };
 
 struct wr_ahead {
@@ -90,6 +92,9 @@ struct wr_ahead {
 	struct weir_key cancels[WR_PREFETCH_READING];
 	struct weir_key unwanted[WR_PREFETCH_READING];
 	struct wr_ahead_expected expected[WR_AHEAD_EXPECT];
+	uint32_t nr_recurs, recur_class;
+	uint64_t nr_missed; /* of the references heard */
+	struct wr_recurrent recurs[WR_AHEAD_RECUR];
 	struct wr_ahead_event ended[WR_PREFETCH_READING]; /* what could not be begun */
 	struct wr_forecast forecasts[WR_PREDICT_MAX];
 

@@ -19,6 +19,8 @@
 /* Off: references listened to, and then it is deaf until that was at most 1 in so many + 1. */
 #define LISTEN_REFS 2048u
 #define DEAF_FACTOR 63u
+/* One miss in so many references, and the order in which experts leave is worth listening. */
+#define WORTH_ORDERING 16u
 /* Of its part of the time, what it may save up. */
 #define MOST_FREE_NS 5000000u
 #define ENOUGH_OFF   32u
@@ -81,8 +83,7 @@ static void op_expect(void *ctx, struct weir_key key, uint32_t prob, uint32_t di
 	struct wr_ahead *a = ctx;
 
 	if (a->nr_expected < WR_AHEAD_EXPECT)
-		a->expected[a->nr_expected++] = (struct wr_ahead_expected){
-			key, (uint64_t)distance * WR_PREDICT_SURE / wr_max(prob, 1u)};
+		a->expected[a->nr_expected++] = (struct wr_ahead_expected){key, distance, prob};
 }
 
 static void op_unwanted(void *ctx, struct weir_key key)
@@ -146,10 +147,22 @@ static void referred(struct wr_ahead *a, const struct wr_ahead_event *event, uin
 			wr_known_note(&a->known, ref.key, ref.bytes, event->class_id);
 	ref.bytes = ref.bytes ? ref.bytes : bytes ? bytes : LEAST_BYTES;
 	wr_predict_observe(a->predict, &ref);
+	if (ref.layer != a->layer && a->nr_recurs + WR_PREDICT_MAX <= WR_AHEAD_RECUR)
+		a->nr_recurs += wr_predict_recur(a->predict, &a->recurs[a->nr_recurs]);
+	a->recur_class = event->class_id;
 	follow_layer(a, ref.layer);
 	wr_prefetch_reference(a->prefetch, event->at_ns ? event->at_ns : now, ref.key, ref.bytes,
 			      (enum wr_prefetch_outcome)event->outcome, UINT64_MAX);
 	a->heard++;
+	a->nr_missed += event->outcome != WR_PREFETCH_HIT;
+}
+
+static void missed(struct wr_ahead *a, const struct wr_ahead_event *event) WR_REQUIRES(a->lock)
+{
+	wr_lock_assert_held(&a->lock);
+	wr_prefetch_missed(a->prefetch, event->at_ns, event->key,
+			   wr_max(event->bytes, (uint64_t)1));
+	a->nr_missed++;
 }
 
 static void foresee(struct wr_ahead *a, uint64_t now) WR_REQUIRES(a->lock)
@@ -177,6 +190,7 @@ static void judge_listening(struct wr_ahead *a, uint64_t spent_ns) WR_REQUIRES(a
 	wr_prefetch_info(a->prefetch, &info);
 	if (info.on) {
 		a->heard = 0;
+		a->nr_missed = 0;
 		a->listening_ns = 0;
 		a->listens_since_ns = 0;
 	}
@@ -185,7 +199,9 @@ static void judge_listening(struct wr_ahead *a, uint64_t spent_ns) WR_REQUIRES(a
 	a->listening_ns += spent_ns;
 	a->is_worth_it = info.on;
 	wr_store_relaxed(&a->is_short, info.nr_waiting != 0);
-	a->wants_off = a->heard >= LISTEN_REFS;
+	/* Experts that leave in a better order are worth it as long as some have to leave. */
+	a->wants_off = a->heard >= LISTEN_REFS &&
+		       (a->layer == WR_PREDICT_NONE || a->nr_missed < a->heard / WORTH_ORDERING);
 }
 
 /* What it takes beyond its part of the time, saved up over some hundred gets, is a loss. */
@@ -223,8 +239,7 @@ static void think(struct wr_ahead *a, bool is_off)
 		if (event->kind == WR_AHEAD_FILLED)
 			ended(a, event);
 		else if (event->kind == WR_AHEAD_NEEDED)
-			wr_prefetch_missed(a->prefetch, event->at_ns, event->key,
-					   wr_max(event->bytes, (uint64_t)1));
+			missed(a, event);
 		else if (event->kind == WR_AHEAD_EVICTED)
 			wr_prefetch_evicted(a->prefetch, event->key, event->is_owned);
 		else
@@ -272,15 +287,63 @@ static void start(struct wr_ahead *a, struct weir_key key)
 	a->ended[a->nr_ended++] = (struct wr_ahead_event){.key = key, .result = rc};
 }
 
+/* Of the layers that were left, which experts will come again, for the policies. */
+static void tell_recurrent(struct weir_cache *cache, struct wr_ahead *a) WR_REQUIRES(cache->lock)
+{
+	wr_lock_assert_held(&cache->lock);
+	for (uint32_t i = 0; i < a->nr_recurs; i++) {
+		const struct wr_recurrent *r = &a->recurs[i];
+		uint32_t index = wr_cache_find(cache, r->key);
+		uint32_t class_id =
+			index == WR_NO_SLOT ? a->recur_class : cache->entries[index].class_id;
+		struct wr_policy *policy = cache->tiers[WR_L2].policies[class_id];
+		struct wr_copy *copy =
+			index == WR_NO_SLOT ? NULL : &cache->entries[index].copies[WR_L2];
+
+		if (!policy)
+			continue;
+		if (copy && copy->is_listed) {
+			wr_policy_expect(policy, &copy->node, r->distance, r->prob);
+			continue;
+		}
+		wr_policy_foretell(policy, r->key, r->distance, r->prob);
+		if (copy && copy->is_staged) {
+			copy->node.due = wr_policy_clock(policy) + r->distance;
+			copy->node.prob = r->prob;
+		}
+	}
+}
+
+/* What was fetched and not got in time, but will be back before what would leave for it. */
+static bool stays(struct weir_cache *cache, uint32_t index) WR_REQUIRES(cache->lock)
+{
+	struct wr_entry *e = &cache->entries[index];
+	struct wr_copy *copy = &e->copies[WR_L2];
+	struct wr_policy *policy = cache->tiers[WR_L2].policies[e->class_id];
+	uint64_t due = copy->node.due, clock = wr_policy_clock(policy);
+	uint64_t distance = due - wr_min(due, clock);
+	uint32_t prob = copy->node.prob;
+
+	wr_lock_assert_held(&cache->lock);
+	if (!prob || !wr_policy_outranks(policy, distance, prob, NULL, NULL))
+		return false;
+	wr_cache_unlist(cache, index, WR_L2, false);
+	wr_cache_enlist(cache, index, WR_L2);
+	wr_policy_expect(policy, &copy->node, distance, prob);
+	return true;
+}
+
 /* Those that should leave first, and those that will be used, for the policies. */
 static void tell_cache(struct weir_cache *cache, struct wr_ahead *a)
 {
 	uint32_t index;
 
 	wr_mutex_lock(&cache->lock);
+	tell_recurrent(cache, a);
 	for (uint32_t i = 0; i < a->nr_unwanted; i++) {
 		index = wr_cache_find(cache, a->unwanted[i]);
-		if (index == WR_NO_SLOT || !cache->entries[index].copies[WR_L2].is_staged)
+		if (index == WR_NO_SLOT || !cache->entries[index].copies[WR_L2].is_staged ||
+		    stays(cache, index))
 			continue;
 		wr_cache_unlist(cache, index, WR_L2, false);
 		cache->entries[index].copies[WR_L2].is_unasked = true;
@@ -296,8 +359,8 @@ static void tell_cache(struct weir_cache *cache, struct wr_ahead *a)
 		copy = &cache->entries[index].copies[WR_L2];
 		policy = cache->tiers[WR_L2].policies[cache->entries[index].class_id];
 		if (copy->is_listed)
-			wr_policy_forecast(policy, &copy->node,
-					   wr_policy_clock(policy) + a->expected[i].distance);
+			wr_policy_expect(policy, &copy->node, a->expected[i].distance,
+					 a->expected[i].prob);
 	}
 	wr_mutex_unlock(&cache->lock);
 }
@@ -310,11 +373,11 @@ static void act(struct weir_cache *cache, struct wr_ahead *a, bool is_off)
 	a->was_off = is_off;
 	for (uint32_t i = 0; i < a->nr_cancels; i++)
 		weir_cache_prefetch_cancel(cache, a->cancels[i]);
-	if (a->nr_unwanted || a->nr_expected)
+	if (a->nr_unwanted || a->nr_expected || a->nr_recurs)
 		tell_cache(cache, a);
 	for (uint32_t i = 0; i < a->nr_starts; i++)
 		start(a, a->starts[i]);
-	a->nr_cancels = a->nr_unwanted = a->nr_expected = a->nr_starts = 0;
+	a->nr_cancels = a->nr_unwanted = a->nr_expected = a->nr_recurs = a->nr_starts = 0;
 }
 
 /* ---- the loop ---- */
@@ -342,6 +405,7 @@ static void go_deaf(struct weir_cache *cache, struct wr_ahead *a) WR_REQUIRES(ca
 	wr_lock_assert_held(&cache->lock);
 	a->wants_off = false;
 	a->heard = 0;
+	a->nr_missed = 0;
 	a->listening_ns = 0;
 	a->listens_since_ns = 0;
 	if (until <= now)

@@ -500,6 +500,9 @@ void wr_cache_complete(struct weir_cache *cache, uint64_t token, int result, siz
 /* The policy of a class in a tier, opened if need be; NULL: no memory. */
 struct wr_policy *wr_cache_policy(struct weir_cache *cache, unsigned int tier, uint32_t class_id)
 	WR_REQUIRES(cache->lock);
+/* Into its policy, whatever else could be done with it. */
+void wr_cache_enlist(struct weir_cache *cache, uint32_t index, unsigned int tier)
+	WR_REQUIRES(cache->lock);
 /* A copy is there: into its policy with it. */
 void wr_cache_list(struct weir_cache *cache, uint32_t index, unsigned int tier)
 	WR_REQUIRES(cache->lock);

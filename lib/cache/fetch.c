@@ -31,11 +31,26 @@ struct wr_policy *wr_cache_policy(struct weir_cache *cache, unsigned int tier, u
 	return policy;
 }
 
-void wr_cache_list(struct weir_cache *cache, uint32_t index, unsigned int tier)
+void wr_cache_enlist(struct weir_cache *cache, uint32_t index, unsigned int tier)
 {
 	struct wr_entry *e = &cache->entries[index];
 	struct wr_slot *slot = &cache->slots[index];
 	struct wr_policy *policy = cache->tiers[tier].policies[e->class_id];
+	struct wr_copy *copy = &e->copies[tier];
+
+	wr_lock_assert_held(&cache->lock);
+	copy->node.key.hi = wr_load_relaxed(&slot->hi);
+	copy->node.key.lo = wr_load_relaxed(&slot->lo);
+	copy->node.bytes = copy->charged;
+	copy->node.next_use = wr_cache_next_use(cache, policy, copy->node.key);
+	wr_policy_insert(policy, &copy->node);
+	copy->is_listed = true;
+}
+
+void wr_cache_list(struct weir_cache *cache, uint32_t index, unsigned int tier)
+{
+	struct wr_entry *e = &cache->entries[index];
+	struct wr_slot *slot = &cache->slots[index];
 	struct wr_copy *copy = &e->copies[tier];
 
 	wr_lock_assert_held(&cache->lock);
@@ -45,15 +60,11 @@ void wr_cache_list(struct weir_cache *cache, uint32_t index, unsigned int tier)
 		return;
 	}
 	if (tier == WR_L2 && wr_load_relaxed(&slot->word) & WR_WORD_FRESH) {
+		copy->node.prob = 0;
 		wr_cache_enter_line(cache, index, tier, WR_STAGED);
 		return;
 	}
-	copy->node.key.hi = wr_load_relaxed(&slot->hi);
-	copy->node.key.lo = wr_load_relaxed(&slot->lo);
-	copy->node.bytes = copy->charged;
-	copy->node.next_use = wr_cache_next_use(cache, policy, copy->node.key);
-	wr_policy_insert(policy, &copy->node);
-	copy->is_listed = true;
+	wr_cache_enlist(cache, index, tier);
 }
 
 /* Of the limit, what evictions leave free for those that come next: that is no room to fill. */

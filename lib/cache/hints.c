@@ -264,7 +264,8 @@ int weir_cache_plan(struct weir_cache *cache, const struct weir_key *keys, size_
 	wr_mutex_lock(&cache->lock);
 	old = cache->plan;
 	cache->plan = plan;
-	for (uint32_t i = 0; i <= cache->mask; i++)
+	/* Without a plan before and now, what others forecast stands. */
+	for (uint32_t i = 0; (old || plan) && i <= cache->mask; i++)
 		for (unsigned int tier = 0; tier < WR_NR_MEM; tier++) {
 			struct wr_entry *e = &cache->entries[i];
 			struct wr_copy *copy = &e->copies[tier];

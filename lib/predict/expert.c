@@ -78,6 +78,7 @@ struct wr_experts {
 /* Vectors as both compilers have them: what one instruction of any x86-64 or arm64 takes. */
 typedef uint8_t bytes8 __attribute__((vector_size(8)));
 typedef uint16_t words8 __attribute__((vector_size(16)));
+typedef int16_t shorts8 __attribute__((vector_size(16)));
 
 #define LANES 8u
 
@@ -117,6 +118,23 @@ static int open_tables(struct wr_experts *x)
 			return -ENOMEM;
 	}
 	return wr_recur_init(&x->recur, x->nr_layers, x->width);
+}
+
+/* The bins of all scores of a layer, as bin_of(). */
+static void find_bins(const struct wr_experts *x, uint8_t *ret)
+{
+	for (uint32_t e = 0; e < x->width; e += LANES) {
+		shorts8 bin;
+		bytes8 b;
+
+		memcpy(&bin, &x->scores[e], sizeof(bin));
+		bin -= LOWEST;
+		bin = bin / 2 & ~(bin < 0);
+		bin = (bin & (bin < (int16_t)NR_BINS)) |
+		      ((int16_t)(NR_BINS - 1) & (bin >= (int16_t)NR_BINS));
+		b = __builtin_convertvector(bin, bytes8);
+		memcpy(&ret[e], &b, sizeof(b));
+	}
 }
 
 static uint32_t bin_of(int32_t score)
@@ -309,14 +327,14 @@ static void judge_scores(struct wr_experts *x, const struct choice *closed, uint
 
 /*
  * Hold what would have been said of the layer that closes against what was chosen in it: always
- * at first, then for one layer of four, and all layers in turn because 4 + 1 passes over them.
+ * at first, then for one layer of eight, and for all in turn, as each token begins one later.
  */
 static void judge_closed(struct wr_experts *x)
 {
 	const struct choice *closed = &x->past[0];
 	uint32_t reach;
 
-	if (x->nr_closed > 512 && (x->nr_closed + x->nr_closed / x->nr_layers) % 4)
+	if (x->nr_closed > 512 && (x->nr_closed + x->nr_closed / x->nr_layers) % 8)
 		return;
 	wr_recur_judge(&x->recur, closed->layer, closed->experts, closed->nr, x->nr_experts);
 	reach = score(x, closed->layer, &x->past[1], &x->past[2], x->scores);
@@ -425,6 +443,27 @@ static bool was_chosen(const struct choice *c, uint32_t expert)
 	return false;
 }
 
+/* The row that the next forecast adds; two lines are most of a row. */
+static void fetch_row(const struct wr_experts *x, const struct table *t, uint32_t target,
+		      uint32_t expert)
+{
+	const uint8_t *row = &t->lifts[((size_t)target * x->nr_experts + expert) * x->width];
+
+	__builtin_prefetch(row);
+	__builtin_prefetch(row + WR_CACHE_LINE);
+}
+
+/* What learn_rows() will need when the layer is done: better asked of memory now than then. */
+static void fetch_cells(const struct wr_experts *x, const struct table *t,
+			const struct choice *from, uint32_t layer, uint32_t expert)
+{
+	for (uint32_t f = 0; f < wr_min(from->nr, MAX_SET); f++) {
+		size_t row = (size_t)layer * x->nr_experts + from->experts[f];
+
+		__builtin_prefetch(&t->counts[row * x->width + expert], 1);
+	}
+}
+
 void wr_experts_observe(struct wr_experts *x, uint32_t layer, uint32_t expert)
 {
 	struct choice *c = &x->past[0];
@@ -432,6 +471,10 @@ void wr_experts_observe(struct wr_experts *x, uint32_t layer, uint32_t expert)
 	if (c->layer != layer || (c->nr <= MAX_SET && was_chosen(c, expert)))
 		close_layer(x);
 	c->layer = layer;
+	fetch_row(x, &x->back[0], (layer + 1) % x->nr_layers, expert);
+	fetch_row(x, &x->back[1], (layer + 2) % x->nr_layers, expert);
+	fetch_cells(x, &x->back[0], &x->past[1], layer, expert);
+	fetch_cells(x, &x->back[1], &x->past[2], layer, expert);
 	if (c->nr < MAX_SET) {
 		c->experts[c->nr++] = (uint16_t)expert;
 		return;
@@ -451,31 +494,29 @@ static void guess_layer(struct wr_experts *x, uint32_t reach, uint32_t target, u
 			uint32_t min_prob, struct wr_guesses *ret)
 {
 	const uint32_t *items = &x->items[(size_t)target * x->nr_experts];
-	uint8_t found[WR_PREDICT_MAX] = {0}, bins[WR_PREDICT_MAX] = {0};
+	uint8_t found[WR_PREDICT_MAX], bins[WR_PREDICT_MAX];
 	uint16_t nr[NR_BINS] = {0};
 	uint32_t nr_found = 0, at = 0, lowest = 0;
 
 	while (lowest < NR_CLASSES && x->probs[reach][lowest] < min_prob)
 		lowest++;
+	find_bins(x, bins);
+	/* Without a branch, which would be guessed wrong as often as not. */
 	for (uint32_t e = 0; e < x->nr_experts; e++) {
-		uint32_t bin = bin_of(x->scores[e]);
-
-		/* Without a branch, which would be guessed wrong as often as not. */
 		found[nr_found] = (uint8_t)e;
-		bins[nr_found] = (uint8_t)bin;
-		nr_found += (bin >= lowest * BINS_A_CLASS) & (items[e] != 0);
+		nr_found += (bins[e] >= lowest * BINS_A_CLASS) & (items[e] != 0);
 	}
 	for (uint32_t i = 0; i < nr_found; i++)
-		nr[bins[i]]++;
+		nr[bins[found[i]]]++;
 	/* Counts become the places where each bin begins. */
 	for (uint32_t b = NR_BINS; b-- > lowest * BINS_A_CLASS;) {
 		at += nr[b];
 		nr[b] = (uint16_t)(at - nr[b]);
 	}
 	for (uint32_t i = 0; i < nr_found; i++)
-		ret->v[nr[bins[i]]++] =
+		ret->v[nr[bins[found[i]]]++] =
 			(struct wr_guess){.item = items[found[i]] - 1,
-					  .prob = x->probs[reach][bins[i] / BINS_A_CLASS],
+					  .prob = x->probs[reach][bins[found[i]] / BINS_A_CLASS],
 					  .distance = distance};
 	ret->nr = nr_found;
 }
@@ -526,14 +567,16 @@ void wr_experts_guess(struct wr_experts *x, uint32_t min_prob, uint32_t max, str
 uint32_t wr_experts_recur(const struct wr_experts *x, uint32_t min_prob, struct wr_guess *ret)
 {
 	const struct choice *left = &x->past[1];
+	uint8_t classes[WR_PREDICT_MAX];
 	uint32_t passed = x->past[0].nr + x->typical / 2, turn = x->nr_layers * x->typical, nr = 0;
 	const uint32_t *items;
 
 	if (left->layer == WR_PREDICT_NONE || left->layer == x->past[0].layer)
 		return 0;
 	items = &x->items[(size_t)left->layer * x->nr_experts];
+	wr_recur_classes(&x->recur, left->layer, x->nr_experts, classes);
 	for (uint32_t e = 0; e < x->nr_experts; e++) {
-		uint32_t prob = x->recur.probs[wr_recur_class(&x->recur, left->layer, e)];
+		uint32_t prob = x->recur.probs[classes[e]];
 
 		ret[nr] = (struct wr_guess){.item = items[e] - 1,
 					    .prob = prob,

@@ -17,6 +17,7 @@
 #define NR_AGES	    8u
 #define NR_RATES    16u
 #define RATE_SHIFT  5 /* a visit's part in a rate: 1/32 */
+#define RATE_STEP   7 /* bits that do not matter to a class */
 #define MOST_TRIES  (1u << 14)
 #define PRIOR_TRIES 4u
 
@@ -70,7 +71,9 @@ int wr_recur_init(struct wr_recur *r, uint32_t nr_layers, uint32_t width)
 	}
 	memset(r->ages, UINT8_MAX, nr);
 	for (uint32_t age = 0; age <= UINT8_MAX; age++)
-		r->starts[age] = (uint8_t)(NR_RATES * class_of_age(age));
+		r->of_age[age] = (uint8_t)(NR_RATES * class_of_age(age));
+	for (uint32_t step = 0; step < WR_RECUR_RATES; step++)
+		r->of_rate[step] = (uint8_t)class_of_rate(step << RATE_STEP);
 	for (uint32_t class = 0; class < WR_RECUR_CLASSES; class ++)
 		update_prob(r, class);
 	return 0;
@@ -84,22 +87,26 @@ void wr_recur_fini(struct wr_recur *r)
 	r->rates = NULL;
 }
 
-uint32_t wr_recur_class(const struct wr_recur *r, uint32_t layer, uint32_t expert)
+void wr_recur_classes(const struct wr_recur *r, uint32_t layer, uint32_t nr, uint8_t *ret)
 {
-	size_t at = (size_t)layer * r->width + expert;
+	const uint8_t *ages = &r->ages[(size_t)layer * r->width];
+	const uint16_t *rates = &r->rates[(size_t)layer * r->width];
 
-	return r->starts[r->ages[at]] + class_of_rate(r->rates[at]);
+	for (uint32_t e = 0; e < nr; e++)
+		ret[e] = (uint8_t)(r->of_age[ages[e]] + r->of_rate[rates[e] >> RATE_STEP]);
 }
 
 void wr_recur_judge(struct wr_recur *r, uint32_t layer, const uint16_t *chosen, uint32_t nr,
 		    uint32_t nr_experts)
 {
 	uint16_t tries[WR_RECUR_CLASSES] = {0};
+	uint8_t classes[WR_PREDICT_MAX];
 
+	wr_recur_classes(r, layer, nr_experts, classes);
 	for (uint32_t e = 0; e < nr_experts; e++)
-		tries[wr_recur_class(r, layer, e)]++;
+		tries[classes[e]]++;
 	for (uint32_t i = 0; i < nr; i++)
-		r->hits[wr_recur_class(r, layer, chosen[i])]++;
+		r->hits[classes[chosen[i]]]++;
 	for (uint32_t class = 0; class < WR_RECUR_CLASSES; class ++) {
 		if (!tries[class])
 			continue;

@@ -128,12 +128,14 @@ bool wr_rhythm_due(const struct wr_rhythm *r, uint32_t item, uint64_t *ret);
 /* ---- recur: whether an expert comes again with its layer --------------------------------------- */
 
 #define WR_RECUR_CLASSES 128u
+#define WR_RECUR_RATES	 512u
 
 struct wr_recur {
 	uint8_t *ages;	 /* [layer][width]: visits since it was chosen, UINT8_MAX: never */
 	uint16_t *rates; /* [layer][width]: of the last visits, of WR_PREDICT_SURE */
 	uint32_t width;
-	uint8_t starts[UINT8_MAX + 1]; /* of an age: its first class */
+	uint8_t of_age[UINT8_MAX + 1];	 /* its first class */
+	uint8_t of_rate[WR_RECUR_RATES]; /* of a rate, in steps: classes to add */
 	uint32_t hits[WR_RECUR_CLASSES];
 	uint32_t tries[WR_RECUR_CLASSES];
 	uint32_t probs[WR_RECUR_CLASSES];
@@ -143,7 +145,8 @@ struct wr_recur {
 uint64_t wr_recur_bytes(uint32_t nr_layers, uint32_t width);
 int wr_recur_init(struct wr_recur *r, uint32_t nr_layers, uint32_t width) WEIR_MUST_CHECK;
 void wr_recur_fini(struct wr_recur *r);
-uint32_t wr_recur_class(const struct wr_recur *r, uint32_t layer, uint32_t expert);
+/* The classes of the first experts of a layer. */
+void wr_recur_classes(const struct wr_recur *r, uint32_t layer, uint32_t nr, uint8_t *ret);
 /* Hold what would have been said against what was chosen: before the two below. */
 void wr_recur_judge(struct wr_recur *r, uint32_t layer, const uint16_t *chosen, uint32_t nr,
 		    uint32_t nr_experts);

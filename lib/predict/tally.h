@@ -39,18 +39,16 @@ static inline uint32_t wr_tally_prob(const struct wr_tally *t, uint32_t prior)
 static inline uint32_t wr_log8(uint64_t x)
 {
 	/* Where 2^(i/8) begins, of 256. */
-	static const uint16_t steps[8] = {256, 280, 305, 332, 363, 395, 431, 470};
+	static const uint16_t steps[9] = {256, 280, 305, 332, 363, 395, 431, 470, 512};
 	uint32_t whole, frac, i;
 
 	if (!x)
 		return 0;
 	whole = 63u - (uint32_t)__builtin_clzll(x);
-	frac = (uint32_t)(whole >= 8 ? x >> (whole - 8) : x << (8 - whole));
+	frac = (uint32_t)((x << (63 - whole)) >> 55);
 	i = (frac - 256) >> 5;
-	if (frac < steps[i])
-		i--;
-	else if (i < 7 && frac >= steps[i + 1])
-		i++;
+	/* It is at most one too many or too few. */
+	i = i - (frac < steps[i]) + (frac >= steps[i + 1]);
 	return whole * 8 + i;
 }
 

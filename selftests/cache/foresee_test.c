@@ -218,6 +218,80 @@ TEST_F_TIMEOUT(ahead, experts_are_foreseen_from_the_layer_before, LONG)
 	EXPECT_GT(stats_of(self->rig->cache).precision_permille, 500u);
 }
 
+#define LAYERS	16u
+#define EXPERTS 32u
+#define CHOSEN	6u
+#define STEADY	2u
+
+/*
+ * Of the experts of a layer two are those of the token before, the rest one of seven each. There
+ * is room for two thirds of a token, so by recency all have left before they are wanted again.
+ * Returns how many of the two were there although nobody fetched them ahead, in the last tokens.
+ */
+static bool count_kept(struct rig *rig, uint32_t nr_tokens, uint32_t nr_counted, uint64_t *ret)
+{
+	uint64_t nr = 0, random = 11;
+
+	for (uint32_t i = 0; i < nr_tokens * LAYERS; i++) {
+		for (uint32_t k = 0; k < CHOSEN; k++, nr++) {
+			struct weir_cache_stats before = rig_stats(rig, WEIR_TIER_L2), after;
+			uint32_t expert = k;
+
+			(void)wr_lcg64(&random);
+			if (k >= STEADY)
+				expert = STEADY + (k - STEADY) * 7 + (uint32_t)(random >> 33) % 7;
+			if (!touch(rig, i % LAYERS * EXPERTS + expert, WEIR_CLASS_EXPERTS))
+				return false;
+			after = rig_stats(rig, WEIR_TIER_L2);
+			*ret += k < STEADY && i >= (nr_tokens - nr_counted) * LAYERS &&
+				after.nr_misses == before.nr_misses &&
+				after.nr_useful == before.nr_useful;
+		}
+		if (!settle(rig, nr))
+			return false;
+	}
+	return true;
+}
+
+/* clang-format off */
+FIXTURE(ordered) {
+	struct rig *rig;
+};
+/* clang-format on */
+
+FIXTURE_SETUP(ordered)
+{
+	struct weir_cache_opts opts = {.classes[WEIR_CLASS_EXPERTS] = {.policy = "forecast"}};
+
+	self->rig = calloc(1, sizeof(*self->rig));
+	self->rig->mode = RIG_INLINE;
+	ASSERT_EQ(rig_open(self->rig, &opts, ROOM * BYTES), 0);
+}
+
+FIXTURE_TEARDOWN(ordered)
+{
+	EXPECT_TRUE(rig_close(self->rig));
+	free(self->rig);
+}
+
+TEST_F_TIMEOUT(ordered, experts_that_come_again_stay_while_others_pass, LONG)
+{
+	const struct weir_cache_ahead_opts opts = {.size = sizeof(opts),
+						   .nr_layers = LAYERS,
+						   .nr_experts = EXPERTS,
+						   .latency_ns = dear.latency_ns};
+	uint64_t nr_kept = 0;
+
+	ASSERT_EQ(weir_cache_ahead(self->rig->cache, &opts, NULL), 0);
+	for (uint32_t n = 0; n < LAYERS * EXPERTS; n++) {
+		struct weir_cache_item item = rig_item(n, BYTES, WEIR_CLASS_EXPERTS);
+
+		ASSERT_EQ(weir_cache_declare(self->rig->cache, &item, n / EXPERTS, n % EXPERTS), 0);
+	}
+	EXPECT_TRUE(count_kept(self->rig, 60, 20, &nr_kept));
+	EXPECT_GT(nr_kept, 20 * LAYERS * STEADY / 2);
+}
+
 TEST_F(ahead, what_cannot_be_is_refused)
 {
 	struct weir_cache_ahead_opts opts = {.size = sizeof(opts), .nr_layers = 1};

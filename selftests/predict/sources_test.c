@@ -220,7 +220,7 @@ static struct wr_predict *open_recurring(uint32_t nr_tokens)
 		return NULL;
 	for (uint32_t i = 0; i < nr_tokens * 6; i++) {
 		use_expert(p, i % 6, 0);
-		use_expert(p, i % 6, i / 6 % 2 ? 1 : 2 + (uint32_t)(next_random(&state) % 62));
+		use_expert(p, i % 6, i / 6 % 2 ? 1 : 2 + (uint32_t)(wr_xorshift64(&state) % 62));
 	}
 	return p;
 }

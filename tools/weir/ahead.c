@@ -644,6 +644,7 @@ static int compare_double(const void *a, const void *b)
 static double measure_cost(struct wr_predict *p, const struct wr_ahead_work *w)
 {
 	enum { BATCH = 64, MOST = 1024 };
+	struct wr_recurrent again[WR_PREDICT_MAX];
 	struct wr_forecast f[WR_PREDICT_MAX];
 	double batches[MOST] = {0};
 	uint32_t nr = 0;
@@ -653,6 +654,7 @@ static double measure_cost(struct wr_predict *p, const struct wr_ahead_work *w)
 
 		for (uint32_t i = v; i < v + BATCH; i++) {
 			observe_visit(p, w, i);
+			(void)wr_predict_recur(p, again);
 			(void)wr_predict_forecast(p, f, 24);
 		}
 		batches[nr++] = (double)(wr_now_ns() - begun) / BATCH;
