@@ -15,12 +15,15 @@
  * An entry's copy in a memory tier is in one of these states:
  *
  *	state    readable  means                            leaves to
- *	none     no        no bytes in this tier            filling: a get, insert or prefetch
+ *	none     no        no bytes in this tier            filling: a get or prefetch, or it is
+ *	                                                    copied here from another tier; ready:
+ *	                                                    an insert
  *	filling  no        memory is had, bytes come        ready: they came; none: they did not
  *	ready    yes       may be pinned                    moving, leaving
  *	moving   yes       is being copied to another tier  ready: that has ended
- *	leaving  no        nobody new can pin it; is being  none: nobody had; dead: somebody has,
- *	                   looked for pins                  and it was removed or replaced; ready
+ *	leaving  no        nobody new can pin it; is being  none: nobody had; ready: somebody had,
+ *	                   looked for pins                  just before; dead: somebody has, and it
+ *	                                                    was removed or replaced
  *	dead     pins      out of the index; old pins hold  gone: the last pin was put
  *
  * Guarantees:

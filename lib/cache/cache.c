@@ -302,6 +302,7 @@ static void free_all(struct weir_cache *cache) WR_REQUIRES(cache->lock)
 		}
 	while ((d = cache->dead)) {
 		cache->dead = d->next;
+		wr_copy_step(d->tier, WR_COPY_DEAD, WR_COPY_GONE);
 		wr_cache_give(cache, d->tier, d->class_id, &d->mem, d->charged);
 		wr_free(d);
 	}

@@ -61,6 +61,37 @@ enum wr_copy_state {
 	WR_COPY_LEAVING = 4,
 };
 
+/*
+ * Which state a copy comes from and goes to: the table in weir/cache.h, and in debug builds all that
+ * wr_cache_set_state() lets pass. GONE is memory that was out of the index and has been freed; DEAD
+ * and GONE never stand in a word.
+ */
+#define WR_COPY_STEPS(X)                                                         \
+	X(NONE, FILLING, "a get, a prefetch, or a copy from the other tier")     \
+	X(NONE, READY, "an insert")                                              \
+	X(FILLING, READY, "the bytes came")                                      \
+	X(FILLING, NONE, "they did not")                                         \
+	X(READY, MOVING, "chosen to be copied to another tier")                  \
+	X(MOVING, READY, "that has ended")                                       \
+	X(READY, LEAVING, "chosen to be dropped, or removed or replaced")        \
+	X(LEAVING, NONE, "nobody had it pinned")                                 \
+	X(LEAVING, READY, "somebody pinned it before he saw that it was chosen") \
+	X(LEAVING, DEAD, "removed or replaced, and somebody has it pinned")      \
+	X(DEAD, GONE, "the last pin was put")
+
+#define WR_COPY_DEAD	  5
+#define WR_COPY_GONE	  6
+#define WR_NR_COPY_STATES 7
+
+#if WR_DEBUG
+/* How often each was made: of the process, by tier. */
+extern _Atomic uint64_t wr_test_copy_steps[2][WR_NR_COPY_STATES][WR_NR_COPY_STATES];
+/* Called between the look at what is pinned and the choice of what leaves, under CACHE. */
+extern void (*wr_test_cache_choosing)(void);
+#endif
+/* Debug builds count it, and stop where it is not in the table. */
+void wr_copy_step(unsigned int tier, unsigned int from, unsigned int to);
+
 #define WR_WORD_SHIFT(tier)    ((tier)*3u)
 #define WR_WORD_READABLE(tier) ((uint64_t)2 << WR_WORD_SHIFT(tier))
 #define WR_WORD_USED	       ((uint64_t)1 << 6)

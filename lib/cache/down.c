@@ -310,6 +310,7 @@ int weir_cache_flush(struct weir_cache *cache)
 			v[nr].tag = 0;
 			if (wr_copy_state(wr_load_relaxed(&cache->slots[i].word), WR_L2) ==
 			    WR_COPY_NONE) {
+				wr_cache_set_state(cache, i, WR_L1, WR_COPY_MOVING);
 				one = copy_down(cache, &v[nr], 1);
 				rc = rc ? rc : one;
 				if (!wants_flush(cache, i) || one)

@@ -257,12 +257,20 @@ static bool choose_one(struct weir_cache *cache, struct batch *b) WR_REQUIRES(ca
 	return node;
 }
 
+#if WR_DEBUG
+void (*wr_test_cache_choosing)(void);
+#endif
+
 static void begin_batch(struct weir_cache *cache, struct batch *b) WR_REQUIRES(cache->lock)
 {
 	b->nr_drops = 0;
 	b->nr_moves = 0;
 	b->bytes = 0;
 	b->nr_pins = wr_cache_pinned_tags(cache, b->pins, MAX_PINS);
+#if WR_DEBUG
+	if (wr_test_cache_choosing)
+		wr_test_cache_choosing();
+#endif
 }
 
 static void choose(struct weir_cache *cache, struct batch *b, uint64_t bytes)
@@ -410,6 +418,7 @@ void wr_cache_detach(struct weir_cache *cache, uint32_t index, unsigned int tier
 	dead = cache->spare;
 	cache->spare = dead->next;
 	cache->nr_spare--;
+	wr_copy_step(tier, WR_COPY_LEAVING, WR_COPY_DEAD);
 	*dead = (struct wr_dead){cache->dead, tag, mem, charged, tier, class_id};
 	cache->dead = dead;
 }
@@ -427,6 +436,7 @@ static bool reap(struct weir_cache *cache) WR_REQUIRES(cache->lock)
 			continue;
 		}
 		*link = d->next;
+		wr_copy_step(d->tier, WR_COPY_DEAD, WR_COPY_GONE);
 		wr_cache_give(cache, d->tier, d->class_id, &d->mem, d->charged);
 		wr_free(d);
 		any = true;

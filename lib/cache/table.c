@@ -81,6 +81,32 @@ void wr_cache_del(struct weir_cache *cache, uint32_t index)
 	wr_cond_broadcast(wr_entry_cond(cache, index));
 }
 
+#if WR_DEBUG
+_Atomic uint64_t wr_test_copy_steps[2][WR_NR_COPY_STATES][WR_NR_COPY_STATES];
+
+static bool is_in_table(unsigned int from, unsigned int to)
+{
+#define X(a, b, why)                                  \
+	if (from == WR_COPY_##a && to == WR_COPY_##b) \
+		return true;
+	WR_COPY_STEPS(X)
+#undef X
+	return false;
+}
+#endif
+
+void wr_copy_step(unsigned int tier, unsigned int from, unsigned int to)
+{
+#if WR_DEBUG
+	wr_assert(is_in_table(from, to));
+	wr_fetch_add_relaxed(&wr_test_copy_steps[tier][from][to], 1);
+#else
+	(void)tier;
+	(void)from;
+	(void)to;
+#endif
+}
+
 void wr_cache_set_state(struct weir_cache *cache, uint32_t index, unsigned int tier,
 			enum wr_copy_state state)
 {
@@ -88,6 +114,7 @@ void wr_cache_set_state(struct weir_cache *cache, uint32_t index, unsigned int t
 	uint64_t word = wr_load_relaxed(&slot->word);
 
 	wr_lock_assert_held(&cache->lock);
+	wr_copy_step(tier, wr_copy_state(word, tier), state);
 	word &= ~((uint64_t)7 << WR_WORD_SHIFT(tier));
 	/* P5: what the copy is, was written before. P3: and before hazards are looked at. */
 	wr_store_seq_cst(&slot->word, word | (uint64_t)state << WR_WORD_SHIFT(tier));
