@@ -295,6 +295,26 @@ TEST_F(mixture, reads_the_rows_that_tokens_need_and_no_others)
 	EXPECT_STREQ(wt_text(self->run.json, "turns.1.checksum"), first);
 }
 
+TEST_F(mixture, is_compared_with_a_mapping)
+{
+	json_t *cases;
+
+	ASSERT_EQ(wt_weir(&self->run, "bench", "stream", "--json", "--rounds", "1", "--passes", "2",
+			  self->path.text, NULL),
+		  0)
+	{
+		TH_LOG("%s", self->run.out);
+	}
+	cases = json_object_get(self->run.json, "mixture");
+	EXPECT_EQ(json_array_size(cases), 2u);
+	for (size_t i = 0; i < json_array_size(cases); i++) {
+		json_t *one = json_array_get(cases, i);
+
+		EXPECT_TRUE(json_is_true(json_object_get(one, "checksums_equal")));
+		EXPECT_TRUE(json_is_object(json_object_get(one, "ahead")));
+	}
+}
+
 TEST_F(mixture, refuses_what_has_no_meaning)
 {
 	EXPECT_EQ(STREAM("--rule", "x"), 2);

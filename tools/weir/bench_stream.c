@@ -13,7 +13,9 @@
 #include <string.h>
 
 #include "bench.h"
+#include "bench_mixture.h"
 #include "peak.h"
+#include "turns.h"
 #include "ui.h"
 
 #define SMALL_READ_AHEAD_KB 128
@@ -302,9 +304,15 @@ int wr_bench_stream(const struct wr_bench_args *args)
 	static struct stream_bench b;
 	struct weir_plan plan = {.size = sizeof(plan), .unit = (uint32_t)args->unit};
 	size_t nr = sizeof(cases) / sizeof(cases[0]), done = 0;
+	bool is_mixture;
 	int rc;
 
 	b.args = args;
+	rc = wr_turns_is_mixture(args->path, &is_mixture, &b.err);
+	if (!rc && is_mixture)
+		return wr_bench_mixture(args);
+	if (rc)
+		return wr_ui_fail(args->json, "bench stream", &b.err);
 	rc = wr_bench_model_open(&b.m, args->path, &plan, &b.err);
 	if (rc)
 		return wr_ui_fail(args->json, "bench stream", &b.err);

@@ -281,7 +281,7 @@ int wr_turns_print_json(const struct wr_turns *t, const struct wr_turns_result *
 		json_array_append_new(turns, json_turn(r, &r->turns[i]));
 	rc = wr_ui_json_print(json_pack(
 		"{s:o, s:o, s:o, s:s, s:s, s:s, s:s, s:i, s:s, s:s, s:s, s:s, s:f, s:f, "
-		"s:o, s:o, s:o, s:o, s:o}",
+		"s:o, s:o, s:o, s:o, s:o, s:o}",
 		"model", json_model(t, r), "budget", json_budget(r), "peak_bytes",
 		wr_ui_json_u64(r->peak_bytes), "backend", wr_arm_backend_name(r->backend),
 		"backend_reason", mapped ? "asked for" : r->reason, "page_kind",
