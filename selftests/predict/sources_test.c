@@ -203,9 +203,10 @@ TEST(counts_that_are_halved_forget_what_is_over)
 		use_expert(p, 3, 3);
 	}
 	use_expert(p, 0, 1);
-	ASSERT_LE(1, wr_predict_forecast(p, f, 2));
-	EXPECT_EQ(1, f[0].key.hi);
-	EXPECT_EQ(30, f[0].key.lo);
+	/* That, and expert 2 of layer 2, which comes as surely. */
+	ASSERT_EQ(2, wr_predict_forecast(p, f, 2));
+	EXPECT_EQ(3, f[0].key.hi + f[1].key.hi);
+	EXPECT_EQ(30, f[f[0].key.hi == 1 ? 0 : 1].key.lo);
 	wr_predict_close(p);
 }
 
@@ -227,7 +228,7 @@ static struct wr_predict *open_recurring(uint32_t nr_tokens)
 
 TEST(experts_of_the_layer_just_left_are_told_as_often_as_they_come_back)
 {
-	struct wr_predict *p = open_recurring(400);
+	struct wr_predict *p = open_recurring(2000);
 	struct wr_recurrent r[WR_PREDICT_MAX];
 	uint32_t nr, found = 0;
 
