@@ -19,7 +19,7 @@
  * The bytes that fit are the caller's business; a policy only shapes its queues by them. admit
  * is advice: what is inserted against it is the next victim, and nothing breaks.
  *
- * lru       least recently used first
+ * lru       least recently used first; with wr_policy_expect(): see there
  * fifo      first in, first out; no better than lru, here as a yardstick
  * arc       recency and frequency lists, balanced by ghosts of both
  * s3-fifo   a small FIFO in front of a main one: what is used once leaves soon
@@ -142,7 +142,7 @@ void wr_policy_remove(struct wr_policy *p, struct wr_policy_node *node, bool evi
 
 /*
  * Next use of a resident node, as a point on wr_policy_clock(), or UNKNOWN, or NEVER. Holds
- * until the next hit. Policies other than forecast, lru and arc take no notice.
+ * until the next hit. Policies other than forecast take no notice.
  */
 void wr_policy_forecast(struct wr_policy *p, struct wr_policy_node *node, uint64_t next_use);
 
