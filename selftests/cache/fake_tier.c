@@ -180,12 +180,17 @@ static int store_remove(void *store, struct weir_key key, weir_tier_done_fn done
 {
 	struct fake_store *s = store;
 	struct fake_block **link, *b;
+	bool is_kept = fake_chance(&s->random, atomic_load(&s->keep_permille));
 
 	delay(atomic_load(&s->delay_us));
+	if (fake_chance(&s->random, atomic_load(&s->fail_remove_permille))) {
+		done(arg, -EIO);
+		return 0;
+	}
 	pthread_mutex_lock(&s->lock);
 	link = find(s, key);
 	b = *link;
-	if (b) {
+	if (b && !is_kept) {
 		*link = b->next;
 		s->used -= b->item.bytes;
 		s->nr_removes++;
@@ -193,7 +198,8 @@ static int store_remove(void *store, struct weir_key key, weir_tier_done_fn done
 	pthread_mutex_unlock(&s->lock);
 	if (!b)
 		return -ENOENT;
-	free_block(b);
+	if (!is_kept)
+		free_block(b);
 	done(arg, 0);
 	return 0;
 }

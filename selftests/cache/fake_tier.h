@@ -38,7 +38,9 @@ struct fake_store {
 	struct fake_block *blocks[256];
 	uint64_t capacity, used;
 	uint64_t nr_puts, nr_gets, nr_removes;
-	_Atomic uint32_t fail_permille; /* of puts and gets */
+	_Atomic uint32_t fail_permille;	       /* of puts and gets */
+	_Atomic uint32_t fail_remove_permille; /* these have no effect */
+	_Atomic uint32_t keep_permille; /* removes that are acknowledged and not done: a bug */
 	_Atomic uint32_t delay_us;
 	_Atomic int refuse; /* what put returns instead of 0 */
 	_Atomic uint64_t random;

@@ -266,6 +266,7 @@ static int open_stress(struct stress *s, uint32_t fail_permille)
 	s->rig.l1.delay_us = 5;
 	fake_store_init(&s->rig.l3, 1 << 30);
 	s->rig.l3.fail_permille = fail_permille;
+	s->rig.l3.fail_remove_permille = fail_permille;
 	s->rig.l3.delay_us = 20;
 	return rig_open(&s->rig, &opts, L2_ROOM * BYTES);
 }
@@ -430,6 +431,7 @@ TEST_F(storm, every_get_is_right)
 	EXPECT_GT(st.nr_demotions, 0u);
 	/* No thread is there any more: what is owned is still to be had, each as its writer left it. */
 	s->rig.l3.fail_permille = s->rig.l1.fail_permille = s->rig.fail_permille = 0;
+	s->rig.l3.fail_remove_permille = 0;
 	ASSERT_EQ(weir_cache_set_budget(s->rig.cache, WEIR_TIER_L2, L2_ROOM * BYTES), 0);
 	for (uint32_t n = 0; n < NR_KEYS; n++)
 		get_owned(&w[0], n, WEIR_TIER_L2);

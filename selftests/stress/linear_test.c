@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Gets, inserts and removes of one key by several threads at once, while it is demoted, promoted
- * and dropped: each history of calls and results must be one that a single variable could have
+ * and dropped, also by a store that fails: each history of calls and results must be one that a single variable could have
  * given, in some order that agrees with time. All orders are tried, as Wing and Gong do ("Testing
  * and Verifying Concurrent Objects", 1993), with what was tried remembered.
  */
@@ -9,19 +9,22 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "kselftest_harness.h"
 
 #include "base/random.h"
+#include "base/alloc.h"
 #include "cache/rig.h"
 
 #define NR_THREADS 3u
 #define NR_OPS	   6u /* of a thread in a round */
+#define NR_OTHERS  3u /* threads that keep the tiers moving */
 #define NR_ROUNDS  400u
 #define NR_FILLERS 24u
 #define BYTES	   4096u
 #define L1_ROOM	   4u
-#define L2_ROOM	   16u
+#define L2_ROOM	   8u
 
 enum kind { GET, INSERT, REMOVE };
 
@@ -29,6 +32,7 @@ enum kind { GET, INSERT, REMOVE };
 struct op {
 	enum kind kind;
 	uint32_t version; /* inserted, or got; of a remove: 1 if there was something */
+	bool has_failed;  /* a get tells nothing; an insert or remove took effect, or not */
 	uint64_t begun, ended;
 };
 
@@ -44,19 +48,37 @@ struct search {
 };
 
 /* The value after it; false: with this value it could not have had that result. */
-static bool apply(const struct op *op, uint32_t value, uint32_t *ret)
+static bool apply(const struct op *op, uint32_t value, bool takes_effect, uint32_t *ret)
 {
 	*ret = value;
+	if (op->has_failed && !takes_effect)
+		return true;
 	switch (op->kind) {
 	case GET:
-		return op->version == value;
+		return op->version == value && !op->has_failed;
 	case INSERT:
 		*ret = op->version;
 		return true;
 	default:
 		*ret = 0;
-		return op->version == (value != 0);
+		return op->has_failed || op->version == (value != 0);
 	}
+}
+
+static bool is_explained(struct search *s, const uint32_t at[NR_THREADS], uint32_t value);
+
+/* The next of thread @t, with or without effect if it failed, and then the rest. */
+static bool is_explained_with(struct search *s, const uint32_t at[NR_THREADS], uint32_t t,
+			      uint32_t value)
+{
+	const struct op *op = &s->h->ops[t][at[t]];
+	uint32_t next[NR_THREADS], then;
+
+	memcpy(next, at, sizeof(next));
+	next[t]++;
+	if (apply(op, value, true, &then) && is_explained(s, next, then))
+		return true;
+	return op->has_failed && apply(op, value, false, &then) && is_explained(s, next, then);
 }
 
 static bool is_explained(struct search *s, const uint32_t at[NR_THREADS], uint32_t value)
@@ -77,15 +99,10 @@ static bool is_explained(struct search *s, const uint32_t at[NR_THREADS], uint32
 	if (is_over)
 		return true;
 	for (uint32_t t = 0; t < NR_THREADS; t++) {
-		uint32_t next[NR_THREADS], then;
-
 		/* What began after another had ended cannot have come before it. */
-		if (at[t] == NR_OPS || s->h->ops[t][at[t]].begun > first_end ||
-		    !apply(&s->h->ops[t][at[t]], value, &then))
+		if (at[t] == NR_OPS || s->h->ops[t][at[t]].begun > first_end)
 			continue;
-		memcpy(next, at, sizeof(next));
-		next[t]++;
-		if (is_explained(s, next, then))
+		if (is_explained_with(s, at, t, value))
 			return true;
 	}
 	return false;
@@ -120,12 +137,12 @@ TEST(a_history_that_one_variable_gives_is_accepted)
 
 	make_plain(&h);
 	EXPECT_TRUE(is_linear(&h));
-	h.ops[0][0] = (struct op){INSERT, 1, 0, 100};
+	h.ops[0][0] = (struct op){INSERT, 1, false, 0, 100};
 	/* At the same time, on either side of it. */
 	h.ops[0][1].version = 1;
 	h.ops[0][1].begun = 101;
 	for (uint32_t i = 1; i < NR_OPS; i++)
-		h.ops[0][i] = (struct op){GET, 1, 100 + 2 * i, 101 + 2 * i};
+		h.ops[0][i] = (struct op){GET, 1, false, 100 + 2 * i, 101 + 2 * i};
 	EXPECT_TRUE(is_linear(&h));
 	h.ops[2][NR_OPS - 1].version = 1;
 	EXPECT_TRUE(is_linear(&h));
@@ -136,19 +153,36 @@ TEST(a_history_that_one_variable_cannot_give_is_refused)
 	struct history h;
 
 	make_plain(&h);
-	h.ops[0][0] = (struct op){INSERT, 1, 0, 1};
+	h.ops[0][0] = (struct op){INSERT, 1, false, 0, 1};
 	EXPECT_FALSE(is_linear(&h)); /* lost */
 	make_plain(&h);
 	h.ops[1][0].version = 3;
 	EXPECT_FALSE(is_linear(&h)); /* nobody put that */
 	make_plain(&h);
-	h.ops[0][0] = (struct op){INSERT, 1, 0, 1};
-	h.ops[0][1] = (struct op){REMOVE, 1, 2, 3};
+	h.ops[0][0] = (struct op){INSERT, 1, false, 0, 1};
+	h.ops[0][1] = (struct op){REMOVE, 1, false, 2, 3};
 	h.ops[2][0].version = 1;
 	EXPECT_FALSE(is_linear(&h)); /* it came back */
 	make_plain(&h);
-	h.ops[0][1] = (struct op){REMOVE, 1, 2, 3};
+	h.ops[0][1] = (struct op){REMOVE, 1, false, 2, 3};
 	EXPECT_FALSE(is_linear(&h)); /* there was nothing */
+}
+
+TEST(what_failed_may_have_had_an_effect_or_none)
+{
+	struct history h;
+
+	make_plain(&h);
+	h.ops[0][0] = (struct op){INSERT, 1, true, 0, 1};
+	EXPECT_TRUE(is_linear(&h)); /* it had none */
+	for (uint32_t t = 0; t < NR_THREADS; t++)
+		for (uint32_t i = 0; i < NR_OPS; i++)
+			h.ops[t][i].version = 1;
+	EXPECT_TRUE(is_linear(&h)); /* it had */
+	h.ops[1][2].version = 0;
+	EXPECT_FALSE(is_linear(&h)); /* and what had is not gone again */
+	h.ops[1][2].has_failed = true;
+	EXPECT_TRUE(is_linear(&h)); /* a get that failed says nothing */
 }
 
 /* ---- the cache ---- */
@@ -158,7 +192,8 @@ struct setup {
 	struct history history;
 	pthread_barrier_t start, end;
 	_Atomic uint64_t clock;
-	_Atomic uint64_t nr_wrong;
+	_Atomic uint64_t nr_wrong, nr_failed;
+	bool may_fail;
 	_Atomic bool stop;
 	uint32_t key;
 };
@@ -173,6 +208,13 @@ struct player {
 static uint32_t next(struct player *p)
 {
 	return (uint32_t)(wr_lcg64(&p->random) >> 33);
+}
+
+static void failed(struct setup *s, int rc)
+{
+	bool is_fault = rc == -EIO || rc == -ENOSPC;
+
+	atomic_fetch_add(s->may_fail && is_fault ? &s->nr_failed : &s->nr_wrong, 1);
 }
 
 static int play_get(struct player *p, struct op *op)
@@ -211,8 +253,9 @@ static void play(struct player *p, struct op *op, uint32_t version)
 		rc = rc == -ENOENT ? 0 : rc;
 	}
 	op->ended = atomic_fetch_add(&s->clock, 1);
+	op->has_failed = rc != 0;
 	if (rc)
-		atomic_fetch_add(&s->nr_wrong, 1);
+		failed(s, rc);
 }
 
 static void *player_main(void *arg)
@@ -223,20 +266,32 @@ static void *player_main(void *arg)
 		pthread_barrier_wait(&p->s->start);
 		if (atomic_load(&p->s->stop))
 			return NULL;
-		for (uint32_t i = 0; i < NR_OPS; i++)
+		for (uint32_t i = 0; i < NR_OPS; i++, usleep(next(p) % 300))
 			play(p, &p->s->history.ops[p->number][i], p->number * NR_OPS + i + 1);
 		pthread_barrier_wait(&p->s->end);
 	}
 }
 
-/* Others want room all the time. */
-static void *fill_main(void *arg)
+/* Others want room all the time, and have what is there written down. */
+static void *stir_main(void *arg)
 {
 	struct player *p = arg;
+	struct setup *s = p->s;
 
-	while (!atomic_load(&p->s->stop))
-		if (rig_insert(&p->s->rig, 100000 + next(p) % NR_FILLERS, 1, BYTES))
-			atomic_fetch_add(&p->s->nr_wrong, 1);
+	while (!atomic_load(&s->stop)) {
+		uint32_t what = next(p) % 32;
+		int rc;
+
+		if (what == 0)
+			rc = weir_cache_flush(s->rig.cache);
+		else if (what == 1)
+			rc = weir_cache_set_budget(s->rig.cache, WEIR_TIER_L2,
+						   (L2_ROOM / 2 + next(p) % (L2_ROOM / 2)) * BYTES);
+		else
+			rc = rig_insert(&s->rig, 100000 + next(p) % NR_FILLERS, 1, BYTES);
+		if (rc && rc != -EBUSY)
+			failed(s, rc);
+	}
 	return NULL;
 }
 
@@ -275,18 +330,19 @@ FIXTURE_TEARDOWN(order)
 	pthread_barrier_destroy(&self->s->start);
 	pthread_barrier_destroy(&self->s->end);
 	free(self->s);
+	EXPECT_EQ(wr_test_alloc_live(), 0);
 }
 
-TEST_F_TIMEOUT(order, gets_inserts_and_removes_of_a_key_take_effect_in_one, 300)
+/* Many rounds, each with a key of its own. How many histories no variable could have given. */
+static uint32_t run_rounds(struct __test_metadata *_metadata, struct setup *s)
 {
-	struct setup *s = self->s;
-	struct player p[NR_THREADS + 1];
+	struct player p[NR_THREADS + NR_OTHERS];
 	uint32_t nr_refused = 0;
 
-	for (uint32_t i = 0; i <= NR_THREADS; i++) {
+	for (uint32_t i = 0; i < NR_THREADS + NR_OTHERS; i++) {
 		p[i] = (struct player){.s = s, .number = i, .random = i * 977 + 5};
-		ASSERT_EQ(pthread_create(&p[i].thread, NULL,
-					 i == NR_THREADS ? fill_main : player_main, &p[i]),
+		EXPECT_EQ(pthread_create(&p[i].thread, NULL,
+					 i < NR_THREADS ? player_main : stir_main, &p[i]),
 			  0);
 	}
 	for (uint32_t round = 0; round < NR_ROUNDS; round++) {
@@ -298,11 +354,41 @@ TEST_F_TIMEOUT(order, gets_inserts_and_removes_of_a_key_take_effect_in_one, 300)
 	}
 	atomic_store(&s->stop, true);
 	pthread_barrier_wait(&s->start);
-	for (uint32_t i = 0; i <= NR_THREADS; i++)
+	for (uint32_t i = 0; i < NR_THREADS + NR_OTHERS; i++)
 		pthread_join(p[i].thread, NULL);
-	EXPECT_EQ(nr_refused, 0u);
+	TH_LOG("%u rounds of %u calls, %llu of them failed; %u refused", NR_ROUNDS,
+	       NR_THREADS * NR_OPS, (unsigned long long)s->nr_failed, nr_refused);
+	return nr_refused;
+}
+
+TEST_F_TIMEOUT(order, gets_inserts_and_removes_of_a_key_take_effect_in_one, 300)
+{
+	struct setup *s = self->s;
+
+	EXPECT_EQ(run_rounds(_metadata, s), 0u);
 	EXPECT_EQ(atomic_load(&s->nr_wrong), 0u);
 	EXPECT_GT(rig_stats(&s->rig, WEIR_TIER_L2).nr_demotions, NR_ROUNDS / 8);
+}
+
+TEST_F_TIMEOUT(order, they_do_with_a_store_that_fails, 300)
+{
+	struct setup *s = self->s;
+
+	s->may_fail = true;
+	s->rig.l3.fail_permille = 50;
+	s->rig.l3.fail_remove_permille = 50;
+	EXPECT_EQ(run_rounds(_metadata, s), 0u);
+	EXPECT_EQ(atomic_load(&s->nr_wrong), 0u);
+	EXPECT_GT(atomic_load(&s->nr_failed), NR_ROUNDS / 8);
+}
+
+/* The checker is no use if it does not see a cache that is wrong. */
+TEST_F_TIMEOUT(order, a_store_that_keeps_what_was_removed_is_found_out, 300)
+{
+	struct setup *s = self->s;
+
+	s->rig.l3.keep_permille = 1000;
+	EXPECT_GT(run_rounds(_metadata, s), 0u);
 }
 
 TEST_HARNESS_MAIN
