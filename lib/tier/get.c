@@ -36,11 +36,12 @@ static void get_end(struct get *g, int result)
 {
 	struct wr_store *s = g->store;
 
-	if (result == -EBADMSG)
-		wr_log(WEIR_LOG_ERROR, "tier",
-		       "%s: block %016llx%016llx in segment %llx at %llu is corrupt", s->dir,
+	if (result == -EBADMSG || result == -EIO || result == -ENODATA)
+		wr_log(result == -EBADMSG ? WEIR_LOG_ERROR : WEIR_LOG_WARN, "tier",
+		       "%s: block %016llx%016llx in segment %llx at %llu cannot be got: %s", s->dir,
 		       (unsigned long long)g->item.key.hi, (unsigned long long)g->item.key.lo,
-		       (unsigned long long)g->segment->number, (unsigned long long)g->item.offset);
+		       (unsigned long long)g->segment->number, (unsigned long long)g->item.offset,
+		       weir_strerror(result));
 	wr_mutex_lock(&s->lock);
 	if (result == -EBADMSG)
 		note_corrupt(s, g);

@@ -14,7 +14,8 @@
  *
  * A segment: OPEN, appended to -> FULL, nothing more is appended; when no op is left in it the keeper
  * seals it -> SEALED -> when no entry points to it and nobody reads it, given back. A BAD one is
- * read, and never sealed, cleaned or given back.
+ * read, and not sealed, cleaned or given back; unless it is so because the disk refused that, which
+ * is tried again when room is wanted.
  *
  * Everything not marked otherwise is under the lock of the store [TIER].
  */
@@ -52,6 +53,7 @@ struct wr_store_segment {
 	uint64_t number;	   /* [const] */
 	struct weir_io_file *file; /* [const] */
 	uint32_t state;		   /* enum wr_store_segment_state */
+	uint32_t again;		   /* of a BAD one: what it was; OPEN: it stays BAD */
 	uint32_t nr_refs;	   /* ops and gets in it */
 	uint64_t file_bytes;	   /* charged */
 	uint64_t used;		   /* end of the last record, or of the summary */
@@ -134,6 +136,8 @@ struct wr_store {
 	uint64_t pending_bytes; /* extents of puts under way */
 	uint64_t nr_ops;	/* puts, removes and gets under way */
 	bool closing, stop;
+	uint64_t retry_ns; /* what the disk refused is not tried again before */
+	bool is_woken;	   /* something has changed since the keeper looked last */
 	struct wr_store_stats stats;
 };
 
@@ -194,6 +198,8 @@ void wr_store_place_waiting(struct wr_store *s, struct wr_store_todo *todo) WR_R
 /* The op has ended: its effect, then the next of its line. */
 void wr_store_op_end(struct wr_store *s, struct wr_store_op *op, int result,
 		     struct wr_store_todo *todo) WR_REQUIRES(s->lock);
+/* There may be something to do for the keeper, also while it has let the lock go. */
+void wr_store_wake(struct wr_store *s) WR_REQUIRES(s->lock);
 /* Somebody has left the segment. */
 void wr_store_segment_leave(struct wr_store *s, struct wr_store_segment *seg) WR_REQUIRES(s->lock);
 /* A lower budget is reached when a segment is kept free within it. */

@@ -19,6 +19,8 @@
 #define COPY_BATCH_BYTES ((uint64_t)8 << 20)
 /* Dead bytes that make cleaning a segment worth its copies: an eighth of it. */
 #define WORTH 8
+/* What the disk refused is tried again at most so often. */
+#define RETRY_NS 100000000u
 
 /* ---- segments ------------------------------------------------------------------------------------- */
 
@@ -65,6 +67,34 @@ static uint64_t spare_bytes(const struct wr_store *s) WR_REQUIRES(s->lock)
 	return left >= WR_STORE_SHORT ? left : 0;
 }
 
+/* The disk did not let it become what comes next. */
+static void is_refused(struct wr_store *s, struct wr_store_segment *seg) WR_REQUIRES(s->lock)
+{
+	seg->again = seg->state;
+	seg->state = WR_SEGMENT_BAD;
+	s->stats.nr_bad_segments++;
+}
+
+/* Room is wanted: what was refused may work by now. Not all the time, for it may not. */
+static bool try_again(struct wr_store *s) WR_REQUIRES(s->lock)
+{
+	struct wr_store_segment *seg;
+	bool any = false;
+
+	if (wr_now_ns() < s->retry_ns)
+		return false;
+	TAILQ_FOREACH(seg, &s->segments, link) {
+		if (seg->state != WR_SEGMENT_BAD || seg->again == WR_SEGMENT_OPEN)
+			continue;
+		seg->state = seg->again;
+		seg->again = WR_SEGMENT_OPEN;
+		s->stats.nr_bad_segments--;
+		any = true;
+	}
+	s->retry_ns = wr_now_ns() + RETRY_NS;
+	return any;
+}
+
 static void seal(struct wr_store *s, struct wr_store_segment *seg) WR_REQUIRES(s->lock)
 {
 	uint64_t end = seg->used + wr_store_extent(seg->nr_items * sizeof(*seg->items));
@@ -80,12 +110,15 @@ static void seal(struct wr_store *s, struct wr_store_segment *seg) WR_REQUIRES(s
 			s->stats.written_bytes += end - seg->used;
 			seg->file_bytes = seg->used = end;
 		} else {
-			s->stats.nr_bad_segments++;
 			wr_log(WEIR_LOG_WARN, "tier", "%s: segment %llx stays without a seal: %s",
 			       s->dir, (unsigned long long)seg->number, weir_strerror(rc));
 		}
 	}
-	seg->state = rc == 0 ? WR_SEGMENT_SEALED : WR_SEGMENT_BAD;
+	if (rc != 0) {
+		is_refused(s, seg);
+		return;
+	}
+	seg->state = WR_SEGMENT_SEALED;
 	wr_free(seg->items);
 	seg->items = NULL;
 	seg->nr_items = seg->nr_planned = seg->room_items = 0;
@@ -101,8 +134,10 @@ static void give_back(struct wr_store *s, struct wr_store_segment *seg) WR_REQUI
 	rc = wr_store_segment_unlink(s, seg);
 	wr_mutex_lock(&s->lock);
 	if (rc != 0) {
-		seg->state = WR_SEGMENT_BAD;
-		s->stats.nr_bad_segments++;
+		wr_log(WEIR_LOG_WARN, "tier",
+		       "%s: segment %llx, of which nothing is needed, cannot be deleted: %s",
+		       s->dir, (unsigned long long)seg->number, weir_strerror(rc));
+		is_refused(s, seg);
 		return;
 	}
 	TAILQ_REMOVE(&s->segments, seg, link);
@@ -487,7 +522,7 @@ static bool more_will_come(struct wr_store *s) WR_REQUIRES(s->lock)
 /* No segment can be made: -EAGAIN when one may be had later or something was achieved, else -ENOSPC. */
 static int wait_for_room(struct wr_store *s, bool *achieved) WR_REQUIRES(s->lock)
 {
-	*achieved = clean(s);
+	*achieved = clean(s) || try_again(s);
 	return *achieved || more_will_come(s) ? -EAGAIN : -ENOSPC;
 }
 
@@ -587,6 +622,7 @@ void *wr_store_keeper_main(void *arg) WR_NO_THREAD_SAFETY
 
 	wr_mutex_lock(&s->lock);
 	for (;;) {
+		s->is_woken = false;
 		if (s->stop) {
 			fill_up(&s->active);
 			fill_up(&s->copy_to);
@@ -600,7 +636,9 @@ void *wr_store_keeper_main(void *arg) WR_NO_THREAD_SAFETY
 		     (s->active != NULL && s->active->spare)) &&
 		    (clean(s) || cut_open(s)))
 			continue;
-		wr_cond_wait(&s->work, &s->lock);
+		/* Cleaning lets the lock go, also where it comes to nothing. */
+		if (!s->is_woken)
+			wr_cond_wait(&s->work, &s->lock);
 	}
 	wr_mutex_unlock(&s->lock);
 	return NULL;

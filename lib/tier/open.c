@@ -438,7 +438,7 @@ static int load_segment(struct wr_store *s, uint64_t number, bool verify, void *
  * they may take a segment more, for cleaning is how they come below it. Otherwise, where so much is
  * taken that not even removes would have room, a little more.
  */
-static uint64_t first_ceiling(struct wr_store *s)
+static uint64_t first_ceiling(struct wr_store *s) WR_NO_THREAD_SAFETY
 {
 	uint64_t sealed = WR_STORE_OVERHEAD, budget = s->stats.budget_bytes;
 	const struct wr_store_segment *seg;
@@ -604,7 +604,7 @@ void wr_store_close(struct wr_store *s)
 	while (s->nr_ops != 0)
 		wr_cond_wait(&s->changed, &s->lock);
 	s->stop = true;
-	wr_cond_signal(&s->work);
+	wr_store_wake(s);
 	wr_mutex_unlock(&s->lock);
 	pthread_join(s->keeper, NULL);
 	wr_store_free(s);

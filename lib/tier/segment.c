@@ -98,10 +98,14 @@ int wr_store_publish(int dir_fd, const char *name, const void *page, uint64_t by
 	if (rc == 0 && renameat(dir_fd, tmp, dir_fd, name) != 0)
 		rc = write_code(errno);
 	wr_store_step(step++);
-	if (rc != 0)
+	if (rc != 0) {
 		(void)unlinkat(dir_fd, tmp, 0);
-	else if (fsync(dir_fd) != 0)
+	} else if (fsync(dir_fd) != 0) {
 		rc = write_code(errno);
+		/* A segment that nobody counts would stay there. */
+		if (ret_fd != NULL)
+			(void)unlinkat(dir_fd, name, 0);
+	}
 	wr_store_step(step++);
 	if (rc != 0 || ret_fd == NULL)
 		close(fd);

@@ -50,11 +50,17 @@ static void op_free(struct wr_store_op *op)
 	wr_free(op);
 }
 
+void wr_store_wake(struct wr_store *s)
+{
+	s->is_woken = true;
+	wr_cond_signal(&s->work);
+}
+
 void wr_store_segment_leave(struct wr_store *s, struct wr_store_segment *seg)
 {
 	/* The last one out lets the keeper seal it or give it back. */
 	if (--seg->nr_refs == 0 && seg->state != WR_SEGMENT_OPEN)
-		wr_cond_signal(&s->work);
+		wr_store_wake(s);
 }
 
 /* Tell a test, of a block or of a remove. */
@@ -72,7 +78,7 @@ static void close_active(struct wr_store *s) WR_REQUIRES(s->lock)
 		return;
 	s->active->state = WR_SEGMENT_FULL;
 	s->active = NULL;
-	wr_cond_signal(&s->work);
+	wr_store_wake(s);
 }
 
 static struct wr_store_op_list *line_of(struct wr_store *s, const struct wr_store_op *op)
@@ -142,7 +148,7 @@ static int begin(struct wr_store *s, struct wr_store_op *op, struct wr_store_tod
 	if (rc != -EAGAIN)
 		return rc;
 	STAILQ_INSERT_TAIL(line_of(s, op), op, link);
-	wr_cond_signal(&s->work);
+	wr_store_wake(s);
 	return 0;
 }
 
@@ -160,7 +166,7 @@ static void end_one(struct wr_store *s, struct wr_store_op *op, int result,
 	/* What it kept from being copied can be now, or is gone. */
 	if (e->state != WR_ENTRY_NONE && e->segment->stuck) {
 		e->segment->stuck = false;
-		wr_cond_signal(&s->work);
+		wr_store_wake(s);
 	}
 	if (result == 0) {
 		wr_store_segment_add(op->segment, &op->item);
@@ -173,7 +179,7 @@ static void end_one(struct wr_store *s, struct wr_store_op *op, int result,
 	if (op->segment != NULL) {
 		/* The last of the room is being used: is there something to clean by now? */
 		if (op->segment->spare)
-			wr_cond_signal(&s->work);
+			wr_store_wake(s);
 		wr_store_segment_leave(s, op->segment);
 	}
 	wr_store_relaxed(&op->result, result);
@@ -341,8 +347,22 @@ static void submit(struct wr_store_op *op)
 	/* This may be a caller's thread, on which nobody is called back. */
 	wr_mutex_lock(&s->lock);
 	STAILQ_INSERT_TAIL(&s->late, op, link);
-	wr_cond_signal(&s->work);
+	wr_store_wake(s);
 	wr_mutex_unlock(&s->lock);
+}
+
+/* Which block it is about; what of the disk failed, the engine has said. */
+static void say_failed(const struct wr_store *s, const struct wr_store_op *op)
+{
+	const struct wr_store_record *record = (const void *)op->pages;
+	int rc = wr_load_relaxed(&op->result);
+
+	if (rc != -EIO && rc != -EDQUOT && rc != -EROFS)
+		return;
+	wr_log(WEIR_LOG_WARN, "tier", "%s: block %016llx%016llx %s could not be %s: %s", s->dir,
+	       (unsigned long long)op->item.key.hi, (unsigned long long)op->item.key.lo,
+	       record->name, op->item.kind == WR_STORE_BLOCK ? "put" : "removed",
+	       weir_strerror(rc));
 }
 
 void wr_store_todo_run(struct wr_store *s, struct wr_store_todo *todo)
@@ -368,6 +388,7 @@ void wr_store_todo_run(struct wr_store *s, struct wr_store_todo *todo)
 	}
 	while ((op = STAILQ_FIRST(&todo->done)) != NULL) {
 		STAILQ_REMOVE_HEAD(&todo->done, link);
+		say_failed(s, op);
 		wr_lock_assert_none_held("the callback of a store");
 		op->done(op->arg, wr_load_relaxed(&op->result));
 		op_free(op);
@@ -564,7 +585,7 @@ int wr_store_set_budget(struct wr_store *s, uint64_t budget_bytes)
 	wr_store_settle(s);
 	rc = s->ceiling > budget_bytes ? -EINPROGRESS : 0;
 	/* What the budget allows now may be tried again. */
-	wr_cond_signal(&s->work);
+	wr_store_wake(s);
 	wr_mutex_unlock(&s->lock);
 	return rc;
 }

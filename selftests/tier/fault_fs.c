@@ -35,18 +35,33 @@ static bool chance(uint32_t permille)
 {
 	uint64_t r = wr_mix64(atomic_fetch_add(&knobs->random, 0x9e3779b97f4a7c15u));
 
-	if (!permille || (r >> 33) % 1000 >= permille)
-		return false;
-	atomic_fetch_add(&knobs->nr_faults, 1);
-	return true;
+	return permille && (r >> 33) % 1000 < permille;
 }
 
-static void delay(void)
+/* 0, or what the call is to fail with. */
+static int fault(enum fault_op op)
 {
-	uint32_t us = atomic_load(&knobs->delay_us);
+	struct fault_knob *k = &knobs->op[op];
+	uint32_t us = atomic_load(&k->delay_us);
 
-	if (us)
+	atomic_fetch_add(&k->nr_calls, 1);
+	if (us) {
+		atomic_fetch_add(&k->nr_faults, 1);
 		usleep(us);
+	}
+	if (!chance(atomic_load(&k->permille)))
+		return 0;
+	atomic_fetch_add(&k->nr_faults, 1);
+	return -atomic_load(&k->code);
+}
+
+/* Whole blocks: less than one twice in a row is the end of a file. */
+static size_t shortened(enum fault_op op, size_t bytes)
+{
+	if (bytes < 8192 || !chance(atomic_load(&knobs->op[op].short_permille)))
+		return bytes;
+	atomic_fetch_add(&knobs->op[op].nr_faults, 1);
+	return bytes / 2 / 4096 * 4096;
 }
 
 static const char *below(const char *path)
@@ -103,7 +118,9 @@ static int fs_open(const char *path, struct fuse_file_info *fi)
 
 static int fs_create(const char *path, mode_t mode, struct fuse_file_info *fi)
 {
-	return open_backing(path, fi->flags | O_CREAT, mode, fi);
+	int rc = fault(FAULT_CREATE);
+
+	return rc ? rc : open_backing(path, fi->flags | O_CREAT, mode, fi);
 }
 
 static int fs_release(const char *path, struct fuse_file_info *fi)
@@ -115,17 +132,13 @@ static int fs_release(const char *path, struct fuse_file_info *fi)
 static int fs_read(const char *path, char *buf, size_t bytes, off_t offset,
 		   struct fuse_file_info *fi)
 {
+	int rc = fault(FAULT_READ);
 	ssize_t n;
 
 	(void)path;
-	atomic_fetch_add(&knobs->nr_reads, 1);
-	delay();
-	if (chance(atomic_load(&knobs->read_permille)))
-		return -atomic_load(&knobs->read_code);
-	/* Whole blocks: less than one twice in a row is the end of a file. */
-	if (bytes >= 8192 && chance(atomic_load(&knobs->short_permille)))
-		bytes = bytes / 2 / 4096 * 4096;
-	n = pread((int)fi->fh, buf, bytes, offset);
+	if (rc)
+		return rc;
+	n = pread((int)fi->fh, buf, shortened(FAULT_READ, bytes), offset);
 	return n < 0 ? -errno : (int)n;
 }
 
@@ -136,7 +149,7 @@ static bool has_room(int64_t bytes)
 
 	while (room >= 0) {
 		if (room < bytes) {
-			atomic_fetch_add(&knobs->nr_faults, 1);
+			atomic_fetch_add(&knobs->op[FAULT_WRITE].nr_faults, 1);
 			return false;
 		}
 		if (atomic_compare_exchange_weak(&knobs->room_bytes, &room, room - bytes))
@@ -148,16 +161,16 @@ static bool has_room(int64_t bytes)
 static int fs_write(const char *path, const char *buf, size_t bytes, off_t offset,
 		    struct fuse_file_info *fi)
 {
+	int rc = fault(FAULT_WRITE);
 	ssize_t n;
 
 	(void)path;
-	atomic_fetch_add(&knobs->nr_writes, 1);
-	delay();
-	if (chance(atomic_load(&knobs->write_permille))) {
+	if (rc) {
 		/* A failing device may have written some of it. */
 		n = pwrite((int)fi->fh, buf, bytes / 2, offset);
-		return n < 0 ? -errno : -atomic_load(&knobs->write_code);
+		return n < 0 ? -errno : rc;
 	}
+	bytes = shortened(FAULT_WRITE, bytes);
 	if (!has_room((int64_t)bytes))
 		return -ENOSPC;
 	n = pwrite((int)fi->fh, buf, bytes, offset);
@@ -167,9 +180,11 @@ static int fs_write(const char *path, const char *buf, size_t bytes, off_t offse
 static int fs_fallocate(const char *path, int mode, off_t offset, off_t bytes,
 			struct fuse_file_info *fi)
 {
+	int rc = fault(FAULT_ALLOCATE);
+
 	(void)path;
-	if (!has_room(bytes))
-		return -ENOSPC;
+	if (rc || !has_room(bytes))
+		return rc ? rc : -ENOSPC;
 	return result_of(fallocate((int)fi->fh, mode, offset, bytes));
 }
 
@@ -178,17 +193,23 @@ static int fs_fsync(const char *path, int is_data, struct fuse_file_info *fi)
 	(void)path;
 	(void)is_data;
 	(void)fi;
-	atomic_fetch_add(&knobs->nr_syncs, 1);
-	delay();
-	if (atomic_load(&knobs->sync_code))
-		atomic_fetch_add(&knobs->nr_faults, 1);
-	return -atomic_load(&knobs->sync_code);
+	return fault(FAULT_SYNC);
+}
+
+static int fs_fsyncdir(const char *path, int is_data, struct fuse_file_info *fi)
+{
+	(void)path;
+	(void)is_data;
+	(void)fi;
+	return fault(FAULT_SYNC_DIR);
 }
 
 static int fs_truncate(const char *path, off_t bytes, struct fuse_file_info *fi)
 {
-	int fd, rc;
+	int fd, rc = fault(FAULT_TRUNCATE);
 
+	if (rc)
+		return rc;
 	if (fi)
 		return result_of(ftruncate((int)fi->fh, bytes));
 	fd = openat(root_fd, below(path), O_WRONLY);
@@ -201,12 +222,16 @@ static int fs_truncate(const char *path, off_t bytes, struct fuse_file_info *fi)
 
 static int fs_unlink(const char *path)
 {
-	return result_of(unlinkat(root_fd, below(path), 0));
+	int rc = fault(FAULT_UNLINK);
+
+	return rc ? rc : result_of(unlinkat(root_fd, below(path), 0));
 }
 
 static int fs_rename(const char *from, const char *to, unsigned int flags)
 {
-	return flags ? -EINVAL : result_of(renameat(root_fd, below(from), root_fd, below(to)));
+	int rc = flags ? -EINVAL : fault(FAULT_RENAME);
+
+	return rc ? rc : result_of(renameat(root_fd, below(from), root_fd, below(to)));
 }
 
 static int fs_mkdir(const char *path, mode_t mode)
@@ -233,7 +258,7 @@ static const struct fuse_operations operations = {
 	.write = fs_write,
 	.fallocate = fs_fallocate,
 	.fsync = fs_fsync,
-	.fsyncdir = fs_fsync,
+	.fsyncdir = fs_fsyncdir,
 	.truncate = fs_truncate,
 	.unlink = fs_unlink,
 	.rename = fs_rename,

@@ -11,17 +11,35 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Shared with the process that serves; each may be set at any time. Chances are per thousand. */
-struct fault_knobs {
-	_Atomic int read_code;	/* errno of reads that fail */
-	_Atomic int write_code; /* of writes */
-	_Atomic int sync_code;	/* of fsync and fdatasync; 0: they work */
-	_Atomic uint32_t read_permille, write_permille, short_permille;
+/* What a store asks of a file system. */
+enum fault_op {
+	FAULT_READ,
+	FAULT_WRITE,
+	FAULT_SYNC,	/* fsync and fdatasync of a file */
+	FAULT_SYNC_DIR, /* fsync of a folder */
+	FAULT_RENAME,
+	FAULT_CREATE,
+	FAULT_ALLOCATE,
+	FAULT_TRUNCATE,
+	FAULT_UNLINK,
+	FAULT_NR_OPS
+};
+
+/* Of one kind of call. Chances are per thousand. */
+struct fault_knob {
+	_Atomic int code;		 /* errno of calls that fail */
+	_Atomic uint32_t permille;	 /* that fail */
+	_Atomic uint32_t short_permille; /* of reads and writes that do half of what was asked */
 	_Atomic uint32_t delay_us;
+	_Atomic uint64_t nr_calls, nr_faults; /* seen; made: failures, short ones and delays */
+};
+
+/* Shared with the process that serves; each may be set at any time. */
+struct fault_knobs {
+	struct fault_knob op[FAULT_NR_OPS];
 	_Atomic int64_t
 		room_bytes; /* to be allocated or written before ENOSPC; below 0: no limit */
 	_Atomic uint64_t random;
-	_Atomic uint64_t nr_reads, nr_writes, nr_syncs, nr_faults; /* seen; made */
 };
 
 struct fault_fs {
