@@ -68,8 +68,9 @@ enum weir_io_page_cache {
  * @demand_bytes:      Bytes of demand reads in flight at most, at least @chunk_bytes.
  *                     Default 32 MiB.
  * @speculative_bytes: Bytes of speculative reads in flight at most, at least
- *                     @chunk_bytes. Default 16 MiB. A promoted read's chunks in flight
- *                     stay in the account of speculation.
+ *                     @chunk_bytes; a quarter of that, or one chunk, while reads come on
+ *                     demand too, which would wait for them. Default 16 MiB. A promoted
+ *                     read's chunks in flight stay in the account of speculation.
  * @threads:           Threads of the pread and buffered rungs, 1 to 64. Default 4.
  * @depth:             Chunks in flight at most, 1 to 4096; on the pread and buffered
  *                     rungs also at most @threads. Speculation uses three quarters of

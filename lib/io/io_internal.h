@@ -187,6 +187,7 @@ struct wr_io_sched {
 	size_t inflight_bytes[2];
 	size_t limit_bytes[2];
 	size_t chunk_bytes;
+	uint64_t cautious_until_ns; /* a read came on demand not long before; 0: never */
 };
 
 int wr_io_sched_init(struct wr_io_sched *s, struct weir_io *io, struct wr_io_lane *lane,

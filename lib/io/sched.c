@@ -11,6 +11,10 @@
  *      at their limit: the device is busy with them, and speculation would only make them slower.
  *   3. Bytes in flight of a class, at its own limit. A promoted read's chunks in flight stay charged
  *      to the class they were cut for, so neither limit is ever exceeded.
+ *      While demand reads come of themselves (not by promotion, as those of a pass in order do),
+ *      what a demand read finds in flight is what it waits for: speculation then has a quarter of
+ *      its limit. With 16 MiB in flight the 99th percentile of a mixture's waits grew by 27 %, with
+ *      4 it fell by 26 %, and passes in order were no slower; but other devices need more.
  *   4. Chunks in flight, at the depth; speculation leaves a quarter of them (at least one, if there
  *      is more than one) to the demand read that comes next.
  *
@@ -22,6 +26,10 @@
 
 #include "base/alloc.h"
 #include "io/io_internal.h"
+
+/* Of its limit, what speculation has for so long after a demand read. */
+#define CAUTIOUS_PART 4u
+#define CAUTIOUS_NS   ((uint64_t)100000000)
 
 int wr_io_sched_init(struct wr_io_sched *s, struct weir_io *io, struct wr_io_lane *lane,
 		     uint32_t depth)
@@ -95,6 +103,8 @@ static void give_up(struct wr_io_sched *s, struct wr_io_request *r, int code)
 void wr_io_sched_accept(struct wr_io_sched *s, struct wr_io_request *r)
 {
 	r->accepted = true;
+	if (r->user.io_class == WEIR_IO_DEMAND && r->op == WR_IO_OP_READ)
+		s->cautious_until_ns = r->waiting_since_ns + CAUTIOUS_NS;
 	if (r->cancelled)
 		r->result = -ECANCELED;
 	else
@@ -162,6 +172,16 @@ static uint32_t next_bytes(const struct wr_io_sched *s, const struct wr_io_reque
 	return (uint32_t)left;
 }
 
+static size_t limit_of(const struct wr_io_sched *s, uint32_t io_class)
+{
+	size_t limit = s->limit_bytes[io_class];
+
+	if (io_class == WEIR_IO_SPECULATIVE && s->cautious_until_ns != 0 &&
+	    wr_now_ns() < s->cautious_until_ns)
+		limit = wr_max(limit / CAUTIOUS_PART, s->chunk_bytes);
+	return limit;
+}
+
 /* The next chunk of @r, which is first in its queue; NULL when a limit is reached. */
 static struct wr_io_chunk *cut(struct wr_io_sched *s, struct wr_io_request *r)
 {
@@ -171,7 +191,7 @@ static struct wr_io_chunk *cut(struct wr_io_sched *s, struct wr_io_request *r)
 
 	if (s->nr_free <= (io_class == WEIR_IO_SPECULATIVE ? s->reserve : 0))
 		return NULL;
-	if (s->inflight_bytes[io_class] + bytes > s->limit_bytes[io_class])
+	if (s->inflight_bytes[io_class] + bytes > limit_of(s, io_class))
 		return NULL;
 	c = TAILQ_FIRST(&s->free);
 	TAILQ_REMOVE(&s->free, c, link);
