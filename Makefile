@@ -128,7 +128,9 @@ sources = $(filter-out $(if $(filter 1,$(HAVE_AVX2)),,%_avx2.c) $(if $(filter 1,
 isa_flags = $(if $(filter %_avx2.c,$(1)),$(FLAGS_AVX2))$(if $(filter %_avx512.c,$(1)),$(FLAGS_AVX512))
 
 LIB_SRC := $(call sources,lib/*/*.c)
-TOOL_SRC := $(call sources,tools/weir/*.c)
+TOOL_SRC := $(call sources,tools/weir/*.c tools/weir/*/*.c)
+# A name is used once in the tree, so the folders of the tool need not be said where it includes.
+TOOL_INC := $(patsubst %/,-I%,$(sort $(dir $(TOOL_SRC))))
 TEST_SRC := $(sort $(wildcard selftests/*/*_test.c))
 # The tests of the checks look at sources and plain objects: sanitizers add nothing to them.
 TEST_SH := $(if $(SAN),$(filter-out selftests/sanity/%,$(wildcard selftests/*/*_test.sh)),$(sort $(wildcard selftests/*/*_test.sh)))
@@ -177,7 +179,7 @@ TOOL_LIBS = $(CONFIG_TOOL_LIBS) $(LIBS)
 TEST_LIBS = -Wl,--as-needed $(LIBS_FUSE3) -Wl,--no-as-needed
 DEBUG_FLAGS := -O1 -g -DWR_DEBUG=1
 # The harness is not ours: its own warnings are not either.
-TEST_FLAGS = -isystem $(KSELFTEST_DIR) -Iselftests -Itools/weir -Wno-unused-parameter -Wno-missing-prototypes \
+TEST_FLAGS = -isystem $(KSELFTEST_DIR) -Iselftests $(TOOL_INC) -Wno-unused-parameter -Wno-missing-prototypes \
 	-DWR_TEST_SRCDIR='"$(TOP)"' -DWR_TEST_WEIR='"$(abspath_B)/weir"' -DWR_TEST_BUILD='"$(abspath_B)"'
 TEST_FLAGS += $(if $(findstring address,$(SAN)),-include selftests/harness/leaks.h)
 CONFIG_DEPS := $(B)/flags $(B)/config.h
@@ -197,13 +199,14 @@ $(B)/bare/lib/%.o: lib/%.c $(CONFIG_DEPS)
 $(B)/checked/%.o: lib/lock/%.c $(CONFIG_DEPS)
 	$(call say,CC,$@)
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CPP_ALL) -DWR_DEBUG=0 -include tools/weir/lock_checked.h $(C_ALL) -fPIC $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(Q)$(CC) $(CPP_ALL) -DWR_DEBUG=0 -include tools/weir/bench/lock_checked.h $(C_ALL) -fPIC $(CFLAGS) -MMD -MP -c -o $@ $<
 
 $(B)/debug/lib/%.o: lib/%.c $(CONFIG_DEPS)
 	$(call say,CC,$@)
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CPP_ALL) $(C_ALL) $(CFLAGS) $(DEBUG_FLAGS) $(call isa_flags,$<) -MMD -MP -c -o $@ $<
 
+$(B)/obj/tools/%.o $(B)/debug/tools/%.o: CPP_ALL += $(TOOL_INC)
 $(B)/debug/tools/%.o: tools/%.c $(CONFIG_DEPS)
 	$(call say,CC,$@)
 	@mkdir -p $(@D)

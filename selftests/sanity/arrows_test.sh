@@ -65,6 +65,14 @@ plant lib/aaa/aaa.c '#include "elsewhere.h"' 2>/dev/null
 fires 'a header of another folder without its module' '"elsewhere.h" is not beside it' arrows
 
 start
+mkdir -p "$copy/tools/weir/planted"
+echo 'int y;' >"$copy/tools/weir/planted/of_a_part.h"
+plant tools/weir/planted.c '#include "of_a_part.h"'
+passes 'a header of another part of the tool' arrows
+plant tools/weir/planted.c '#include "of_no_part.h"'
+fires 'a header of no part of the tool' '"of_no_part.h" is not beside it' arrows
+
+start
 plant lib/aaa/aaa.c 'int x;'
 echo 'int y;' >"$copy/lib/aaa/aaa_priv.h"
 echo 'deps_aaa :=' >>"$copy/lib/deps.mk"

@@ -19,7 +19,7 @@
 
 #include <weir/cache.h>
 
-#include "../peers/rocksdb.h"
+#include "../../peers/rocksdb.h"
 #include "base/random.h"
 #include "bench.h"
 #include "bench_hollow.h"

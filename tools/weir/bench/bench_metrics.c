@@ -20,7 +20,7 @@
 
 #include <weir/metrics.h>
 
-#include "../peers/prometheus.h"
+#include "../../peers/prometheus.h"
 #include "base/random.h"
 #include "bench.h"
 #include "bench_race.h"
