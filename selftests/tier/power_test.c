@@ -55,8 +55,8 @@ static struct medium {
 	struct name_op names[MAX_FILE]; /* durable; ino 0: free */
 	struct name_op ops[MAX_OPS];
 	uint32_t nr_ops;
-	int fail_sync; /* errno of each */
-	uint32_t sync_us;
+	_Atomic int fail_sync; /* errno of each */
+	_Atomic uint32_t sync_us;
 	uint64_t nr_unsynced; /* sectors that were not what is durable when the power was cut */
 } medium = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
