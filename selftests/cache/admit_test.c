@@ -8,6 +8,7 @@
 
 #include "kselftest_harness.h"
 
+#include "base/alloc.h"
 #include "cache/rig.h"
 
 #define BYTES	4096u
@@ -41,6 +42,7 @@ FIXTURE_TEARDOWN(admit)
 	EXPECT_TRUE(rig_close(self->rig));
 	EXPECT_LE(atomic_load(&self->rig->l2.peak), NR_KEPT * BYTES);
 	free(self->rig);
+	EXPECT_EQ(wr_test_alloc_live(), 0);
 }
 
 /* Keys from @first on, one after the other. True: all were right. */

@@ -9,6 +9,7 @@
 
 #include "kselftest_harness.h"
 
+#include "base/alloc.h"
 #include "cache/rig.h"
 
 #define BYTES	4096u
@@ -37,6 +38,7 @@ FIXTURE_TEARDOWN(ahead)
 	EXPECT_LE(atomic_load(&self->rig->l2.peak), L2_ROOM * BYTES);
 	fake_store_fini(&self->rig->l3);
 	free(self->rig);
+	EXPECT_EQ(wr_test_alloc_live(), 0);
 }
 
 TEST_F(ahead, owned_blocks_are_written_before_there_is_no_room)

@@ -9,6 +9,7 @@
 
 #include "kselftest_harness.h"
 
+#include "base/alloc.h"
 #include "cache/rig.h"
 
 #define BYTES 4096u
@@ -36,6 +37,7 @@ FIXTURE_TEARDOWN(all)
 {
 	EXPECT_TRUE(rig_close(self->rig));
 	free(self->rig);
+	EXPECT_EQ(wr_test_alloc_live(), 0);
 }
 
 static int64_t get(FIXTURE_DATA(all) * self, uint32_t from, uint32_t nr)

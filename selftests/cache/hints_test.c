@@ -36,6 +36,7 @@ FIXTURE_TEARDOWN(hints)
 {
 	EXPECT_TRUE(rig_close(self->rig));
 	free(self->rig);
+	EXPECT_EQ(wr_test_alloc_live(), 0);
 }
 
 static int touch_named(struct rig *rig, uint32_t n, const char *name)

@@ -62,6 +62,7 @@ FIXTURE_TEARDOWN(owned)
 	EXPECT_LE(atomic_load(&self->rig->l2.peak), L2_ROOM * BYTES);
 	fake_store_fini(&self->rig->l3);
 	free(self->rig);
+	EXPECT_EQ(wr_test_alloc_live(), 0);
 }
 
 static int look(struct rig *rig, uint32_t n, uint32_t tier, uint64_t *ret_version)

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/util.h"
+#include "harness/holdings.h"
 
 struct weir_key rig_key(uint32_t n)
 {
@@ -155,6 +156,7 @@ int rig_open(struct rig *rig, struct weir_cache_opts *opts, uint64_t l2_bytes)
 {
 	struct weir_cache_opts none = {0};
 
+	rig->nr_fds = nr_open_files();
 	opts = opts ? opts : &none;
 	opts->size = sizeof(*opts);
 	if (!opts->pool && !opts->l2) {
@@ -182,9 +184,9 @@ bool rig_close(struct rig *rig)
 {
 	weir_cache_close(rig->cache);
 	rig->cache = NULL;
-	return !atomic_load(&rig->l1.used) && !atomic_load(&rig->l2.used) &&
-	       !atomic_load(&rig->l1.nr_wrong) && !atomic_load(&rig->l2.nr_wrong) &&
-	       !atomic_load(&rig->nr_wrong);
+	return nr_open_files() == rig->nr_fds && !atomic_load(&rig->l1.used) &&
+	       !atomic_load(&rig->l2.used) && !atomic_load(&rig->l1.nr_wrong) &&
+	       !atomic_load(&rig->l2.nr_wrong) && !atomic_load(&rig->nr_wrong);
 }
 
 int rig_get(struct rig *rig, uint32_t n, size_t bytes, struct weir_pin *ret)

@@ -31,11 +31,12 @@ struct rig {
 	_Atomic int refuse;		/* what fill returns instead of 0 */
 	_Atomic uint64_t random;
 	_Atomic uint32_t nr_wrong;
+	int nr_fds; /* of the process before the cache was there */
 };
 
 /* What is not set in @opts is L2 of @l2_bytes, and a source for all classes but KV and FEATURES. */
 int rig_open(struct rig *rig, struct weir_cache_opts *opts, uint64_t l2_bytes);
-/* The cache, and checks that all memory has come back. True: it has. */
+/* The cache, and checks that all memory and descriptors have come back. True: they have. */
 bool rig_close(struct rig *rig);
 
 struct weir_key rig_key(uint32_t n);

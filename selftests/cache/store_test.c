@@ -10,6 +10,7 @@
 
 #include "kselftest_harness.h"
 
+#include "base/alloc.h"
 #include "cache/rig.h"
 #include "tier/store_help.h"
 
@@ -45,6 +46,7 @@ FIXTURE_TEARDOWN(folder)
 	EXPECT_TRUE(rig_close(self->rig));
 	free(self->rig);
 	st_dir_remove(self->dir);
+	EXPECT_EQ(wr_test_alloc_live(), 0);
 }
 
 /* No block is a multiple of what files are made of. */

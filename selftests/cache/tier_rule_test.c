@@ -9,6 +9,7 @@
 
 #include "kselftest_harness.h"
 
+#include "base/alloc.h"
 #include "cache/rig.h"
 
 #define BYTES	4096u
@@ -43,6 +44,7 @@ FIXTURE_TEARDOWN(tier_rule)
 	EXPECT_LE(atomic_load(&self->rig->l2.peak), L2_ROOM * BYTES);
 	fake_store_fini(&self->rig->l3);
 	free(self->rig);
+	EXPECT_EQ(wr_test_alloc_live(), 0);
 }
 
 static int touch(struct rig *rig, uint32_t n, const char *name, uint32_t tier)

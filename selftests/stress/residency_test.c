@@ -11,6 +11,7 @@
 
 #include "kselftest_harness.h"
 
+#include "base/alloc.h"
 #include "base/atomic.h"
 #include "base/random.h"
 #include "base/util.h"
@@ -132,6 +133,7 @@ TEST(many_readers_at_random_always_see_their_own_bytes)
 	ASSERT_TRUE(start_readers(readers, &fake, RUN_NS));
 	join_readers(readers, &sum);
 	fake_close(&fake);
+	EXPECT_EQ(wr_test_alloc_live(), 0);
 	EXPECT_EQ(sum.nr_bad, 0u);
 	EXPECT_EQ(sum.nr_stopped, 0u);
 	EXPECT_EQ(wr_load_relaxed(&fake.nr_wrong), 0u);
@@ -156,6 +158,7 @@ TEST(many_readers_stop_at_once_when_the_cache_is_cancelled)
 	wr_residency_cancel(fake.residency);
 	join_readers(readers, &sum);
 	fake_close(&fake);
+	EXPECT_EQ(wr_test_alloc_live(), 0);
 	EXPECT_EQ(sum.nr_bad, 0u);
 	EXPECT_GT(sum.nr_stopped, 0u);
 	EXPECT_EQ(wr_load_relaxed(&fake.nr_wrong), 0u);

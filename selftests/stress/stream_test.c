@@ -61,6 +61,7 @@ FIXTURE_TEARDOWN(streams)
 {
 	weir_close(self->weir);
 	tm_close(&self->tm);
+	EXPECT_EQ(wr_test_alloc_live(), 0);
 }
 
 struct walker {
