@@ -31,7 +31,7 @@ struct rig {
 	_Atomic int refuse;		/* what fill returns instead of 0 */
 	_Atomic uint64_t random;
 	_Atomic uint32_t nr_wrong;
-	int nr_fds; /* of the process before the cache was there */
+	int nr_fds; /* of the process before the cache was there; -1: it does not matter */
 };
 
 /* What is not set in @opts is L2 of @l2_bytes, and a source for all classes but KV and FEATURES. */

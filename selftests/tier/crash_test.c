@@ -185,6 +185,7 @@ FIXTURE_TEARDOWN(crash)
 	kill_steps_free(self->steps);
 	st_dir_remove(self->dir);
 	EXPECT_EQ(wr_test_alloc_live(), 0);
+	EXPECT_EQ(st_nr_fds_left(), 0);
 }
 
 /* One child's life and death. Its wait status. */

@@ -47,6 +47,8 @@ FIXTURE_TEARDOWN(damage)
 {
 	wr_store_close(self->s);
 	st_dir_remove(self->dir);
+	EXPECT_EQ(wr_test_alloc_live(), 0);
+	EXPECT_EQ(st_nr_fds_left(), 0);
 }
 
 static void flip(const char *path, uint64_t offset)

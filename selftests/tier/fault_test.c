@@ -73,6 +73,7 @@ FIXTURE_TEARDOWN(fault)
 	wr_store_close(self->s);
 	st_dir_remove(self->dir);
 	EXPECT_EQ(wr_test_alloc_live(), 0);
+	EXPECT_EQ(st_nr_fds_left(), 0);
 }
 
 TEST_F(fault, a_put_that_cannot_be_written_fails_and_the_next_one_goes_elsewhere)

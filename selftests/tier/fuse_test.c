@@ -81,6 +81,7 @@ FIXTURE_TEARDOWN(faulty)
 	st_dir_remove(self->below);
 	st_dir_remove(self->backing);
 	EXPECT_EQ(wr_test_alloc_live(), 0);
+	EXPECT_EQ(st_nr_fds_left(), 0);
 }
 
 /* Versions from @from on; what is acknowledged is noted. How many failed. */

@@ -70,6 +70,7 @@ FIXTURE_TEARDOWN(model)
 	weir_io_close(self->io);
 	st_dir_remove(self->dir);
 	EXPECT_EQ(wr_test_alloc_live(), 0);
+	EXPECT_EQ(st_nr_fds_left(), 0);
 }
 
 static int check_all(struct __test_metadata *_metadata, FIXTURE_DATA(model) * self)

@@ -415,6 +415,7 @@ FIXTURE_TEARDOWN(power)
 	st_dir_remove(self->dir);
 	st_dir_remove(self->cut_dir);
 	EXPECT_EQ(wr_test_alloc_live(), 0);
+	EXPECT_EQ(st_nr_fds_left(), 0);
 }
 
 struct call {

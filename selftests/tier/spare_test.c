@@ -69,6 +69,7 @@ FIXTURE_TEARDOWN(spare)
 	munmap(self->sh, sizeof(*self->sh));
 	st_dir_remove(self->dir);
 	EXPECT_EQ(wr_test_alloc_live(), 0);
+	EXPECT_EQ(st_nr_fds_left(), 0);
 }
 
 /* Removes, and is gone before the store is closed. */

@@ -11,6 +11,20 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "harness/holdings.h"
+
+static int nr_fds_at_start;
+
+__attribute__((constructor)) static void count_fds(void)
+{
+	nr_fds_at_start = nr_open_files();
+}
+
+int st_nr_fds_left(void)
+{
+	return nr_open_files() - nr_fds_at_start;
+}
+
 void st_dir(char *ret, size_t size, const char *name)
 {
 	snprintf(ret, size, "%s/store-%s-%d", WR_TEST_BUILD, name, (int)getpid());

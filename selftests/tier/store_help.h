@@ -18,6 +18,9 @@ void st_dir_remove(const char *dir);
 /* Bytes of all files in it, as allocated. */
 uint64_t st_dir_bytes(const char *dir);
 
+/* Descriptors that were not open when the program began. */
+int st_nr_fds_left(void);
+
 struct weir_key st_key(uint64_t n);
 /* Length and contents of block @n in version @version: 1 byte to @most. */
 size_t st_bytes(uint64_t n, uint64_t version, size_t most);

@@ -118,6 +118,7 @@ TEST(what_was_put_and_not_removed_is_got_by_eight_threads_under_a_moving_budget)
 	wr_store_close(s);
 	st_dir_remove(dir);
 	EXPECT_EQ(wr_test_alloc_live(), 0);
+	EXPECT_EQ(st_nr_fds_left(), 0);
 }
 
 TEST_HARNESS_MAIN
