@@ -4,7 +4,7 @@
  *
  * Once a second at most, and only while something is read, one of the engine's own threads does it
  * between two reads: some numbers of the kernel's, and for each file how much of it is in the page
- * cache; a fraction of a millisecond. It never waits for the device there: the ring's thread knows
+ * cache; some tenth of a millisecond. It never waits for the device there: the ring's thread knows
  * the device's rate from what it has read, and a worker is one of several. A file that changes
  * costs a descriptor for the other way, the first time; what is under way ends as it began.
  */
