@@ -38,6 +38,7 @@ static int read_text(const char *path, char *text, size_t size)
 	return rc;
 }
 
+WEIR_PRINTF(3, 0)
 static int read_of(char *text, size_t size, const char *fmt, va_list ap)
 {
 	char path[256];
