@@ -494,7 +494,7 @@ static void guess_layer(struct wr_experts *x, uint32_t reach, uint32_t target, u
 			uint32_t min_prob, struct wr_guesses *ret)
 {
 	const uint32_t *items = &x->items[(size_t)target * x->nr_experts];
-	uint8_t found[WR_PREDICT_MAX], bins[WR_PREDICT_MAX];
+	uint8_t found[WR_PREDICT_MAX] = {0}, bins[WR_PREDICT_MAX];
 	uint16_t nr[NR_BINS] = {0};
 	uint32_t nr_found = 0, at = 0, lowest = 0;
 
