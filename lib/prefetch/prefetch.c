@@ -547,6 +547,8 @@ void wr_prefetch_info(const struct wr_prefetch *m, struct wr_prefetch_info *ret)
 					 .stopped_at = m->on.stopped_at,
 					 .tokens_bytes = m->value.tokens,
 					 .ahead_bytes = m->ahead_bytes,
+					 .read_ns =
+						 wr_value_read_ns(&m->value, m->value.mean_bytes),
 					 .nr_tracked = m->tracks.nr,
 					 .nr_waiting = m->nr_queue - m->at};
 }

@@ -116,6 +116,7 @@ struct wr_prefetch_info {
 	uint64_t stopped_at;  /* reference number of the last time */
 	int64_t tokens_bytes; /* left in the budget; below 0 after displaced keys were missed */
 	uint64_t ahead_bytes; /* under way, or read and not used yet */
+	uint64_t read_ns;     /* a read of mean size */
 	uint32_t nr_tracked;
 	uint32_t nr_waiting; /* wanted, and waiting for room */
 };
