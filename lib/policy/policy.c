@@ -152,8 +152,11 @@ struct wr_policy_node *wr_policy_victim(struct wr_policy *p, wr_policy_may *may,
 bool wr_policy_outranks(struct wr_policy *p, uint64_t distance, uint32_t prob, wr_policy_may *may,
 			void *ctx)
 {
-	const struct wr_policy_node *victim = prob ? wr_policy_victim(p, may, ctx) : NULL;
+	const struct wr_policy_node *victim;
 
+	if (!prob || !p->was_full)
+		return prob;
+	victim = wr_policy_victim(p, may, ctx);
 	return victim && (victim->next_use == WR_POLICY_NEVER ||
 			  hold_of(p, victim) > distance * WR_POLICY_SURE / prob);
 }

@@ -125,8 +125,8 @@ struct wr_policy_node *wr_policy_victim(struct wr_policy *p,
 					void *ctx);
 
 /*
- * Whether what is expected so is worth more than the victim, as far as is known. @may and @ctx as
- * above.
+ * Whether what is expected so is worth more than the victim, as far as is known, or nothing has had
+ * to leave yet. @may and @ctx as above.
  */
 bool wr_policy_outranks(struct wr_policy *p, uint64_t distance, uint32_t prob,
 			bool (*may)(void *ctx, const struct wr_policy_node *node), void *ctx);

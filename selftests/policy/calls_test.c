@@ -341,6 +341,9 @@ TEST(of_the_oldest_the_least_probable_for_its_distance_leaves)
 		struct wr_policy *p = open_aged(names[n], nodes);
 
 		ASSERT_NE(p, NULL);
+		/* Nothing had to leave so far. */
+		EXPECT_TRUE(wr_policy_outranks(p, 300, 1, NULL, NULL));
+		EXPECT_FALSE(wr_policy_outranks(p, 300, 0, NULL, NULL));
 		EXPECT_EQ(wr_policy_victim(p, NULL, NULL), &nodes[0]);
 		/* What is sure to be used by then changes nothing, as before. */
 		wr_policy_forecast(p, &nodes[0], 1000);
