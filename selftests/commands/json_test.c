@@ -81,9 +81,9 @@ TEST_F(model, inspected)
 		      "files.[].path:s", "files.[].bytes:i", "tensors.[].name:s",
 		      "tensors.[].dtype:s", "tensors.[].shape:a", "tensors.[].file:s",
 		      "tensors.[].offset:i", "tensors.[].bytes:i", "tensors.[].group:s",
-		      "tensors.[].slices:i", "tensors.[].position:i", "groups.[].name:s",
-		      "groups.[].kind:s", "groups.[].layer:in", "groups.[].tensors:i",
-		      "groups.[].bytes:i");
+		      "tensors.[].slices:i", "tensors.[].expert:in", "tensors.[].position:i",
+		      "groups.[].name:s", "groups.[].kind:s", "groups.[].layer:in",
+		      "groups.[].tensors:i", "groups.[].bytes:i");
 	EXPECT_STREQ(wt_text(root, "format"), variant->kind == CT_GGUF ? "gguf" : "safetensors");
 	json_array_foreach(json_object_get(root, "tensors"), i, each)
 		tensors += (uint64_t)wt_int(each, "bytes");

@@ -50,12 +50,14 @@ static json_t *tensor_json(const struct weir_model *m, const struct weir_tensor 
 
 	for (uint32_t i = 0; i < t->nr_dims; i++)
 		json_array_append_new(shape, wr_ui_json_u64(t->dims[i]));
-	return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:i}", "name",
+	return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:i}", "name",
 			 wr_ui_json_text(t->name), "dtype", weir_dtype_name((int)t->dtype), "shape",
 			 shape, "file", wr_ui_json_text(weir_model_file(m, t->file)->path),
 			 "offset", wr_ui_json_u64(t->offset), "bytes", wr_ui_json_u64(t->bytes),
 			 "group", wr_ui_json_text(weir_model_group(m, t->group)->name), "slices",
-			 (int)t->nr_slices, "position", (int)t->position);
+			 (int)t->nr_slices, "expert",
+			 t->expert < 0 ? json_null() : json_integer(t->expert), "position",
+			 (int)t->position);
 }
 
 static json_t *group_json(const struct weir_group *g)
