@@ -133,6 +133,17 @@ static void arc_resize(struct wr_policy *p)
 	trim(arc);
 }
 
+/* The target, as a share of the capacity. */
+static void arc_follow(struct wr_policy *p, const struct wr_policy *shadow, unsigned shift)
+{
+	struct arc *arc = wr_container_of(p, struct arc, p);
+	const struct arc *from = (const void *)shadow;
+
+	_Static_assert(offsetof(struct arc, p) == 0, "p is the first");
+	(void)shift;
+	arc->target = from->target / (double)shadow->capacity * (double)p->capacity;
+}
+
 const struct wr_policy_ops wr_policy_arc = {.name = "arc",
 					    .by_recency = true,
 					    .open = arc_open,
@@ -142,4 +153,5 @@ const struct wr_policy_ops wr_policy_arc = {.name = "arc",
 					    .insert = arc_insert,
 					    .hit = arc_hit,
 					    .remove = arc_remove,
-					    .resize = arc_resize};
+					    .resize = arc_resize,
+					    .follow = arc_follow};

@@ -76,7 +76,9 @@ static int auto_open(const struct wr_policy_opts *opts, struct wr_policy **ret)
 
 static void change(struct automatic *a)
 {
+	const struct wr_policy *shadow;
 	struct wr_policy *fresh;
+	unsigned shift;
 
 	a->opts.capacity_bytes = a->p.capacity;
 	if (wr_policy_open(wr_selector_choice(a->selector), &a->opts, &fresh))
@@ -84,6 +86,9 @@ static void change(struct automatic *a)
 	if (fresh->ops->learn)
 		fresh->ops->learn(fresh, &a->counts, COUNT_ONE_IN);
 	wr_policy_switch(a->current, fresh);
+	shadow = wr_selector_shadow(a->selector, &shift);
+	if (fresh->ops->follow)
+		fresh->ops->follow(fresh, shadow, shift);
 	wr_policy_close(a->current);
 	a->current = fresh;
 }

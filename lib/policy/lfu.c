@@ -21,7 +21,8 @@ struct lfu {
 	struct wr_policy_queue buckets[NR_BUCKETS];
 	uint64_t filled; /* a bit for each bucket that may have nodes */
 	struct wr_sketch sketch;
-	uint64_t uses; /* since the last halving */
+	uint64_t uses;	 /* since the last halving */
+	bool has_learnt; /* the sketch knows more than the nodes do */
 };
 
 static int lfu_open(const struct wr_policy_opts *opts, struct wr_policy **ret)
@@ -154,7 +155,7 @@ static void lfu_insert(struct wr_policy *p, struct wr_policy_node *node)
 	unsigned count = wr_sketch_count(&lfu->sketch, hash);
 
 	/* From another policy: what it knew of uses is a start. */
-	while (count < node->freq && count < MAX_COUNT)
+	while (!lfu->has_learnt && count < node->freq && count < MAX_COUNT)
 		count = wr_sketch_add(&lfu->sketch, hash);
 	place(lfu, node, count);
 }
@@ -177,7 +178,10 @@ static void lfu_remove(struct wr_policy *p, struct wr_policy_node *node, bool ev
 
 static void lfu_learn(struct wr_policy *p, const struct wr_sketch *counts, unsigned times)
 {
-	wr_sketch_copy(&wr_container_of(p, struct lfu, p)->sketch, counts, times);
+	struct lfu *lfu = wr_container_of(p, struct lfu, p);
+
+	wr_sketch_copy(&lfu->sketch, counts, times);
+	lfu->has_learnt = true;
 }
 
 const struct wr_policy_ops wr_policy_lfu = {.name = "lfu",

@@ -22,7 +22,9 @@ struct loop {
 	struct wr_policy_queue queue;
 	struct wr_reuse reuse;
 	uint64_t protected_for;
-	uint64_t worked_out; /* references that had come back when that was worked out */
+	uint64_t worked_out;	   /* references that had come back when that was worked out */
+	const struct loop *shadow; /* works it out instead, on one key in 2^shift; or NULL */
+	unsigned shift;
 };
 
 static int loop_open(const struct wr_policy_opts *opts, struct wr_policy **ret)
@@ -47,6 +49,8 @@ static void watch(struct loop *loop, uint64_t hash)
 {
 	struct wr_reuse *reuse = &loop->reuse;
 
+	if (loop->shadow)
+		return;
 	wr_reuse_use(reuse, hash, loop->p.clock);
 	if (reuse->nr_ever == loop->worked_out ||
 	    (reuse->nr_ever > 16 && reuse->nr_ever < loop->worked_out + 8))
@@ -62,13 +66,22 @@ static void loop_miss(struct wr_policy *p, struct weir_key key, uint64_t hash, u
 	watch(wr_container_of(p, struct loop, p), hash);
 }
 
+static uint64_t protected_for(const struct loop *loop)
+{
+	uint64_t sampled = loop->shadow ? loop->shadow->protected_for : 0;
+
+	if (!loop->shadow)
+		return loop->protected_for;
+	return sampled > UINT64_MAX >> loop->shift ? UINT64_MAX : sampled << loop->shift;
+}
+
 /* The node whose time is over, or NULL. */
 static struct wr_policy_node *stale(struct wr_policy *p, wr_policy_may *may, void *ctx)
 {
 	struct loop *loop = wr_container_of(p, struct loop, p);
 	struct wr_policy_node *node = wr_queue_last(&loop->queue);
 
-	if (!node || p->clock - node->stamp <= loop->protected_for)
+	if (!node || p->clock - node->stamp <= protected_for(loop))
 		return NULL;
 	return !may || may(ctx, node) ? node : NULL;
 }
@@ -112,6 +125,16 @@ static void loop_remove(struct wr_policy *p, struct wr_policy_node *node, bool e
 	wr_queue_drop(p, node);
 }
 
+/* From then on all the time: two histograms of one load need not agree, and one is enough. */
+static void loop_follow(struct wr_policy *p, const struct wr_policy *shadow, unsigned shift)
+{
+	struct loop *loop = wr_container_of(p, struct loop, p);
+
+	_Static_assert(offsetof(struct loop, p) == 0, "p is the first");
+	loop->shadow = (const void *)shadow;
+	loop->shift = shift;
+}
+
 const struct wr_policy_ops wr_policy_loop = {.name = "loop",
 					     .open = loop_open,
 					     .close = loop_close,
@@ -120,4 +143,5 @@ const struct wr_policy_ops wr_policy_loop = {.name = "loop",
 					     .victim = loop_victim,
 					     .insert = loop_insert,
 					     .hit = loop_hit,
-					     .remove = loop_remove};
+					     .remove = loop_remove,
+					     .follow = loop_follow};

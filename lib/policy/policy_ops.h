@@ -40,6 +40,11 @@ struct wr_policy_ops {
 	void (*resize)(struct wr_policy *p);
 	/* Start from counts of one use in so many, made with wr_sketch_init(nr_entries, 255). */
 	void (*learn)(struct wr_policy *p, const struct wr_sketch *counts, unsigned times);
+	/*
+	 * Work with what @shadow has found out: the same policy, on one key in 2^@shift and as
+	 * much of the capacity. It may be looked at from then on and lives longer than @p.
+	 */
+	void (*follow)(struct wr_policy *p, const struct wr_policy *shadow, unsigned shift);
 	/* Nodes that are in no queue go to @to, in any order. */
 	void (*drain)(struct wr_policy *p, struct wr_policy_queue *to);
 	void (*info)(const struct wr_policy *p, struct wr_policy_info *ret);

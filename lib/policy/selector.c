@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/alloc.h"
 #include "policy/policy_ops.h"
@@ -36,6 +37,15 @@
 /* ... and the cache has had so many references per entry to become what was promised. */
 #define SETTLE 2
 
+/*
+ * The cache may hit this much less than lru's shadow, per reference, and besides that lose so
+ * many hits per entry to it, before it turns to lru. Changes before make that dearer, too, but
+ * not by much: a cache that is filled with the wrong things can hit nothing for long.
+ */
+#define GUARD_TOLERATED 0.05
+#define GUARD_COST	0.2
+#define GUARD_BACKOFF	3.0
+
 /* sieve is left out: where it is best it is best by little, and it made the choice worse. */
 static const char *const ours[] = {"arc", "lru", "s3-fifo", "w-tinylfu", "lfu", "loop", "forecast"};
 
@@ -44,6 +54,7 @@ struct wr_selector {
 	const char *names[WR_SELECTOR_MAX];
 	size_t nr;
 	size_t choice;
+	size_t lru;	/* its index; nr: it is no candidate */
 	unsigned shift; /* one key in 2^shift is in the sample */
 	uint64_t capacity;
 	uint64_t nr_entries; /* of a shadow */
@@ -52,6 +63,7 @@ struct wr_selector {
 	/* The test. */
 	double gain[WR_SELECTOR_MAX];	/* over the choice since that was made */
 	double spread[WR_SELECTOR_MAX]; /* variance of the gain */
+	double lag; /* hits that the cache has lost to lru's shadow, less what is tolerated */
 	double backoff;
 	double bias[WR_SELECTOR_MAX]; /* hits per reference that a shadow promised in vain */
 	double tracking;	      /* of the choice's bias, from one reference to the next */
@@ -95,8 +107,12 @@ int wr_selector_open(const struct wr_selector_opts *opts, struct wr_selector **r
 	s->backoff = 1;
 	s->seed = full.seed;
 	s->nr = full.nr_candidates;
-	for (size_t i = 0; i < s->nr; i++)
+	s->lru = s->nr;
+	for (size_t i = s->nr; i--;) {
 		s->names[i] = full.candidates[i];
+		if (!strcmp(s->names[i], wr_policy_lru.name))
+			s->lru = i;
+	}
 	rc = wr_shadows_init(&s->shadows, &full, full.capacity_bytes >> s->shift, s->nr_entries);
 	if (rc) {
 		wr_free(s);
@@ -119,14 +135,29 @@ bool wr_selector_is_sampled(const struct wr_selector *s, uint64_t hash)
 	return !(hash >> 40 & (((uint64_t)1 << s->shift) - 1));
 }
 
+static const char *sample(const struct wr_selector *s, char *buf, size_t size)
+{
+	if (!s->shift)
+		return "all keys";
+	snprintf(buf, size, "1/%llu of the keys", 1ull << s->shift);
+	return buf;
+}
+
 static void explain(struct wr_selector *s, size_t from, size_t to)
 {
-	char of[48] = "all keys";
+	char of[48];
 
-	if (s->shift)
-		snprintf(of, sizeof(of), "1/%llu of the keys", 1ull << s->shift);
 	snprintf(s->reason, sizeof(s->reason), "%s hits %.1f %% on %s, %s %.1f %%", s->names[to],
-		 100 * s->hits[to] / s->total, of, s->names[from], 100 * s->hits[from] / s->total);
+		 100 * s->hits[to] / s->total, sample(s, of, sizeof(of)), s->names[from],
+		 100 * s->hits[from] / s->total);
+}
+
+static void explain_lag(struct wr_selector *s)
+{
+	char of[48];
+
+	snprintf(s->reason, sizeof(s->reason), "lru had over %.0f hits more than the cache on %s",
+		 s->lag, sample(s, of, sizeof(of)));
 }
 
 static bool is_enough(const struct wr_selector *s, size_t i)
@@ -136,7 +167,25 @@ static bool is_enough(const struct wr_selector *s, size_t i)
 	return s->gain[i] > cost && s->gain[i] * s->gain[i] > SIGMAS * SIGMAS * s->spread[i];
 }
 
-/* Change to the one that gained most, if it gained enough. */
+static bool lags_behind_lru(const struct wr_selector *s)
+{
+	double cost = GUARD_COST * wr_min(s->backoff, GUARD_BACKOFF) * (double)s->nr_entries;
+
+	return s->lru < s->nr && s->choice != s->lru && s->lag > cost + LEAST_GAIN;
+}
+
+static void choose(struct wr_selector *s, size_t to)
+{
+	s->choice = to;
+	s->nr_changes++;
+	s->settled = 0;
+	s->backoff *= BACKOFF;
+	s->lag = 0;
+	for (size_t i = 0; i < s->nr; i++)
+		s->gain[i] = s->spread[i] = 0;
+}
+
+/* Change to the one that gained most, if it gained enough; else to lru, if the cache lags behind it. */
 static bool decide(struct wr_selector *s)
 {
 	size_t best = s->choice;
@@ -145,15 +194,15 @@ static bool decide(struct wr_selector *s)
 		if (i != s->choice && is_enough(s, i) &&
 		    (best == s->choice || s->gain[i] > s->gain[best]))
 			best = i;
-	if (best == s->choice)
+	if (best != s->choice) {
+		explain(s, s->choice, best);
+	} else if (lags_behind_lru(s)) {
+		best = s->lru;
+		explain_lag(s);
+	} else {
 		return false;
-	explain(s, s->choice, best);
-	s->choice = best;
-	s->nr_changes++;
-	s->settled = 0;
-	s->backoff *= BACKOFF;
-	for (size_t i = 0; i < s->nr; i++)
-		s->gain[i] = s->spread[i] = 0;
+	}
+	choose(s, best);
 	return true;
 }
 
@@ -179,6 +228,14 @@ static void track(struct wr_selector *s, bool promised, bool came)
 		*bias += ((double)promised - (double)came - *bias) * s->tracking;
 }
 
+/* The lag is never less than 0, so that it is seen soon, however well the cache did before. */
+static void guard(struct wr_selector *s, uint32_t had, double weight, bool came)
+{
+	double lru = s->lru < s->nr ? had >> s->lru & 1 : 0;
+
+	s->lag = wr_max(s->lag + (lru - (double)came - GUARD_TOLERATED) * weight, 0.0);
+}
+
 static double doubt(const struct wr_selector *s, size_t i)
 {
 	return s->bias[i] > TOLERATED ? s->bias[i] - TOLERATED : 0;
@@ -190,6 +247,7 @@ static void compare(struct wr_selector *s, uint32_t had, double weight, bool cam
 	double own = doubt(s, s->choice);
 
 	track(s, is_hit, came);
+	guard(s, had, weight, came);
 	s->backoff = 1 + (s->backoff - 1) * s->forgive;
 	s->total += weight;
 	for (size_t i = 0; i < s->nr; i++) {
@@ -243,6 +301,12 @@ void wr_selector_resize(struct wr_selector *s, uint64_t capacity_bytes)
 const char *wr_selector_choice(const struct wr_selector *s)
 {
 	return s->names[s->choice];
+}
+
+const struct wr_policy *wr_selector_shadow(const struct wr_selector *s, unsigned *ret_shift)
+{
+	*ret_shift = s->shift;
+	return s->shadows.policies[s->choice];
 }
 
 const char *wr_selector_reason(const struct wr_selector *s)

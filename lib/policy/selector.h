@@ -9,6 +9,9 @@
  * more than could be luck. Each change makes the next one dearer for a while, so that two
  * policies that are good by turns do not chase each other.
  *
+ * It also moves, to lru, when the cache itself has hit much less than lru's shadow lately: what
+ * the chosen policy's shadow hits is of no use if the cache does not become like it.
+ *
  * Pure, as the policies are; the caller serialises.
  */
 #ifndef WR_POLICY_SELECTOR_H
@@ -24,6 +27,7 @@
 
 #define WR_SELECTOR_MAX 8
 
+struct wr_policy;
 struct wr_selector;
 
 struct wr_selector_opts {
@@ -62,6 +66,8 @@ void wr_selector_share(struct wr_selector *s, uint64_t sampled_bytes, uint64_t b
 void wr_selector_resize(struct wr_selector *s, uint64_t capacity_bytes);
 
 const char *wr_selector_choice(const struct wr_selector *s);
+/* The choice's shadow, for wr_policy_ops.follow(): one key in 2^@ret_shift. */
+const struct wr_policy *wr_selector_shadow(const struct wr_selector *s, unsigned *ret_shift);
 /* Why, in one sentence; "" while the first choice stands. */
 const char *wr_selector_reason(const struct wr_selector *s);
 uint64_t wr_selector_changes(const struct wr_selector *s);

@@ -23,6 +23,7 @@ struct tinylfu {
 	struct wr_sketch sketch;
 	uint64_t uses;	   /* since the last halving */
 	uint64_t incoming; /* bytes of the last miss */
+	bool has_learnt;   /* the sketch knows more than the nodes do */
 };
 
 static int tinylfu_open(const struct wr_policy_opts *opts, struct wr_policy **ret)
@@ -127,7 +128,7 @@ static void tinylfu_insert(struct wr_policy *p, struct wr_policy_node *node)
 		return;
 	/* From another policy: what it knew of uses is a start. */
 	hash = wr_policy_hash(node->key, p->seed);
-	for (unsigned i = 0; i < node->freq && i < MAX_COUNT; i++)
+	for (unsigned i = 0; !t->has_learnt && i < node->freq && i < MAX_COUNT; i++)
 		wr_sketch_add(&t->sketch, hash);
 	protect(p, node);
 }
@@ -149,7 +150,10 @@ static void tinylfu_remove(struct wr_policy *p, struct wr_policy_node *node, boo
 
 static void tinylfu_learn(struct wr_policy *p, const struct wr_sketch *counts, unsigned times)
 {
-	wr_sketch_copy(&wr_container_of(p, struct tinylfu, p)->sketch, counts, times);
+	struct tinylfu *t = wr_container_of(p, struct tinylfu, p);
+
+	wr_sketch_copy(&t->sketch, counts, times);
+	t->has_learnt = true;
 }
 
 const struct wr_policy_ops wr_policy_w_tinylfu = {.name = "w-tinylfu",
