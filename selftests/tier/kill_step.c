@@ -29,10 +29,12 @@ static const char *const names[] = {
 
 struct kill_steps *kill_steps_alloc(void)
 {
-	struct kill_steps *k =
-		mmap(NULL, sizeof(*k), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	void *mem = mmap(NULL, sizeof(struct kill_steps), PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
-	return k == MAP_FAILED ? NULL : k;
+	if (mem == MAP_FAILED)
+		return NULL;
+	return mem;
 }
 
 void kill_steps_free(struct kill_steps *k)
