@@ -4,7 +4,8 @@
  * to names of a folder that was not synced. Calls to the system that change files of the store are
  * caught by functions of this program, which remember what is durable; at any moment a folder can be
  * made as it would be found after a cut at that moment, of the worst and of any kind, and opened:
- * what was acknowledged is there, what was under way is whole or not there.
+ * what was acknowledged is there, what was under way is whole or not there. WEIR_TEST_CUTS says how
+ * many moments are looked at; 80 otherwise.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -28,7 +29,6 @@
 #define SEGMENTS 5u
 #define KEYS	 32u
 #define MOST	 (120u << 10)
-#define CUTS	 80
 #define REMOVED	 0x80000000u
 #define MAX_OPS	 256u
 #define MAX_FILE 64u
@@ -543,12 +543,14 @@ static void run_for(FIXTURE_DATA(power) * self, uint32_t nr, unsigned int *seed)
 	}
 }
 
-TEST_F_TIMEOUT(power, cut_at_any_moment_loses_nothing_that_was_acknowledged, 300)
+TEST_F_TIMEOUT(power, cut_at_any_moment_loses_nothing_that_was_acknowledged, 1800)
 {
+	const char *text = getenv("WEIR_TEST_CUTS");
+	int nr = text != NULL ? atoi(text) : 80;
 	unsigned int seed = 5;
 	struct wr_store_stats stats;
 
-	for (int i = 0; i < CUTS; i++) {
+	for (int i = 0; i < nr; i++) {
 		struct cutter c = {.kind = (enum cut)(i % NR_CUTS), .seed = (unsigned int)i};
 
 		medium.sync_us = 3000;
