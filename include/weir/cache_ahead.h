@@ -193,6 +193,47 @@ WEIR_API WEIR_MUST_CHECK int weir_cache_ahead_stats(struct weir_cache *cache,
 						    struct weir_cache_ahead_stats *ret);
 
 /**
+ * struct weir_cache_ahead_source - What one way of foreseeing has done, since it began.
+ * @name:                Static: "need", "plan", "likely" (hints of the host), "sequence", "stride",
+ *                       "rhythm", "expert" (from those before), "hot" (from how often).
+ * @confidence_permille: What its forecasts are believed: the part that came true of late.
+ * @nr_told:             Forecasts it gave.
+ * @nr_judged:           Times it was held against what came, also without being asked, and
+ * @nr_right:            was right.
+ * @nr_started:          Fetches begun because of it; as in struct weir_cache_ahead_stats, but with
+ *                       those that could not be begun, are these and the next four.
+ * @nr_useful:           got when they were there,
+ * @nr_late:             got while they were on their way,
+ * @nr_wasted:           not got in time, or at all,
+ * @nr_cancelled:        ended unread.
+ */
+struct weir_cache_ahead_source {
+	const char *name;
+	uint64_t confidence_permille;
+	uint64_t nr_told;
+	uint64_t nr_judged;
+	uint64_t nr_right;
+	uint64_t nr_started;
+	uint64_t nr_useful;
+	uint64_t nr_late;
+	uint64_t nr_wasted;
+	uint64_t nr_cancelled;
+};
+
+/**
+ * weir_cache_ahead_source() - Read those of one.
+ * @cache: The cache.
+ * @index: From 0, in the order of their names above.
+ * @ret:   Filled; untouched on failure.
+ *
+ * Context: Any thread. Takes CACHE_AHEAD. Does not block.
+ * Return:  0, -ENOENT (there are not so many), -EOPNOTSUPP (nothing is foreseen).
+ * Since:   0.1
+ */
+WEIR_API WEIR_MUST_CHECK int weir_cache_ahead_source(struct weir_cache *cache, uint32_t index,
+						     struct weir_cache_ahead_source *ret);
+
+/**
  * weir_cache_ahead_off_name() - Why it is off, as text.
  * @off_why: enum weir_cache_ahead_off.
  *

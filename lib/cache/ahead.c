@@ -522,3 +522,35 @@ int weir_cache_ahead_stats(struct weir_cache *cache, struct weir_cache_ahead_sta
 	*ret = r;
 	return 0;
 }
+
+int weir_cache_ahead_source(struct weir_cache *cache, uint32_t index,
+			    struct weir_cache_ahead_source *ret)
+{
+#define NAME_OF(name, text) text,
+	static const char *const names[] = {WR_PREDICT_SOURCES(NAME_OF)};
+#undef NAME_OF
+	struct wr_ahead *a = wr_load_acquire(&cache->ahead);
+	struct wr_predict_stat told;
+	struct wr_prefetch_stat begun;
+
+	if (!a)
+		return -EOPNOTSUPP;
+	if (index >= wr_array_size(names))
+		return -ENOENT;
+	wr_mutex_lock(&a->lock);
+	wr_predict_stat(a->predict, index, &told);
+	wr_prefetch_stat(a->prefetch, index, &begun);
+	wr_mutex_unlock(&a->lock);
+	*ret = (struct weir_cache_ahead_source){.name = names[index],
+						.confidence_permille = (uint64_t)told.confidence *
+								       1000 / WR_PREDICT_SURE,
+						.nr_told = told.nr_told,
+						.nr_judged = told.nr_judged,
+						.nr_right = told.nr_right,
+						.nr_started = begun.nr_started,
+						.nr_useful = begun.nr_useful,
+						.nr_late = begun.nr_late,
+						.nr_wasted = begun.nr_wasted,
+						.nr_cancelled = begun.nr_cancelled};
+	return 0;
+}

@@ -97,12 +97,6 @@ int wr_hints_add(struct wr_hints *h, uint32_t item, uint32_t prob, bool need)
 	return 0;
 }
 
-void wr_hints_clear(struct wr_hints *h)
-{
-	while (h->nr)
-		drop(h, h->nr - 1);
-}
-
 static void plan_observe(struct wr_hints *h, uint32_t item)
 {
 	for (uint32_t k = 0; k < wr_min(SKIP_AHEAD, h->nr_plan); k++) {
@@ -183,20 +177,4 @@ void wr_hints_plan_guess(const struct wr_hints *h, uint32_t max, struct wr_guess
 		ret->v[ret->nr++] = (struct wr_guess){
 			.item = h->plan[at % h->nr_plan], .prob = prob, .distance = k + 1};
 	}
-}
-
-bool wr_hints_plan_due(const struct wr_hints *h, uint32_t item, uint64_t *ret)
-{
-	uint32_t at = h->nr_plan ? h->place[item] : 0;
-
-	if (!at || wr_tally_prob(&h->kept, WR_PREDICT_SURE) < WR_PREDICT_SURE / 2)
-		return false;
-	at--;
-	if (at >= h->cursor)
-		*ret = at - h->cursor + 1;
-	else if (h->cyclic)
-		*ret = (uint64_t)at + h->nr_plan - h->cursor + 1;
-	else
-		return false;
-	return true;
 }

@@ -305,15 +305,6 @@ uint32_t wr_predict_recur(const struct wr_predict *p, struct wr_recurrent *ret)
 	return nr;
 }
 
-bool wr_predict_next_use(const struct wr_predict *p, struct weir_key key, uint64_t *ret)
-{
-	uint32_t item = wr_catalog_find(&p->cat, key);
-
-	if (item == WR_ITEM_NONE)
-		return false;
-	return wr_hints_plan_due(&p->hints, item, ret) || wr_rhythm_due(&p->rhythm, item, ret);
-}
-
 static int hint(struct wr_predict *p, struct weir_key key, uint64_t bytes, uint32_t prob, bool need)
 {
 	uint32_t item = item_of(p, key, bytes);
@@ -331,11 +322,6 @@ int wr_predict_need(struct wr_predict *p, struct weir_key key, uint64_t bytes)
 int wr_predict_likely(struct wr_predict *p, struct weir_key key, uint64_t bytes, uint32_t prob)
 {
 	return hint(p, key, bytes, wr_min(prob, WR_PREDICT_SURE), false);
-}
-
-void wr_predict_unhint(struct wr_predict *p)
-{
-	wr_hints_clear(&p->hints);
 }
 
 static void end_plan(struct wr_predict *p, bool cyclic)

@@ -139,25 +139,17 @@ struct wr_recurrent {
 uint32_t wr_predict_recur(const struct wr_predict *p, struct wr_recurrent *ret);
 
 /*
- * The next use of one key in references from now, as far as a plan or its rhythm says. Of a key
- * that is overdue the rhythm says nothing.
- */
-bool wr_predict_next_use(const struct wr_predict *p, struct weir_key key, uint64_t *ret);
-
-/*
- * Hints. A hint holds until its key is referenced, or until wr_predict_unhint(), or for `likely`
- * until 4,096 references have passed. -ENOSPC: WR_PREDICT_HINTS are there already, or the
- * catalogue is full. A `likely` of 0 takes the hint back.
+ * Hints. A hint holds until its key is referenced, or for `likely` until 4,096 references have
+ * passed. -ENOSPC: WR_PREDICT_HINTS are there already, or the catalogue is full. A `likely` of 0
+ * takes the hint back.
  */
 int wr_predict_need(struct wr_predict *p, struct weir_key key, uint64_t bytes) WEIR_MUST_CHECK;
 int wr_predict_likely(struct wr_predict *p, struct weir_key key, uint64_t bytes,
 		      uint32_t prob) WEIR_MUST_CHECK;
-void wr_predict_unhint(struct wr_predict *p);
 
 /*
  * The order of what comes, replacing an older plan; @nr 0 ends it. Its keys are kept as long as it
- * holds. A
- * cyclic plan begins again at its end. A plan that is not kept is believed less and less, and
+ * holds. A cyclic plan begins again at its end. A plan that is not kept is believed less and less, and
  * found again when references come back to it. 0, -ENOSPC (more than nr_items; the older plan is
  * ended all the same).
  */

@@ -172,13 +172,3 @@ void wr_rhythm_guess(const struct wr_rhythm *r, uint32_t min_prob, uint32_t max,
 		}
 	}
 }
-
-bool wr_rhythm_due(const struct wr_rhythm *r, uint32_t item, uint64_t *ret)
-{
-	const struct wr_beat *b = &r->beats[item];
-
-	if (!b->bucket || due_of(b) <= r->now)
-		return false;
-	*ret = due_of(b) - r->now;
-	return true;
-}

@@ -122,8 +122,6 @@ void wr_rhythm_forget(struct wr_rhythm *r, uint32_t item);
 void wr_rhythm_observe(struct wr_rhythm *r, uint32_t item);
 void wr_rhythm_guess(const struct wr_rhythm *r, uint32_t min_prob, uint32_t max,
 		     struct wr_guesses *ret);
-/* References until it is due; false: unknown, or overdue. */
-bool wr_rhythm_due(const struct wr_rhythm *r, uint32_t item, uint64_t *ret);
 
 /* ---- recur: whether an expert comes again with its layer --------------------------------------- */
 
@@ -203,13 +201,11 @@ int wr_hints_init(struct wr_hints *h, uint32_t nr_items) WEIR_MUST_CHECK;
 void wr_hints_fini(struct wr_hints *h);
 void wr_hints_forget(struct wr_hints *h, uint32_t item);
 int wr_hints_add(struct wr_hints *h, uint32_t item, uint32_t prob, bool need) WEIR_MUST_CHECK;
-void wr_hints_clear(struct wr_hints *h);
 void wr_hints_observe(struct wr_hints *h, uint32_t item);
 void wr_hints_guess(const struct wr_hints *h, bool need, uint32_t max, struct wr_guesses *ret);
 /* The plan is set item by item: begin, then wr_hints_plan_add(). */
 void wr_hints_plan_begin(struct wr_hints *h, uint32_t nr_items, bool cyclic);
 void wr_hints_plan_add(struct wr_hints *h, uint32_t item);
 void wr_hints_plan_guess(const struct wr_hints *h, uint32_t max, struct wr_guesses *ret);
-bool wr_hints_plan_due(const struct wr_hints *h, uint32_t item, uint64_t *ret);
 
 #endif /* WR_PREDICT_SOURCES_H */

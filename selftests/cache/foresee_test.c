@@ -146,6 +146,35 @@ TEST_F_TIMEOUT(ahead, a_cycle_larger_than_the_cache_is_there_when_it_is_asked_fo
 	EXPECT_LE(s.nr_useful + s.nr_late + s.nr_wasted + s.nr_cancelled, s.nr_started);
 }
 
+TEST_F_TIMEOUT(ahead, each_way_of_foreseeing_has_its_own_account, LONG)
+{
+	struct weir_cache_ahead_source s, sum = {0};
+	uint64_t hits = 0;
+	uint32_t nr = 0;
+
+	EXPECT_EQ(weir_cache_ahead_source(self->rig->cache, 0, &s), -EOPNOTSUPP);
+	ASSERT_EQ(weir_cache_ahead(self->rig->cache, &dear, NULL), 0);
+	ASSERT_TRUE(walk(self->rig, 2 * ROOM, 5 * ROOM, WEIR_CLASS_WEIGHTS, &hits));
+	while (!weir_cache_ahead_source(self->rig->cache, nr, &s)) {
+		ASSERT_NE(s.name, NULL);
+		EXPECT_LE(s.nr_right, s.nr_judged);
+		EXPECT_LE(s.confidence_permille, 1000u);
+		/* The cycle is one, and the host has said nothing. */
+		if (!strcmp(s.name, "sequence"))
+			EXPECT_TRUE(s.nr_told && s.nr_right && s.confidence_permille > 500);
+		if (!strcmp(s.name, "need") || !strcmp(s.name, "likely"))
+			EXPECT_EQ(s.nr_told + s.nr_started, 0u);
+		sum.nr_useful += s.nr_useful;
+		sum.nr_late += s.nr_late;
+		nr++;
+	}
+	EXPECT_EQ(nr, 8u);
+	EXPECT_EQ(weir_cache_ahead_source(self->rig->cache, nr, &s), -ENOENT);
+	EXPECT_EQ(sum.nr_useful, stats_of(self->rig->cache).nr_useful);
+	EXPECT_EQ(sum.nr_late, stats_of(self->rig->cache).nr_late);
+	EXPECT_GT(sum.nr_useful + sum.nr_late, 0u);
+}
+
 TEST_F_TIMEOUT(ahead, what_was_inserted_and_went_down_is_brought_up_again, LONG)
 {
 	uint64_t hits = 0;

@@ -107,6 +107,21 @@ TEST_F(mixture, names_the_policy_that_orders_the_experts)
 	EXPECT_STRNE(wt_text(self->run.json, "policy_chosen"), "");
 }
 
+TEST_F(mixture, says_what_each_way_of_foreseeing_did)
+{
+	json_t *sources, *one;
+	int64_t told = 0;
+	size_t i;
+
+	ASSERT_EQ(STREAM("--ahead", "--budget", "40%", "--passes", "40"), 0);
+	sources = json_object_get(json_object_get(self->run.json, "ahead"), "sources");
+	ASSERT_LT(0u, json_array_size(sources));
+	json_array_foreach(sources, i, one)
+		if (!strcmp(json_string_value(json_object_get(one, "name")), "expert"))
+			told = json_integer_value(json_object_get(one, "told"));
+	EXPECT_GT(told, 0);
+}
+
 TEST_F(mixture, reads_the_vision_tower_in_image_turns_only)
 {
 	int64_t vision, text;

@@ -723,6 +723,10 @@ static void note(struct run *r)
 		return;
 	if (r->t->ahead && weir_cache_ahead_stats(weir_get_cache(r->weir), &ret->ahead))
 		ret->ahead = (struct weir_cache_ahead_stats){0};
+	while (r->t->ahead && ret->nr_sources < WR_TURNS_SOURCES &&
+	       !weir_cache_ahead_source(weir_get_cache(r->weir), ret->nr_sources,
+					&ret->sources[ret->nr_sources]))
+		ret->nr_sources++;
 	for (uint32_t c = 0; c < WEIR_NR_CLASSES; c++)
 		read_stats(r, WEIR_TIER_L2, c, &ret->classes[c]);
 	read_stats(r, WEIR_TIER_L3, WEIR_CLASS_KV, &ret->stored);

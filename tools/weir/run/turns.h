@@ -17,6 +17,8 @@
 #include "arm.h"
 
 #define WR_TURNS_MAX 64
+/* Ways of foreseeing that are told of, at most. */
+#define WR_TURNS_SOURCES 16
 
 /**
  * struct wr_turns - What to run.
@@ -118,7 +120,9 @@ struct wr_turns_result {
 	struct weir_cache_policy policy;		  /* of the experts */
 	struct wr_turns_kv kv;
 	struct wr_turns_rows rows;
-	struct weir_cache_ahead_stats ahead; /* all 0: nothing was foreseen */
+	struct weir_cache_ahead_stats ahead;			  /* all 0: nothing was foreseen */
+	struct weir_cache_ahead_source sources[WR_TURNS_SOURCES]; /* nr_sources of them */
+	uint32_t nr_sources;
 	char reason[512];
 	char page_reason[512];
 	char variant[16];

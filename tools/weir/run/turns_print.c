@@ -140,6 +140,20 @@ static double per_token(const struct wr_turns_result *r, double *ret_bytes)
 	return tokens ? (double)ns / 1e9 / (double)tokens : 0;
 }
 
+/* Of each way of foreseeing that has said something. */
+static void print_sources(const struct wr_turns_result *r)
+{
+	for (uint32_t i = 0; i < r->nr_sources; i++) {
+		const struct weir_cache_ahead_source *s = &r->sources[i];
+
+		if (s->nr_told)
+			printf("  %-9s %" PRIu64 " foreseen, believed %.0f %%; %" PRIu64
+			       " reads, %" PRIu64 " useful, %" PRIu64 " late\n",
+			       s->name, s->nr_told, (double)s->confidence_permille / 10,
+			       s->nr_started, s->nr_useful, s->nr_late);
+	}
+}
+
 static void print_ahead(const struct weir_cache_ahead_stats *s)
 {
 	char a[WR_UI_TEXT], b[WR_UI_TEXT];
@@ -166,8 +180,10 @@ int wr_turns_print_text(const struct wr_turns *t, const struct wr_turns_result *
 		       " looked at, %" PRIu64 " wrong, %" PRIu64 " lost\n",
 		       r->kv.nr_put, kv->nr_demotions, r->stored.nr_hits, r->kv.nr_checked,
 		       r->kv.nr_wrong, r->kv.nr_lost);
-	if (t->ahead && !is_mapped(r))
+	if (t->ahead && !is_mapped(r)) {
 		print_ahead(&r->ahead);
+		print_sources(r);
+	}
 	if (r->rows.nr_tables && !is_mapped(r))
 		printf("rows: %" PRIu64 " of %s asked for, %" PRIu64
 		       " read, %s; the tables have %s\n",
@@ -224,18 +240,43 @@ static json_t *json_kv(const struct wr_turns_result *r)
 			 "lost", wr_ui_json_u64(r->kv.nr_lost));
 }
 
-static json_t *json_ahead(const struct weir_cache_ahead_stats *s)
+static json_t *json_sources(const struct wr_turns_result *r)
 {
+	json_t *list = json_array();
+
+	for (uint32_t i = 0; i < r->nr_sources; i++) {
+		const struct weir_cache_ahead_source *s = &r->sources[i];
+		json_t *one = json_pack(
+			"{s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", s->name,
+			"confidence_permille", (int)s->confidence_permille, "told",
+			wr_ui_json_u64(s->nr_told), "judged", wr_ui_json_u64(s->nr_judged), "right",
+			wr_ui_json_u64(s->nr_right), "started", wr_ui_json_u64(s->nr_started),
+			"useful", wr_ui_json_u64(s->nr_useful), "late", wr_ui_json_u64(s->nr_late),
+			"wasted", wr_ui_json_u64(s->nr_wasted), "cancelled",
+			wr_ui_json_u64(s->nr_cancelled));
+
+		if (json_array_append_new(list, one)) {
+			json_decref(list);
+			return NULL;
+		}
+	}
+	return list;
+}
+
+static json_t *json_ahead(const struct wr_turns_result *r)
+{
+	const struct weir_cache_ahead_stats *s = &r->ahead;
+
 	return json_pack(
-		"{s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f}", "off",
-		weir_cache_ahead_off_name(s->off_why), "precision_permille",
+		"{s:s, s:i, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:f, s:o}",
+		"off", weir_cache_ahead_off_name(s->off_why), "precision_permille",
 		(int)s->precision_permille, "references", wr_ui_json_u64(s->nr_references), "lost",
 		wr_ui_json_u64(s->nr_lost), "forecasts", wr_ui_json_u64(s->nr_forecasts), "started",
 		wr_ui_json_u64(s->nr_started), "useful", wr_ui_json_u64(s->nr_useful), "late",
 		wr_ui_json_u64(s->nr_late), "wasted", wr_ui_json_u64(s->nr_wasted), "cancelled",
 		wr_ui_json_u64(s->nr_cancelled), "wasted_bytes", wr_ui_json_u64(s->wasted_bytes),
 		"stops", wr_ui_json_u64(s->nr_stops), "stopped_at", wr_ui_json_u64(s->stopped_at),
-		"spent_seconds", (double)s->spent_ns / 1e9);
+		"spent_seconds", (double)s->spent_ns / 1e9, "sources", json_sources(r));
 }
 
 static json_t *json_rows(const struct wr_turns_result *r)
@@ -291,7 +332,7 @@ int wr_turns_print_json(const struct wr_turns *t, const struct wr_turns_result *
 		r->policy.reason, "open_seconds", (double)r->open_ns / 1e9, "cpu_seconds",
 		(double)r->cpu_ns / 1e9, "turns", turns, "experts",
 		json_class(&r->classes[WEIR_CLASS_EXPERTS]), "kv", json_kv(r), "rows", json_rows(r),
-		"ahead", t->ahead ? json_ahead(&r->ahead) : json_null(), "trace_references",
+		"ahead", t->ahead ? json_ahead(r) : json_null(), "trace_references",
 		wr_ui_json_u64(r->trace_refs)));
 	return rc || r->kv.nr_wrong || r->kv.nr_lost ? WR_EXIT_FAILED : WR_EXIT_OK;
 }
