@@ -367,7 +367,8 @@ WEIR_API void weir_cache_filled(struct weir_cache *cache, uint64_t token, int re
  * begin when it is demoted or flushed.
  *
  * Context: Any thread. Takes CACHE. May block: for room, for fetches of the key to end.
- * Return:  0; -EINVAL; -ENOSPC (as weir_cache_get(); nothing is changed); -ENOMEM;
+ * Return:  0; -EINVAL; -ENOSPC (as weir_cache_get(), and when all that is there is being replaced
+ *          by calls that wait for room too; nothing is changed); -ENOMEM;
  *          -ECANCELED; what L3 said when an old block could not be taken away.
  * Since:   0.1
  */

@@ -270,7 +270,7 @@ void weir_cache_cancel(struct weir_cache *cache)
 	any = cache->nr_filling;
 	for (uint32_t i = 0; i < WR_NR_CONDS; i++)
 		wr_cond_broadcast(&cache->changed[i]);
-	wr_cond_broadcast(&cache->room);
+	wr_cache_room_changed(cache);
 	wr_cond_broadcast(&cache->turn);
 	wr_mutex_unlock(&cache->lock);
 	for (uint32_t i = 0; !was && any && i <= cache->mask; i++) {
@@ -348,8 +348,7 @@ static int set_limit(struct weir_cache *cache, unsigned int tier, uint64_t limit
 	wr_cache_tell_rooms(cache, tier);
 	cache->nr_inside++;
 	rc = wr_cache_shrink(cache, tier);
-	if (--cache->nr_inside == 0 && cache->is_cancelled)
-		wr_cond_broadcast(&cache->room);
+	wr_cache_left(cache, &cache->nr_inside);
 	wr_cache_room_changed(cache);
 	return rc;
 }

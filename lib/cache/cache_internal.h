@@ -310,6 +310,7 @@ struct weir_cache {
 	struct wr_mutex lock WR_RANKED(CACHE) __attribute__((aligned(WR_CACHE_LINE)));
 	struct wr_cond changed[WR_NR_CONDS]; /* an entry changed; by its index */
 	struct wr_cond room;	   /* bytes, places or pins came free: for who is first in line */
+	uint64_t nr_room_changes;  /* [CACHE] times @room was told of */
 	struct wr_cond turn;	   /* somebody left a line */
 	struct wr_entry *entries;  /* [const] where they lie; [CACHE] */
 	uint32_t nr_entries_max;   /* [const] */
@@ -444,6 +445,8 @@ uint64_t wr_cache_share(struct weir_cache *cache, unsigned int tier, uint32_t cl
 	WR_REQUIRES(cache->lock);
 /* Somebody waits for room: tell him to look again. */
 void wr_cache_room_changed(struct weir_cache *cache) WR_REQUIRES(cache->lock);
+/* One of those that a close waits for has ended: @nr_inside or @nr_filling. */
+void wr_cache_left(struct weir_cache *cache, uint32_t *nr) WR_REQUIRES(cache->lock);
 
 /* ---- down.c: from a tier to the one below ---- */
 

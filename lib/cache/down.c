@@ -326,8 +326,7 @@ int weir_cache_flush(struct weir_cache *cache)
 	}
 	if (nr)
 		(void)write_down(cache, v, nr, &rc);
-	if (--cache->nr_inside == 0 && cache->is_cancelled)
-		wr_cond_broadcast(&cache->room);
+	wr_cache_left(cache, &cache->nr_inside);
 	wr_mutex_unlock(&cache->lock);
 	return rc;
 }

@@ -251,8 +251,7 @@ static void end_fetch(struct weir_cache *cache, uint32_t index, unsigned int tie
 		e->copies[tier].cache = NULL;
 		wr_cache_unhold(cache, index);
 	}
-	if (--cache->nr_filling == 0 && cache->is_cancelled)
-		wr_cond_broadcast(&cache->room);
+	wr_cache_left(cache, &cache->nr_filling);
 	if (result && wr_cache_is_bare(cache, index)) {
 		wr_cache_del(cache, index);
 		wr_cache_room_changed(cache);

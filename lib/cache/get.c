@@ -53,6 +53,22 @@ static inline void note_hit(struct weir_cache *cache, struct wr_thread *t, struc
 		wake_ahead(cache, t);
 }
 
+/*
+ * A pin is no more, or has not become one: who looked meanwhile saw it, and left the thing alone.
+ * A waiter is announced, then has a barrier run, then looks for pins: see wait_first().
+ */
+static inline void tell_room_waiters(struct weir_cache *cache, _Atomic uint64_t *h)
+{
+	if (__builtin_expect(cache->is_heavy, 0))
+		(void)wr_fetch_add_seq_cst(h, 0);
+	__asm__ volatile("" ::: "memory");
+	if (__builtin_expect(wr_load_seq_cst(&cache->nr_room_waiters) == 0, 1))
+		return;
+	wr_mutex_lock(&cache->lock);
+	wr_cache_room_changed(cache);
+	wr_mutex_unlock(&cache->lock);
+}
+
 /* True: pinned. False: not there, or not so simple. */
 static inline bool get_fast(struct weir_cache *cache, struct weir_key key, unsigned int tier,
 			    struct weir_pin *ret)
@@ -70,8 +86,12 @@ static inline bool get_fast(struct weir_cache *cache, struct weir_key key, unsig
 			if (!(word & WR_WORD_READABLE(tier)) || (word & WR_WORD_FRESH) || !t)
 				return false;
 			h = wr_hazard_free(t);
-			if (!h || !wr_pin_try(cache, t, h, i, tier, word, ret))
+			if (!h)
 				return false;
+			if (!wr_pin_try(cache, t, h, i, tier, word, ret)) {
+				tell_room_waiters(cache, h);
+				return false;
+			}
 			note_hit(cache, t, slot, tier, ret);
 			return true;
 		}
@@ -125,15 +145,7 @@ int weir_cache_put(struct weir_cache *cache, struct weir_pin *pin)
 		return -ESTALE;
 	wr_store_release(h, 0); /* P2 */
 	pin->slot = NULL;
-	if (__builtin_expect(cache->is_heavy, 0))
-		(void)wr_fetch_add_seq_cst(h, 0);
-	__asm__ volatile("" ::: "memory");
-	/* A waiter is announced, then has a barrier run, then looks for pins: see wait_first(). */
-	if (__builtin_expect(wr_load_seq_cst(&cache->nr_room_waiters) != 0, 0)) {
-		wr_mutex_lock(&cache->lock);
-		wr_cond_broadcast(&cache->room);
-		wr_mutex_unlock(&cache->lock);
-	}
+	tell_room_waiters(cache, h);
 	return 0;
 }
 
@@ -425,8 +437,7 @@ int wr_cache_get_slow(struct weir_cache *cache, const struct weir_cache_item *it
 		wr_cache_drain(cache, s.t); /* hits before this are told before it */
 	while (!rc)
 		rc = step(cache, &s);
-	if (--cache->nr_inside == 0 && cache->is_cancelled)
-		wr_cond_broadcast(&cache->room);
+	wr_cache_left(cache, &cache->nr_inside);
 	wr_mutex_unlock(&cache->lock);
 	if (s.missed) {
 		wr_cache_probe_miss(s.tier, item->key.lo, item->bytes ? item->bytes : pin.bytes);
@@ -571,8 +582,7 @@ static int get_together(struct weir_cache *cache, struct together *set, uint32_t
 		rc = set[ended].s.ret->slot ? 1 : end_one(cache, &set[ended]);
 	for (; rc < 0 && ended < begun; ended++)
 		abandon_one(cache, &set[ended]);
-	if (--cache->nr_inside == 0 && cache->is_cancelled)
-		wr_cond_broadcast(&cache->room);
+	wr_cache_left(cache, &cache->nr_inside);
 	wr_mutex_unlock(&cache->lock);
 	for (uint32_t i = 0; i < begun; i++) {
 		const struct weir_cache_item *item = set[i].s.item;

@@ -20,8 +20,7 @@ static void enter(struct weir_cache *cache) WR_ACQUIRE(cache->lock)
 
 static void leave(struct weir_cache *cache) WR_RELEASE(cache->lock)
 {
-	if (--cache->nr_inside == 0 && cache->is_cancelled)
-		wr_cond_broadcast(&cache->room);
+	wr_cache_left(cache, &cache->nr_inside);
 	wr_mutex_unlock(&cache->lock);
 }
 

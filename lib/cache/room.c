@@ -54,7 +54,15 @@ struct batch {
 void wr_cache_room_changed(struct weir_cache *cache)
 {
 	wr_lock_assert_held(&cache->lock);
+	cache->nr_room_changes++;
 	wr_cond_broadcast(&cache->room);
+}
+
+void wr_cache_left(struct weir_cache *cache, uint32_t *nr)
+{
+	wr_lock_assert_held(&cache->lock);
+	if (--*nr == 0 && cache->is_cancelled)
+		wr_cond_broadcast(&cache->room);
 }
 
 uint64_t wr_cache_share(struct weir_cache *cache, unsigned int tier, uint32_t class_id)
@@ -583,10 +591,11 @@ static void leave_queue(struct weir_cache *cache, struct wr_line *line, struct w
 /*
  * The first in line found nothing that could leave: wait until something changes. Who waits is
  * announced first and looks once more, so that either he sees that a pin was put, or who puts it
- * sees that somebody waits.
+ * sees that somebody waits. @seen: of the changes, those before the look, which lets the lock go:
+ * what changed meanwhile has woken nobody.
  */
-static int wait_first(struct weir_cache *cache, unsigned int tier, struct wr_in_line *me)
-	WR_REQUIRES(cache->lock)
+static int wait_first(struct weir_cache *cache, unsigned int tier, uint64_t seen,
+		      struct wr_in_line *me) WR_REQUIRES(cache->lock)
 {
 	wr_lock_assert_held(&cache->lock);
 	if (!me->deadline_ns) {
@@ -595,6 +604,8 @@ static int wait_first(struct weir_cache *cache, unsigned int tier, struct wr_in_
 		wr_gate_barrier();
 		return 0;
 	}
+	if (cache->nr_room_changes != seen && wr_now_ns() < me->deadline_ns)
+		return 0;
 	if (!may_change(cache, tier))
 		return -ENOSPC;
 	if (tier == WR_L2 && cache->nr_ahead) { /* which ends, however slow L3 is */
@@ -614,6 +625,7 @@ static int until_it_fits(struct weir_cache *cache, unsigned int tier, uint64_t b
 {
 	struct wr_line *line = fits == has_place ? &cache->place_line : &cache->tiers[tier].line;
 	struct wr_in_line me = {0};
+	uint64_t seen;
 	int rc = 0;
 
 	wr_lock_assert_held(&cache->lock);
@@ -630,11 +642,12 @@ static int until_it_fits(struct weir_cache *cache, unsigned int tier, uint64_t b
 			wr_cond_wait(&cache->turn, &cache->lock);
 			continue;
 		}
+		seen = cache->nr_room_changes;
 		rc = -EAGAIN;
 		if (fits == has_place || !is_coming(&cache->tiers[tier], bytes))
 			rc = evict(cache, tier, bytes, demand, NR_DROPS);
 		if (rc == -EAGAIN && demand)
-			rc = wait_first(cache, tier, &me);
+			rc = wait_first(cache, tier, seen, &me);
 	}
 	leave_queue(cache, line, &me);
 	return rc;
@@ -677,6 +690,7 @@ int wr_cache_take(struct weir_cache *cache, unsigned int tier, uint32_t class_id
 	if (rc)
 		return rc;
 	for (uint32_t n = 0;; n++) {
+		uint64_t seen = cache->nr_room_changes;
 		int more;
 
 		wr_mutex_unlock(&cache->lock);
@@ -688,7 +702,7 @@ int wr_cache_take(struct weir_cache *cache, unsigned int tier, uint32_t class_id
 		more = evict(cache, tier, bytes, demand, NR_DROPS);
 		/* What could leave may be on its way down. */
 		if (more == -EAGAIN && demand)
-			more = wait_first(cache, tier, &me);
+			more = wait_first(cache, tier, seen, &me);
 		if (more)
 			break;
 	}

@@ -473,7 +473,7 @@ TEST_F(ladder, a_file_that_was_not_cached_is_not_cached_afterwards)
 TEST_F(ladder, a_file_that_was_cached_stays_cached)
 {
 	struct iovec iov = {.iov_base = self->buf, .iov_len = 1};
-	long before;
+	long before = 0, after = -1;
 	int fd;
 
 	NEED_HIGHEST_RUNG();
@@ -481,12 +481,16 @@ TEST_F(ladder, a_file_that_was_cached_stays_cached)
 	if (preadv2(fd, &iov, 1, FILE_BYTES, RWF_DONTCACHE_BIT) != 0)
 		SKIP(return, "reads that leave no pages behind (Linux 6.14)");
 	close(fd);
-	ASSERT_TRUE(fill_cache(self));
-	before = io_resident_pages(self->path);
-	ASSERT_EQ(open_engine(self, WEIR_IO_BUFFERED), 0);
-	ASSERT_EQ(read_whole(self), 0);
-	close_all(self);
-	EXPECT_EQ(io_resident_pages(self->path), before);
+	/* The kernel may take a page at any time of itself, but not each time. */
+	for (uint32_t i = 0; i < 10 && after != before; i++) {
+		ASSERT_TRUE(fill_cache(self));
+		before = io_resident_pages(self->path);
+		ASSERT_EQ(open_engine(self, WEIR_IO_BUFFERED), 0);
+		ASSERT_EQ(read_whole(self), 0);
+		close_all(self);
+		after = io_resident_pages(self->path);
+	}
+	EXPECT_EQ(after, before);
 }
 
 /* ---- options and threads ---------------------------------------------------------------------------- */
